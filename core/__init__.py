@@ -1,0 +1,1 @@
+"""The library: a spec goes in, a stream of curve points and a result come out."""

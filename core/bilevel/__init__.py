@@ -1,0 +1,1 @@
+"""The mathematics: bilevel problems, inner dynamics, hypergradients, algorithms; knows torch and nothing else."""

@@ -1,0 +1,87 @@
+"""What a bilevel problem is: min_lam E(w(lam), lam) with w(lam) the result of the inner optimization of L(., lam)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+from torch import Tensor
+
+Tree: TypeAlias = "Tensor | dict[str, Tree] | list[Tree] | tuple[Tree, ...]"
+"""A tensor, or a dict, list or (named) tuple of trees; what torch.utils._pytree flattens."""
+
+Objective = Callable[[Tree, Tree], Tensor]
+"""(w, lam) -> scalar tensor."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A bilevel problem, stated as functions.
+
+    If `embed` is given, both objectives, `init`, `solution` and the dynamics see the outer variables only through
+    z = embed(lam): they take z where they would take lam. The network that makes features then runs
+    forward once and backward once, whatever the method and the number of inner steps.
+    """
+
+    inner: Objective
+    """L(w, lam)."""
+    outer: Objective
+    """E(w, lam); what it takes from lam directly counts (the direct term)."""
+    init: Callable[[Tree], Tree]
+    """lam -> w_0; may depend on lam (learned initialization)."""
+    solution: Callable[[Tree], Tree] | None = None
+    """lam -> argmin_w L(w, lam), where there is a closed form."""
+    embed: Callable[[Tree], Tree] | None = None
+    """lam -> z; see above."""
+
+
+class State(NamedTuple):
+    """State of the inner dynamics, s = (w, velocity, ...)."""
+
+    w: Tree
+    aux: Tree = ()
+
+
+class Dynamics(NamedTuple):
+    """Inner dynamics Phi as a pair of pure functions."""
+
+    init: Callable[[Tree], State]
+    """Phi_0: lam -> s_0."""
+    step: Callable[[int, State, Tree], State]
+    """Phi_t: (t, s_{t-1}, lam) -> s_t for t = 1..T; a minibatch or schedule depends on t only."""
+
+
+class Hypergradient(NamedTuple):
+    """What a method returns."""
+
+    grad: Tree
+    """d/dlam E(w_T(lam), lam), a tree like lam."""
+    outer_loss: Tensor
+    """E(w_T, lam), a scalar."""
+    state: State
+    """s_T."""
+    diagnostics: Mapping[str, Tensor]
+    """Scalars worth recording: inner objective at 0 and T, ||grad_w L|| at w_T, solver residual, ..."""
+
+
+class Method(Protocol):
+    """A way to compute the hypergradient; knobs are keyword-only and bound by functools.partial."""
+
+    def __call__(self, problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int) -> Hypergradient:
+        """Runs `steps` inner steps from s_0 and returns the hypergradient at lam."""
+        ...
+
+
+class AlgorithmState(NamedTuple):
+    """State of an algorithm between hyperiterations: all that a checkpoint has to hold."""
+
+    lam: Tree
+    aux: Tree = ()
+
+
+class Algorithm(NamedTuple):
+    """What the loop calls once a hyperiteration."""
+
+    init: Callable[[Tree], AlgorithmState]
+    """lam -> state at hyperiteration 0."""
+    step: Callable[[int, AlgorithmState], tuple[AlgorithmState, Mapping[str, Tensor]]]
+    """(k, state) -> (next state, series values at lam_k), for k = 0, 1, ..."""

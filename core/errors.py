@@ -1,0 +1,76 @@
+"""The few exceptions of the library; each docstring is the default message."""
+
+from typing import ClassVar, Literal
+
+Category = Literal["user", "infrastructure", "timeout"]
+
+
+class BilevelError(Exception):
+    """Something went wrong in Bilevel."""
+
+    code: ClassVar[str] = "error"
+    category: ClassVar[Category] = "user"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class Diverged(BilevelError):
+    """The hypergradient is not finite: lower the rate of the inner dynamics or of the outer optimizer."""
+
+    code = "diverged"
+
+    def __init__(self, message: str | None = None, *, hyperiteration: int) -> None:
+        super().__init__(message)
+        self.hyperiteration = hyperiteration
+
+
+class DataMissing(BilevelError):
+    """The data set is not in BILEVEL_DATA_DIR: see `bilevel data list`."""
+
+    code = "data_missing"
+
+
+class DataInvalid(BilevelError):
+    """The data set's file is not what its schema says: prepare it again with `bilevel data prepare`."""
+
+    code = "data_invalid"
+
+
+class CheckpointInvalid(BilevelError):
+    """The checkpoint does not fit the experiment."""
+
+    code = "checkpoint_invalid"
+    category = "infrastructure"
+
+
+class Fenced(BilevelError):
+    """Another attempt holds this experiment: nothing more may be written for this one."""
+
+    code = "fenced"
+    category = "infrastructure"
+
+
+class NotFound(BilevelError):
+    """There is no such experiment."""
+
+    code = "not_found"
+
+
+class Conflict(BilevelError):
+    """The experiment's state does not allow this."""
+
+    code = "conflict"
+
+
+class IdempotencyConflict(BilevelError):
+    """This Idempotency-Key was used with another body: send a new key."""
+
+    code = "idempotency_conflict"
+
+
+class BrokerUnreachable(BilevelError):
+    """The broker did not take the hint; the experiment is queued and will be rung again."""
+
+    code = "broker_unreachable"
+    category = "infrastructure"

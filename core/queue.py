@@ -1,0 +1,40 @@
+"""The Celery app, the task's name, and `ring`: when. The message is a hint; the row is the truth."""
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from core.errors import BrokerUnreachable
+
+TASK = "bilevel.work"
+"""Name of the task: look for an experiment to run. It has no arguments: which one is decided in Postgres."""
+
+
+def make_queue(broker_url: str) -> Celery:
+    """A Celery app on the broker: JSON only, no results, hints acknowledged when they are heard."""
+    queue = Celery("bilevel", broker=broker_url, set_as_current=False)
+    queue.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_default_queue="bilevel",
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={"socket_connect_timeout": 3, "socket_timeout": 10, "retry_on_timeout": True},
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        enable_utc=True,
+    )
+    return queue
+
+
+def ring(queue: Celery) -> None:
+    """Sends a hint that there is something to do. Duplicates are harmless, losses are rung again by the reaper.
+
+    Raises:
+        BrokerUnreachable: the broker did not take it; the row still says `queued`.
+    """
+    try:
+        queue.send_task(TASK, ignore_result=True, retry=False)
+    except OperationalError as error:
+        raise BrokerUnreachable from error

@@ -1,0 +1,37 @@
+"""Every kind that a spec can name, by the place where it can stand."""
+
+from typing import get_args
+
+from core.spec.algorithms import Dynamics, Hypergradient, LinearSolver, Nested, Optimizer
+from core.spec.base import Spec
+from core.spec.datasets import EpisodeDataset, TableDataset
+from core.spec.models import Representation, TableModel
+from core.spec.problems import ClippedWeights, Problem, SigmoidWeights
+
+
+def _members(*unions: object) -> tuple[type[Spec], ...]:
+    found: dict[type[Spec], None] = {}
+    for union in unions:
+        arguments = get_args(union)
+        members = get_args(arguments[0]) if arguments else (union,)
+        found.update(dict.fromkeys(members))
+    return tuple(found)
+
+
+KINDS: dict[str, tuple[type[Spec], ...]] = {
+    "problem": _members(Problem),
+    "dataset": _members(TableDataset, EpisodeDataset),
+    "model": _members(TableModel, Representation),
+    "weights": (SigmoidWeights, ClippedWeights),
+    "algorithm": (Nested,),
+    "dynamics": _members(Dynamics),
+    "hypergradient": _members(Hypergradient),
+    "solver": _members(LinearSolver),
+    "optimizer": _members(Optimizer),
+}
+"""Section of the catalogue -> the classes of its kinds; every class can be made without arguments."""
+
+
+def kind_of(member: type[Spec]) -> str:
+    """The value of the `kind` field that selects the class."""
+    return str(member.model_fields["kind"].default)

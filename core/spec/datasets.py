@@ -1,0 +1,134 @@
+"""Data sets by kind, with the facts that validation needs: sizes, classes, features."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from core.spec.base import Spec
+
+Target = Literal["classes", "number"]
+
+
+class Table(Spec):
+    """Examples with a feature vector each; the facts are class variables, not fields."""
+
+    examples: ClassVar[int]
+    """Examples that train, validation and test sets may be drawn from (without an own test set)."""
+    test_examples: ClassVar[int] = 0
+    """Size of the data set's own test set; 0: it has none and the test set is what the others leave."""
+    features: ClassVar[int]
+    classes: ClassVar[int] = 0
+    """Number of classes; 0: the target is a number."""
+
+
+class Digits(Table):
+    """scikit-learn's 8x8 handwritten digits; nothing to fetch."""
+
+    examples, features, classes = 1797, 64, 10
+    kind: Literal["digits"] = "digits"
+
+
+class BreastCancer(Table):
+    """scikit-learn's breast cancer data (Wisconsin, diagnostic); nothing to fetch."""
+
+    examples, features, classes = 569, 30, 2
+    kind: Literal["breast_cancer"] = "breast_cancer"
+
+
+class Wine(Table):
+    """scikit-learn's wine recognition data; nothing to fetch."""
+
+    examples, features, classes = 178, 13, 3
+    kind: Literal["wine"] = "wine"
+
+
+class Diabetes(Table):
+    """scikit-learn's diabetes progression data, a regression; nothing to fetch."""
+
+    examples, features = 442, 10
+    kind: Literal["diabetes"] = "diabetes"
+
+
+class Mnist(Table):
+    """MNIST, 28x28 grey digits, pixels scaled to [0, 1]; 10 000 test images of its own."""
+
+    examples, test_examples, features, classes = 60_000, 10_000, 784, 10
+    kind: Literal["mnist"] = "mnist"
+
+
+class Newsgroups(Table):
+    """20 newsgroups by date, tf-idf of the most frequent words; 7532 test documents of its own."""
+
+    examples, test_examples, classes = 11_314, 7_532, 20
+    kind: Literal["20news"] = "20news"
+    words: Annotated[int, Field(ge=10, le=130_107)] = 2000
+    """How many of the words that most training documents hold are kept as features."""
+
+    @property
+    def features(self) -> int:  # type: ignore[override]
+        """The kept words."""
+        return self.words
+
+
+class A9a(Table):
+    """a9a (adult income), binary features; 16 281 test examples of its own."""
+
+    examples, test_examples, features, classes = 32_561, 16_281, 123, 2
+    kind: Literal["a9a"] = "a9a"
+
+
+class W8a(Table):
+    """w8a (web pages), binary features."""
+
+    examples, features, classes = 49_749, 300, 2
+    kind: Literal["w8a"] = "w8a"
+
+
+class German(Table):
+    """German credit (numeric version), features in [-1, 1]."""
+
+    examples, features, classes = 1000, 24, 2
+    kind: Literal["german"] = "german"
+
+
+class Housing(Table):
+    """California housing, a regression: the eight numeric columns and the one-hot distance to the ocean."""
+
+    examples, features = 20_640, 13
+    kind: Literal["housing"] = "housing"
+
+
+class Magic(Table):
+    """MAGIC gamma telescope, gamma against hadron."""
+
+    examples, features, classes = 19_020, 10, 2
+    kind: Literal["magic"] = "magic"
+
+
+TableDataset = Annotated[
+    Digits | BreastCancer | Wine | Diabetes | Mnist | Newsgroups | A9a | W8a | German | Housing | Magic,
+    Field(discriminator="kind"),
+]
+
+
+class Omniglot(Spec):
+    """Omniglot: 1623 handwritten characters of 20 images, 28x28; classes are split before they are rotated."""
+
+    characters: ClassVar[int] = 1623
+    images_per_class: ClassVar[int] = 20
+    kind: Literal["omniglot"] = "omniglot"
+    split: Literal["paper", "vinyals"] = "paper"
+    """`paper`: all characters shuffled by the experiment's seed, 1200 / 100 / 323 for meta-training,
+    meta-validation and meta-test; `vinyals`: the lists of Vinyals et al. 2016, 1028 / 172 / 423."""
+    rotations: bool = True
+    """Whether the rotations by 90, 180 and 270 degrees are classes of their own (4 times as many classes)."""
+
+    def class_counts(self) -> tuple[int, int, int]:
+        """Classes for meta-training, meta-validation and meta-test."""
+        train, validation, test = (1200, 100, 323) if self.split == "paper" else (1028, 172, 423)
+        factor = 4 if self.rotations else 1
+        return train * factor, validation * factor, test * factor
+
+
+EpisodeDataset = Omniglot
+"""Data sets of many classes with few examples each, from which episodes are sampled."""

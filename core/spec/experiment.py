@@ -1,0 +1,70 @@
+"""The experiment: the whole of what a user submits."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from core.spec.algorithms import Algorithm, Nested
+from core.spec.base import Label, Spec
+from core.spec.checks import check_algorithm, check_problem
+from core.spec.problems import Problem
+
+
+class Evaluation(Spec):
+    """When and how the outer variables are evaluated on (meta-)validation data."""
+
+    every: Annotated[int, Field(ge=1, le=10_000_000)] = 100
+    """Hyperiterations between evaluations; the last hyperiteration is evaluated always."""
+    episodes: Annotated[int, Field(ge=1, le=100_000)] = 600
+    """Episodes of an evaluation (few-shot problems)."""
+
+
+class Resources(Spec):
+    """Where it runs and what it may use."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: whatever the slot that takes it has."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Floating-point format of all tensors."""
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    """Higher goes first; experiments of the same priority go in the order they came."""
+    time_limit: Annotated[float, Field(gt=0, le=3e6)] | None = None
+    """Seconds that an attempt may run, wall clock; by default no limit."""
+    memory_limit: Annotated[int, Field(ge=128, le=10_000_000)] | None = None
+    """MiB of main memory that the child process may take; by default no limit."""
+
+
+class Experiment(Spec):
+    """A bilevel experiment: a problem, an algorithm, and how to evaluate."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "untitled"
+    """A name for people; need not be unique."""
+    labels: Annotated[dict[Label, Label], Field(max_length=50)] = Field(default_factory=dict)
+    """Names and values to find it by."""
+    seed: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
+    """All randomness (splits, episodes, initialization) is a function of it."""
+    problem: Problem
+    """The bilevel problem."""
+    algorithm: Algorithm = Field(default_factory=Nested)
+    """The algorithm."""
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    """When and how it is evaluated."""
+    resources: Resources = Field(default_factory=Resources)
+    """Where it runs and what it may use."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Experiment":
+        check_problem(self.problem)
+        check_algorithm(self.problem, self.algorithm)
+        return self
+
+    def canonical(self) -> dict[str, Any]:
+        """The spec as plain JSON values with every default written out."""
+        return self.model_dump(mode="json")
+
+    def sha256(self) -> str:
+        """Hash of the canonical spec; two specs with the same hash are the same experiment."""
+        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,44 @@
+"""Models by kind: functions of parameters and inputs."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from core.spec.base import Spec
+
+
+class Linear(Spec):
+    """One affine layer: scores = x W + b, both zero at the start."""
+
+    kind: Literal["linear"] = "linear"
+    bias: bool = True
+    """Whether there is an offset b (never regularized)."""
+
+
+class Mlp(Spec):
+    """Affine layers with a nonlinearity between them, Glorot at the start."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)] = (64,)
+    """Units of each hidden layer."""
+    activation: Literal["relu", "tanh", "sigmoid"] = "tanh"
+    """The nonlinearity; a smooth one makes the hypergradient exact everywhere."""
+
+
+class Conv4(Spec):
+    """Four blocks of 3x3 convolution, norm, ReLU; the paper's network for images (section 5.2)."""
+
+    kind: Literal["conv4"] = "conv4"
+    filters: Annotated[int, Field(ge=1, le=512)] = 64
+    """Channels of each block."""
+    downsample: Literal["stride", "max_pool"] = "stride"
+    """`stride`: convolutions of stride 2 (28x28 images and 64 filters give 256 features);
+    `max_pool`: stride 1 and a 2x2 max-pool after each block (84x84 images and 32 filters give 800)."""
+    norm_scale: bool = True
+    """Whether the norm learns a scale beside its offset (the paper's code learns the offset only)."""
+
+
+TableModel = Annotated[Linear | Mlp, Field(discriminator="kind")]
+"""Ground models for feature vectors."""
+Representation = Annotated[Conv4 | Mlp, Field(discriminator="kind")]
+"""Networks whose outputs are the features that heads are fitted on."""

@@ -1,0 +1,129 @@
+"""Kinds of bilevel problem: what is inner, what is outer, on which data."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from core.spec.base import Count, Spec
+from core.spec.datasets import Diabetes, Digits, EpisodeDataset, Omniglot, TableDataset
+from core.spec.models import Conv4, Linear, Representation, TableModel
+
+
+class Quadratic(Spec):
+    """A strongly convex toy with everything in closed form.
+
+    Inner: 1/2 w'A w - w'(B lam + b). Outer: 1/2 ||w - c||^2 + damping/2 ||lam||^2; A, B, b, c drawn by the seed.
+    """
+
+    kind: Literal["quadratic"] = "quadratic"
+    inner_dimension: Annotated[int, Field(ge=1, le=2000)] = 20
+    """Number of inner variables."""
+    outer_dimension: Annotated[int, Field(ge=1, le=2000)] = 5
+    """Number of outer variables."""
+    condition: Annotated[float, Field(ge=1, le=1e6)] = 10.0
+    """Largest over smallest eigenvalue of A; the largest is 1, so that an inner rate below 2 is stable."""
+    damping: Annotated[float, Field(ge=0, le=1e3)] = 0.1
+    """Weight of the outer variables' own term in the outer objective (the direct term)."""
+
+
+class Regularization(Spec):
+    """Regularization strengths as outer variables (and, by the dynamics' `learn_rate`, its rate).
+
+    Inner: mean training loss + 1/2 sum_j exp(lam_j) w_j^2. Outer: mean validation loss.
+    """
+
+    kind: Literal["regularization"] = "regularization"
+    dataset: TableDataset = Field(default_factory=Diabetes, discriminator="kind")
+    """The data; features are standardized with the training set's mean and deviation."""
+    model: TableModel = Field(default_factory=Linear, discriminator="kind")
+    """The ground model, whose parameters are the inner variables."""
+    loss: Literal["auto", "squared", "cross_entropy"] = "auto"
+    """`squared`: half the squared error (ridge regression with a linear model); `cross_entropy`: logistic or
+    softmax regression with a linear model; `auto`: by the target of the data set."""
+    strength: Literal["global", "layer", "feature"] = "global"
+    """One strength for all weights, one for each layer, or one for each input feature (linear models)."""
+    initial_strength: Annotated[float, Field(gt=0, le=1e4)] = 0.01
+    """exp(lam) at hyperiteration 0."""
+    train: Count | None = None
+    """Training examples; by default half of the data set's examples."""
+    validation: Count | None = None
+    """Validation examples; by default a quarter of the data set's examples."""
+    test: Count | None = None
+    """Test examples; by default the data set's own test set, or all that the other two leave."""
+
+
+class SigmoidWeights(Spec):
+    """Weights sigmoid(lam_i), free outer variables."""
+
+    kind: Literal["sigmoid"] = "sigmoid"
+    initial: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Weight of every example at hyperiteration 0."""
+
+
+class ClippedWeights(Spec):
+    """Weights lam_i in [0, 1] with sum at most `radius` (Franceschi et al. 2017)."""
+
+    kind: Literal["clipped"] = "clipped"
+    radius: Annotated[float, Field(gt=0, le=1e7)] | None = None
+    """Largest sum of the weights; by default the number of training examples less the corrupted ones."""
+
+
+class HyperCleaning(Spec):
+    """Data hyper-cleaning: one weight for each training example, learned from a small clean validation set.
+
+    Inner: 1/n sum_i weight(lam_i) loss_i(w) + l2/2 ||w||^2. Outer: mean loss of the validation set.
+    Corruption: round(corruption * train) training examples, drawn without replacement by the seed,
+    get a label drawn uniformly from the other classes (never their own).
+    """
+
+    kind: Literal["hyper_cleaning"] = "hyper_cleaning"
+    dataset: TableDataset = Field(default_factory=Digits, discriminator="kind")
+    """The data, with classes as target."""
+    model: TableModel = Field(default_factory=Linear, discriminator="kind")
+    """The ground model, whose parameters are the inner variables."""
+    weights: Annotated[SigmoidWeights | ClippedWeights, Field(discriminator="kind")] = Field(
+        default_factory=SigmoidWeights
+    )
+    """How the outer variables become weights of examples."""
+    corruption: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Fraction of the training labels that are flipped to another class."""
+    l2: Annotated[float, Field(ge=0, le=1e3)] = 0.001
+    """Strength of the regularizer of the inner objective."""
+    train: Count = 800
+    """Training examples, a part of them corrupted."""
+    validation: Count = 400
+    """Clean validation examples."""
+    test: Count | None = None
+    """Clean test examples; by default the data set's own test set, or all that the other two leave."""
+    final_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    """Steps of the inner dynamics for the models that are compared at the end: noisy baseline, learned
+    weights, clean oracle."""
+
+
+class HyperRepresentation(Spec):
+    """Few-shot learning with a representation as outer variables and a linear softmax head per task as inner.
+
+    Equations (9)-(10) of the paper: mean over the tasks and examples of the cross-entropy, w_0 = 0.
+    """
+
+    kind: Literal["hyper_representation"] = "hyper_representation"
+    dataset: EpisodeDataset = Field(default_factory=Omniglot)
+    """Where episodes are sampled from."""
+    model: Representation = Field(default_factory=Conv4, discriminator="kind")
+    """The representation."""
+    way: Annotated[int, Field(ge=2, le=100)] = 5
+    """Classes of an episode."""
+    shot: Annotated[int, Field(ge=1, le=100)] = 1
+    """Support examples of each class."""
+    query: Annotated[int, Field(ge=1, le=100)] = 15
+    """Query examples of each class, disjoint from the support examples."""
+    meta_batch: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Episodes of a hyperiteration."""
+    l2: Annotated[float, Field(ge=0, le=1e3)] = 0.0
+    """Strength of the regularizer of the heads; the paper has none. Implicit differentiation needs one."""
+    normalization: Literal["batch", "running"] = "batch"
+    """Statistics of the norms when meta-validation chooses the checkpoint: `batch`, of each support or query set
+    itself (the paper's convention, transductive); `running`, of meta-training images. Both are reported."""
+
+
+Problem = Annotated[Quadratic | Regularization | HyperCleaning | HyperRepresentation, Field(discriminator="kind")]

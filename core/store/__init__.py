@@ -1,0 +1,1 @@
+"""Postgres: where everything is kept. Functions take `session` first and never commit."""
