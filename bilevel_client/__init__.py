@@ -1,0 +1,1 @@
+"""The public Python client and the `bilevel` command; speaks HTTP only."""

@@ -1,0 +1,1 @@
+"""Takes a hint, claims a row, supervises one child process an experiment."""

@@ -1,0 +1,1 @@
+"""One file a model: functions of parameters and inputs."""

@@ -1,0 +1,1 @@
+"""What an experiment computes: one file a kind of bilevel problem."""

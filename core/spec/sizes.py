@@ -1,5 +1,6 @@
 """How many outer and inner variables a problem has, from its spec alone."""
 
+from itertools import pairwise
 from typing import assert_never
 
 from core.spec.algorithms import Algorithm
@@ -36,7 +37,7 @@ def layers(model: Linear | Mlp) -> int:
 
 
 def _affine(sizes: tuple[int, ...]) -> int:
-    return sum(rows * columns + columns for rows, columns in zip(sizes, sizes[1:], strict=False))
+    return sum(rows * columns + columns for rows, columns in pairwise(sizes))
 
 
 def inner_variables(problem: Problem) -> int:
