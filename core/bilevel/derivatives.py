@@ -1,0 +1,39 @@
+"""torch.func's products with Jacobians, with types that can be read.
+
+Products with Hessians are made as vjp(grad) or jvp(grad) only: grad(jvp) and jvp(jvp) are silently wrong for torch's
+fused normalizations.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from core.bilevel import trees
+from core.bilevel.problem import Tree
+
+Pull = Callable[[Any], tuple[Any, ...]]
+"""Cotangent of the value -> cotangents of the arguments."""
+
+
+def vjp(function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Pull]:
+    """The value, and v -> v' J."""
+    value, pull = torch.func.vjp(function, *arguments)  # type: ignore[misc]  # two with has_aux=False
+    return value, pull
+
+
+def vjp_with_aux(function: Callable[..., tuple[Any, Any]], *arguments: Tree) -> tuple[Any, Pull, Any]:
+    """As `vjp` for a function that returns (value, what is not differentiated)."""
+    value, pull, aux = torch.func.vjp(function, *arguments, has_aux=True)  # type: ignore[misc]  # three with has_aux=True
+    return value, pull, aux
+
+
+def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]) -> tuple[Any, Any]:
+    """The value, and the derivatives along many tangents at once: every leaf of theirs has a leading axis for them."""
+
+    def along(*tangent: Tree) -> Any:
+        return torch.func.jvp(function, arguments, tangent)
+
+    value, slopes = torch.func.vmap(along, out_dims=(None, 0))(*tangents)  # type: ignore[arg-type]
+    # Under vmap, the derivative of (number * scalar tensor) comes out in float64 (torch 2.13).
+    return value, trees.map_leaves(lambda slope, v: slope.to(v.dtype), slopes, value)

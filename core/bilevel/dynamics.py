@@ -1,0 +1,116 @@
+"""Inner dynamics Phi: gradient descent and its relatives, as pairs of pure functions.
+
+Each takes the inner objective as a function of (t, w, lam), so that a minibatch is a function of the step, and w_0 as
+a function of lam. A rate or momentum is a number, or a function of (t, lam): a schedule, or an outer variable.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from core.bilevel import trees
+from core.bilevel.problem import Dynamics, Objective, State, Tree
+
+StepObjective = Callable[[int, Tree, Tree], Tensor]
+"""(t, w, lam) -> scalar: the inner objective that step t sees."""
+Scalar = float | Callable[[int, Tree], Tensor]
+"""A number, or (t, lam) -> scalar tensor."""
+Init = Callable[[Tree], Tree]
+"""lam -> w_0."""
+
+
+def full_batch(objective: Objective) -> StepObjective:
+    """The same objective at every step."""
+    return lambda t, w, lam: objective(w, lam)
+
+
+def value_at(scalar: Scalar, t: int, lam: Tree) -> float | Tensor:
+    """The number that step t uses."""
+    return scalar(t, lam) if callable(scalar) else scalar
+
+
+def _gradient(objective: StepObjective) -> Callable[[int, Tree, Tree], Tree]:
+    return torch.func.grad(objective, argnums=1)
+
+
+def gradient_descent(objective: StepObjective, init: Init, *, rate: Scalar) -> Dynamics:
+    """w_t = w_{t-1} - eta grad L_t(w_{t-1})."""
+    gradient = _gradient(objective)
+
+    def step(t: int, s: State, lam: Tree) -> State:
+        return State(trees.axpy(-value_at(rate, t, lam), gradient(t, s.w, lam), s.w))
+
+    return Dynamics(lambda lam: State(init(lam)), step)
+
+
+def heavy_ball(objective: StepObjective, init: Init, *, rate: Scalar, momentum: Scalar) -> Dynamics:
+    """v_t = mu v_{t-1} + grad L_t(w_{t-1}), w_t = w_{t-1} - eta v_t (Polyak 1964)."""
+    gradient = _gradient(objective)
+
+    def step(t: int, s: State, lam: Tree) -> State:
+        velocity = trees.axpy(value_at(momentum, t, lam), s.aux, gradient(t, s.w, lam))
+        return State(trees.axpy(-value_at(rate, t, lam), velocity, s.w), velocity)
+
+    return Dynamics(_at_rest(init), step)
+
+
+def nesterov(objective: StepObjective, init: Init, *, rate: Scalar, momentum: Scalar) -> Dynamics:
+    """v_t = mu v_{t-1} + grad L_t(w_{t-1} - eta mu v_{t-1}), w_t = w_{t-1} - eta v_t (Nesterov 1983)."""
+    gradient = _gradient(objective)
+
+    def step(t: int, s: State, lam: Tree) -> State:
+        eta = value_at(rate, t, lam)
+        carried = trees.scale(value_at(momentum, t, lam), s.aux)
+        velocity = trees.add(carried, gradient(t, trees.axpy(-eta, carried, s.w), lam))
+        return State(trees.axpy(-eta, velocity, s.w), velocity)
+
+    return Dynamics(_at_rest(init), step)
+
+
+def adam(
+    objective: StepObjective,
+    init: Init,
+    *,
+    rate: Scalar,
+    beta1: Scalar = 0.9,
+    beta2: Scalar = 0.999,
+    epsilon: float = 1e-8,
+) -> Dynamics:
+    """Adam (Kingma and Ba 2015) with bias correction; epsilon stands under the root, so that the step is smooth.
+
+    m_t = beta1 m_{t-1} + (1 - beta1) g_t, v_t = beta2 v_{t-1} + (1 - beta2) g_t^2,
+    w_t = w_{t-1} - eta mhat_t / sqrt(vhat_t + epsilon), mhat_t = m_t / (1 - beta1^t), vhat_t = v_t / (1 - beta2^t).
+    The betas may be read from lam but should not vary with t: the correction takes their powers.
+    """
+    gradient = _gradient(objective)
+
+    def step(t: int, s: State, lam: Tree) -> State:
+        b1, b2 = value_at(beta1, t, lam), value_at(beta2, t, lam)
+        g = gradient(t, s.w, lam)
+        first, second = _moments(s)
+        first = trees.map_leaves(lambda m, d: b1 * m + (1 - b1) * d, first, g)
+        second = trees.map_leaves(lambda v, d: b2 * v + (1 - b2) * d * d, second, g)
+        corrected1, corrected2 = 1 - b1**t, 1 - b2**t
+        move = trees.map_leaves(lambda m, v: m / corrected1 * torch.rsqrt(v / corrected2 + epsilon), first, second)
+        return State(trees.axpy(-value_at(rate, t, lam), move, s.w), (first, second))
+
+    def start(lam: Tree) -> State:
+        w = init(lam)
+        return State(w, (trees.zeros_like(w), trees.zeros_like(w)))
+
+    return Dynamics(start, step)
+
+
+def _moments(s: State) -> tuple[Tree, Tree]:
+    assert isinstance(s.aux, tuple)
+    first, second = s.aux
+    return first, second
+
+
+def _at_rest(init: Init) -> Callable[[Tree], State]:
+    def start(lam: Tree) -> State:
+        w = init(lam)
+        return State(w, trees.zeros_like(w))
+
+    return start

@@ -1,0 +1,9 @@
+"""Ways to compute the hypergradient; all have the signature of `core.bilevel.problem.Method`."""
+
+from core.bilevel.hypergradients.exact import exact
+from core.bilevel.hypergradients.forward import forward
+from core.bilevel.hypergradients.implicit import dynamics_fixed_point, implicit, stationarity
+from core.bilevel.hypergradients.reverse import reverse
+from core.bilevel.hypergradients.unrolled import unrolled
+
+__all__ = ["dynamics_fixed_point", "exact", "forward", "implicit", "reverse", "stationarity", "unrolled"]

@@ -1,0 +1,35 @@
+"""What the methods share: running the inner dynamics, and looking at where they started and ended."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from core.bilevel import trees
+from core.bilevel.problem import Dynamics, Problem, State, Tree
+
+
+def check(problem: Problem, steps: int) -> None:
+    """Refuses what no method can run."""
+    if problem.embed is not None:
+        raise ValueError("the problem has an embedding: wrap the method in through_embedding, or state it by composed")
+    if steps < 0:
+        raise ValueError(f"steps is {steps}: the number of inner steps cannot be negative")
+
+
+def run(dynamics: Dynamics, lam: Tree, steps: int) -> tuple[State, State]:
+    """s_0 and s_T; nothing between them is kept."""
+    start = state = dynamics.init(lam)
+    for t in range(1, steps + 1):
+        state = dynamics.step(t, state, lam)
+    return start, state
+
+
+def diagnose(problem: Problem, lam: Tree, start: Tree, end: Tree) -> Mapping[str, Tensor]:
+    """The inner objective at w_0 and w_T, and how stationary w_T is."""
+    gradient, value = torch.func.grad_and_value(problem.inner)(end, lam)
+    return {
+        "inner_objective_start": problem.inner(start, lam),
+        "inner_objective_end": value,
+        "inner_gradient_norm": trees.norm(gradient),
+    }

@@ -1,0 +1,86 @@
+"""Splits a table into training, validation and test set, by seed alone."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from core.bilevel.randomness import stream
+from core.datasets.table import Table
+
+
+class Examples(NamedTuple):
+    """Features [n, d] and targets [n]."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Split(NamedTuple):
+    """Disjoint sets of examples, without missing values."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+def split_table(table: Table, *, train: int, validation: int, test: int, seed: int) -> Split:
+    """Draws the sets without replacement, uniformly; the test set from the data set's own where it has one.
+
+    Missing values (NaN) become the training set's mean of their feature, in all three sets.
+
+    Raises:
+        ValueError: the table has fewer examples than asked for.
+    """
+    pool = Examples(table.x, table.y)
+    held_out = _test_pool(table)
+    wanted = train + validation + (0 if held_out else test)
+    if min(train, validation, test) < 1 or wanted > len(pool.x) or (held_out and test > len(held_out.x)):
+        own = f" and {len(held_out.x)} test examples" if held_out else ""
+        raise ValueError(
+            f"train = {train}, validation = {validation}, test = {test}: each has to be at least 1, and the data "
+            f"set has {len(pool.x)} examples{own}: lower them"
+        )
+    order = torch.randperm(len(pool.x), generator=stream(seed, "split"))
+    fitting, rest = order[: train + validation], order[train + validation : wanted]
+    if held_out:
+        order = torch.randperm(len(held_out.x), generator=stream(seed, "split", "test"))
+        tested = _take(held_out, order[:test])
+    else:
+        tested = _take(pool, rest)
+    return _fill(Split(_take(pool, fitting[:train]), _take(pool, fitting[train:]), tested))
+
+
+def _test_pool(table: Table) -> Examples | None:
+    if table.test_x is None or table.test_y is None:
+        return None
+    return Examples(table.test_x, table.test_y)
+
+
+def _take(pool: Examples, rows: Tensor) -> Examples:
+    return Examples(pool.x[rows], pool.y[rows])
+
+
+def _fill(split: Split) -> Split:
+    mean = split.train.x.nanmean(0)
+    train, validation, test = (Examples(torch.where(part.x.isnan(), mean, part.x), part.y) for part in split)
+    return Split(train, validation, test)
+
+
+def standardize(split: Split) -> Split:
+    """Shifts and scales each feature to mean 0 and deviation 1 on the training set; a constant one becomes 0."""
+    mean = split.train.x.mean(0)
+    deviation = split.train.x.std(0, correction=0)
+    scale = torch.where(deviation > 1e-7 * mean.abs(), deviation.reciprocal(), 0)
+    train, validation, test = (Examples((part.x - mean) * scale, part.y) for part in split)
+    return Split(train, validation, test)
+
+
+def convert(split: Split, *, dtype: torch.dtype, device: torch.device | str = "cpu") -> Split:
+    """The same split with features (and targets that are numbers) in `dtype`, on `device`."""
+
+    def target(y: Tensor) -> Tensor:
+        return y.to(device, dtype if y.is_floating_point() else torch.int64)
+
+    train, validation, test = (Examples(part.x.to(device, dtype), target(part.y)) for part in split)
+    return Split(train, validation, test)

@@ -1,0 +1,129 @@
+"""`bilevel data`: which data sets there are, and prepared files from what their makers distribute."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import httpx
+
+from core.datasets.catalog import ENTRIES, Entry, require
+from core.errors import BilevelError, DataInvalid, DataMissing
+from core.settings import Settings
+from core.spec.catalog import KINDS, kind_of
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+_TO_PREPARE = click.Choice([entry.kind for entry in ENTRIES.values() if not entry.built_in])
+
+
+@click.group()
+def data() -> None:
+    """Data sets: which there are, and how to get them."""
+
+
+@data.command("list")
+@click.option("--in", "folder", type=_FOLDER, help="Folder of prepared files.  [default: BILEVEL_DATA_DIR]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_data(folder: Path | None, as_json: bool) -> None:
+    """List the data sets, and whether each can be used."""
+    folder = folder or Settings().data_dir
+    rows = [_row(entry, folder) for entry in ENTRIES.values()]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    click.echo(f"Prepared files in {folder}:\n")
+    for row in rows:
+        click.echo(f"{row['name']:<14} {row['state']:<9} {row['description']}")
+    if any(row["state"] == "missing" for row in rows):
+        click.echo("\nTo get one that is missing: bilevel data prepare NAME --download (or --from FILES...)")
+
+
+def _row(entry: Entry, folder: Path) -> dict[str, str | list[str] | None]:
+    problem: str | None = None
+    try:
+        require(next(member for member in KINDS["dataset"] if kind_of(member) == entry.kind)(), folder)  # type: ignore[arg-type]
+        state = "built in" if entry.built_in else "ready"
+    except DataMissing as error:
+        state, problem = "missing", str(error)
+    except DataInvalid as error:
+        state, problem = "damaged", str(error)
+    return {
+        "name": entry.kind,
+        "state": state,
+        "description": entry.description,
+        "source": entry.source,
+        "licence": entry.licence,
+        "files": list(entry.files),
+        "originals": list(entry.originals),
+        "problem": problem,
+    }
+
+
+@data.command("prepare")
+@click.argument("name", type=_TO_PREPARE)
+@click.argument("more", nargs=-1, type=_FILE, metavar="")
+@click.option("--from", "files", multiple=True, type=_FILE, metavar="FILES...", help="Original files, in their order.")
+@click.option("--download", is_flag=True, help="Fetch the original files from where they are published.")
+@click.option("--to", "folder", type=_FOLDER, help="Folder of prepared files.  [default: BILEVEL_DATA_DIR]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def prepare_data(
+    name: str, more: tuple[Path, ...], files: tuple[Path, ...], download: bool, folder: Path | None, as_json: bool
+) -> None:
+    """Make the prepared file of data set NAME from its original distribution.
+
+    \b
+    mnist     the four idx.gz files: training images, labels, test images, labels
+    20news    20news-bydate.tar.gz
+    a9a       a9a a9a.t
+    w8a       w8a
+    german    german.numer_scale
+    housing   housing.csv
+    magic     magic04.data
+    omniglot  images_background.zip images_evaluation.zip [train.txt val.txt test.txt]
+              (the three lists are needed for the split `vinyals` only)
+    """
+    from core.datasets.preparing import prepare  # imports torch, which `list` need not wait for
+
+    if download == bool(files or more):
+        raise click.UsageError("Give either --from FILES... or --download.")
+    try:
+        with tempfile.TemporaryDirectory() as fetched:
+            originals = fetch(ENTRIES[name].originals, Path(fetched)) if download else [*files, *more]
+            made = prepare(name, originals, folder or Settings().data_dir)
+    except (BilevelError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps({"path": str(made.path), "sha256": made.sha256, "published": made.published}))
+        return
+    click.echo(f"{made.path}\nsha256 {made.sha256}")
+    click.echo(
+        "The content is that of the published data set."
+        if made.published
+        else "Complete, but not the content of the published data set to the bit (another version or file order?)."
+    )
+
+
+def fetch(addresses: Sequence[str], folder: Path) -> list[Path]:
+    """Downloads files into a folder.
+
+    Raises:
+        ClickException: one cannot be reached; the message says how to go on without a network.
+    """
+    paths = []
+    for address in addresses:
+        path = folder / address.rsplit("/", 1)[-1]
+        click.echo(f"Fetching {address}", err=True)
+        try:
+            with httpx.stream("GET", address, follow_redirects=True, timeout=30) as response, path.open("wb") as file:
+                response.raise_for_status()
+                for block in response.iter_bytes():
+                    file.write(block)
+        except httpx.HTTPError as error:
+            raise click.ClickException(
+                f"{address} cannot be fetched ({error}): fetch it on a machine that can reach it, "
+                "and give the file with --from"
+            ) from error
+        paths.append(path)
+    return paths

@@ -1,0 +1,25 @@
+"""`python -m migrations`: brings the database of DATABASE_URL to the newest revision."""
+
+import logging
+import sys
+
+import migrations
+from core.settings import settings
+
+logger = logging.getLogger("migrations")
+
+
+def main() -> int:
+    """Migrates; the exit status is 2 if there is no DATABASE_URL."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    url = settings().database_url.get_secret_value()
+    if not url:
+        logger.error("DATABASE_URL is empty: set it to the database to migrate")
+        return 2
+    migrations.upgrade(url)
+    logger.info("the database is at revision %s", migrations.head())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Outer optimizers against torch.optim with the same decay."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from core.bilevel import optimizers, trees
+from core.bilevel.optimizers import OuterOptimizer
+
+CASES = {
+    "sgd": (lambda decay: optimizers.sgd(rate=0.1, decay=decay), lambda w: torch.optim.SGD(w, lr=0.1)),
+    "momentum": (
+        lambda decay: optimizers.momentum(rate=0.1, momentum=0.8, decay=decay),
+        lambda w: torch.optim.SGD(w, lr=0.1, momentum=0.8),
+    ),
+    "adam": (
+        lambda decay: optimizers.adam(rate=0.1, beta1=0.8, beta2=0.9, epsilon=1e-3, decay=decay),
+        lambda w: torch.optim.Adam(w, lr=0.1, betas=(0.8, 0.9), eps=1e-3),
+    ),
+}
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+@pytest.mark.parametrize("name", CASES)
+def test_is_torchs(name: str, decay: float) -> None:
+    make, make_torch = CASES[name]
+    ours: OuterOptimizer = make(decay)
+    generator = torch.Generator().manual_seed(0)
+    lam: Any = {"a": torch.randn(3, generator=generator, dtype=torch.float64), "b": torch.ones((), dtype=torch.float64)}
+    theirs = [leaf.clone().requires_grad_() for leaf in lam.values()]
+    optimizer: Any = make_torch(theirs)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1 / (1 + decay * k))
+    state = ours.init(lam)
+    for k in range(7):
+        grad = trees.map_leaves(lambda leaf: torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype), lam)
+        lam, state = ours.step(k, grad, state, lam)
+        for parameter, leaf in zip(theirs, grad.values(), strict=True):
+            parameter.grad = leaf
+        optimizer.step()
+        schedule.step()
+        for parameter, leaf in zip(theirs, lam.values(), strict=True):
+            assert torch.allclose(parameter, leaf, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_changes_nothing_in_place(name: str) -> None:
+    ours: OuterOptimizer = CASES[name][0](0.1)
+    lam, grad = torch.ones(3), torch.ones(3)
+    state = ours.init(lam)
+    before = [leaf.clone() for leaf in trees.leaves(state)]
+    ours.step(0, grad, state, lam)
+    assert torch.equal(lam, torch.ones(3))
+    assert torch.equal(grad, torch.ones(3))
+    assert all(torch.equal(a, b) for a, b in zip(before, trees.leaves(state), strict=True))
+
+
+def test_inverse_time_decay() -> None:
+    rate = optimizers.inverse_time(1e-3, 1e-5)
+    assert rate(0) == 1e-3
+    assert rate(50_000) == pytest.approx(1e-3 / 1.5)

@@ -1,0 +1,150 @@
+"""The dual walk = reverse mode on the plain heads."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from core.bilevel import softmax_heads, trees
+from core.bilevel.dynamics import Scalar, full_batch, gradient_descent
+from core.bilevel.embedding import composed, through_embedding
+from core.bilevel.hypergradients import reverse, unrolled
+from core.bilevel.problem import Dynamics, Method, Problem, Tree
+
+
+def rate_from_z(t: int, z: Any) -> Tensor:
+    rate: Tensor = z["log_rate"].exp() / (1 + 0.2 * t)
+    return rate
+
+
+def pieces(
+    generator: torch.Generator,
+    *,
+    tasks: int,
+    sizes: tuple[int, int, int],
+    way: int,
+    shared: bool,
+    l2: float,
+    rate: Scalar,
+) -> tuple[Problem, Dynamics, Method, dict[str, Tensor]]:
+    """The plain problem and dynamics, the dual walk, and z."""
+    n, q, d = sizes
+    leading = () if shared else (tasks,)
+    support_labels = torch.randint(way, (*leading, n), generator=generator)
+    query_labels = torch.randint(way, (*leading, q), generator=generator)
+    inner = partial(softmax_heads.inner_objective, support_labels=support_labels, l2=l2)
+    problem = Problem(
+        inner,
+        partial(softmax_heads.outer_objective, query_labels=query_labels),
+        partial(softmax_heads.init, way=way),
+    )
+    walk = partial(
+        softmax_heads.dual_walk,
+        support_labels=support_labels,
+        query_labels=query_labels,
+        way=way,
+        rate=rate,
+        l2=l2,
+    )
+    z = {
+        "support": torch.randn(tasks, n, d, generator=generator, dtype=torch.float64),
+        "query": torch.randn(tasks, q, d, generator=generator, dtype=torch.float64),
+        "log_rate": torch.tensor(-0.7, dtype=torch.float64),
+    }
+    return problem, gradient_descent(full_batch(inner), problem.init, rate=rate), walk, z
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    assert trees.norm(trees.subtract(found.grad, expected.grad)) <= 1e-9 * trees.norm(expected.grad)
+    assert torch.allclose(found.outer_loss, expected.outer_loss, rtol=1e-12)
+    assert torch.allclose(found.state.w, expected.state.w, rtol=1e-9, atol=1e-12)
+    assert found.diagnostics.keys() == expected.diagnostics.keys()
+    for name, value in expected.diagnostics.items():
+        assert torch.allclose(found.diagnostics[name], value, rtol=1e-9), name
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32),
+    tasks=st.integers(1, 3),
+    sizes=st.tuples(st.integers(1, 7), st.integers(1, 6), st.integers(1, 7)),
+    way=st.integers(2, 4),
+    shared=st.booleans(),
+    l2=st.sampled_from([0.0, 0.3]),
+    learned=st.booleans(),
+    steps=st.integers(0, 8),
+)
+def test_dual_walk_is_reverse(
+    seed: int, tasks: int, sizes: tuple[int, int, int], way: int, shared: bool, l2: float, learned: bool, steps: int
+) -> None:
+    rate: Scalar = rate_from_z if learned else 0.3
+    problem, phi, walk, z = pieces(
+        torch.Generator().manual_seed(seed), tasks=tasks, sizes=sizes, way=way, shared=shared, l2=l2, rate=rate
+    )
+    assert_same(walk(problem, phi, z, steps=steps), reverse(problem, phi, z, steps=steps))
+
+
+def test_dual_walk_through_an_embedding_is_unrolling_everything() -> None:
+    """The three ideas together, against automatic differentiation of the plain formulation in lam."""
+    generator = torch.Generator().manual_seed(0)
+    tasks, sizes = 3, (5, 8, 6)
+    problem, phi, walk, _ = pieces(generator, tasks=tasks, sizes=sizes, way=5, shared=True, l2=0.01, rate=rate_from_z)
+    images = torch.randn(tasks, sizes[0] + sizes[1], 4, generator=generator, dtype=torch.float64)
+
+    def embed(lam: Any) -> Tree:
+        features = (images @ lam["weight"]).tanh()
+        return {"support": features[:, : sizes[0]], "query": features[:, sizes[0] :], "log_rate": lam["log_rate"]}
+
+    problem = Problem(problem.inner, problem.outer, problem.init, embed=embed)
+    lam = {
+        "weight": torch.randn(4, sizes[2], generator=generator, dtype=torch.float64),
+        "log_rate": torch.tensor(-1.0, dtype=torch.float64),
+    }
+    found = through_embedding(walk)(problem, phi, lam, steps=6)
+    assert_same(found, unrolled(*composed(problem, phi), lam, steps=6))
+
+
+def test_first_step_is_the_centred_prototype_classifier() -> None:
+    """From w_0 = 0, balanced: w_1 for class c is eta/n times (sum of its features - n/C times their mean)."""
+    x = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    labels = torch.arange(6) % 3
+    query = torch.eye(4, dtype=torch.float64)[None]
+    logits = softmax_heads.fit_predict(x, labels, query, steps=1, way=3, rate=0.5)
+    sums = torch.stack([x[0, labels == c].sum(0) for c in range(3)], dim=1)
+    expected = 0.5 / 6 * (sums - x[0].sum(0)[:, None] / 3)
+    assert torch.allclose(logits[0], expected, rtol=1e-12)  # the bias stays 0 where classes are balanced
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.2])
+def test_fit_predict_is_the_plain_walk(l2: float) -> None:
+    generator = torch.Generator().manual_seed(4)
+    problem, phi, walk, z = pieces(generator, tasks=2, sizes=(7, 5, 3), way=3, shared=False, l2=l2, rate=0.4)
+    found = walk(problem, phi, z, steps=9)
+    assert isinstance(found.state.w, Tensor)
+    labels = walk.keywords["support_labels"]  # type: ignore[attr-defined]
+    rate = torch.tensor(0.4, dtype=torch.float64)
+    logits = softmax_heads.fit_predict(z["support"], labels, z["query"], steps=9, way=3, rate=rate, l2=l2)
+    expected = z["query"] @ found.state.w[:, :-1] + found.state.w[:, -1:]
+    assert torch.allclose(logits, expected, rtol=1e-10)
+    query_labels = walk.keywords["query_labels"]  # type: ignore[attr-defined]
+    loss = functional.cross_entropy(logits.reshape(-1, 3), query_labels.reshape(-1))
+    assert torch.allclose(loss, found.outer_loss)
+
+
+def test_divergence_shows() -> None:
+    generator = torch.Generator().manual_seed(4)
+    problem, phi, walk, z = pieces(generator, tasks=2, sizes=(7, 5, 3), way=3, shared=True, l2=1.0, rate=100.0)
+    found = walk(problem, phi, z, steps=300)
+    assert not torch.isfinite(trees.norm(found.grad))
+    assert not torch.isfinite(found.outer_loss)
+
+
+def test_features_have_to_be_there() -> None:
+    problem, phi, walk, z = pieces(torch.Generator(), tasks=1, sizes=(2, 2, 2), way=2, shared=True, l2=0.0, rate=0.1)
+    with pytest.raises(ValueError, match=r"z\['query'\]"):
+        walk(problem, phi, {"support": z["support"]}, steps=1)

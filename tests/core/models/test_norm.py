@@ -1,0 +1,65 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import grad, jvp, vjp
+
+from core.models.norm import EPSILON, Statistics, normalize, statistics
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def norm(x: Tensor, offset: Tensor, scale: Tensor | None, groups: int = 2) -> Tensor:
+    return normalize(x, statistics(x, groups), offset, scale)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_each_group_agrees_with_the_fused_norm(scaled: bool) -> None:
+    x, offset, scale = draw(6, 3, 4, 5) * 3 + 2, draw(3, seed=1), draw(3, seed=2) if scaled else None
+    fused = [F.batch_norm(part, None, None, scale, offset, training=True, eps=EPSILON) for part in x.split(3)]
+    torch.testing.assert_close(norm(x, offset, scale), torch.cat(fused))
+
+
+def test_given_statistics_serve_all_groups() -> None:
+    x, offset, scale = draw(6, 3, 4, 5), draw(3, seed=1), draw(3, seed=2)
+    mean, variance = draw(3, seed=3), draw(3, seed=4).square()
+    fused = F.batch_norm(x, mean, variance, scale, offset, training=False, eps=EPSILON)
+    torch.testing.assert_close(normalize(x, Statistics(mean[None], variance[None]), offset, scale), fused)
+
+
+def test_statistics_are_over_images_and_pixels() -> None:
+    x = draw(6, 3, 4, 5)
+    values = statistics(x, 2)
+    grouped = x.view(2, 3, 3, 4, 5)
+    torch.testing.assert_close(values.mean, grouped.mean((1, 3, 4)))
+    torch.testing.assert_close(values.variance, grouped.var((1, 3, 4), correction=0))
+
+
+def test_a_large_mean_does_not_cancel_the_variance() -> None:
+    x = (draw(4, 1, 8, 8) * 0.1 + 1000).float()
+    torch.testing.assert_close(
+        statistics(x, 1).variance.double(), x.double().var(correction=0).view(1, 1), rtol=1e-3, atol=0
+    )
+
+
+def test_first_and_second_derivatives() -> None:
+    inputs = tuple(tensor.requires_grad_() for tensor in (draw(4, 2, 2, 2), draw(2, seed=1), draw(2, seed=2)))
+    assert gradcheck(norm, inputs, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(norm, inputs, check_fwd_over_rev=True, check_rev_over_rev=True)
+
+
+def test_all_orders_of_differentiation_agree() -> None:
+    x, v = draw(4, 3, 2, 2), draw(4, 3, 2, 2, seed=1)
+    offset, scale = draw(3, seed=2), draw(3, seed=3)
+
+    def f(x: Tensor) -> Tensor:
+        return norm(x, offset, scale).tanh().pow(3).sum()
+
+    forward_over_reverse = jvp(grad(f), (x,), (v,))[1]
+    reverse_over_forward = grad(lambda x: jvp(f, (x,), (v,))[1])(x)
+    reverse_over_reverse = vjp(grad(f), x)[1](v)[0]
+    torch.testing.assert_close(reverse_over_forward, forward_over_reverse)
+    torch.testing.assert_close(reverse_over_reverse, forward_over_reverse)
