@@ -74,3 +74,17 @@ class BrokerUnreachable(BilevelError):
 
     code = "broker_unreachable"
     category = "infrastructure"
+
+
+class BlobInvalid(BilevelError):
+    """A stored file is missing or is not what its hash says."""
+
+    code = "blob_invalid"
+    category = "infrastructure"
+
+
+class DatabaseUnreachable(BilevelError):
+    """The database did not answer in time."""
+
+    code = "database_unreachable"
+    category = "infrastructure"

@@ -38,3 +38,30 @@ def ring(queue: Celery) -> None:
         queue.send_task(TASK, ignore_result=True, retry=False)
     except OperationalError as error:
         raise BrokerUnreachable from error
+
+
+def unheard(queue: Celery) -> int:
+    """How many hints wait in the broker; while some do, ringing again would only add to them.
+
+    Raises:
+        BrokerUnreachable: the broker did not answer.
+    """
+    try:
+        with queue.connection_for_read() as connection:
+            declared = queue.amqp.queues[queue.conf.task_default_queue](connection.default_channel).queue_declare()
+    except OperationalError as error:
+        raise BrokerUnreachable from error
+    return int(declared.message_count)
+
+
+def check(queue: Celery) -> None:
+    """Makes sure that hints can be sent.
+
+    Raises:
+        BrokerUnreachable: the broker does not answer.
+    """
+    try:
+        with queue.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
+    except OperationalError as error:
+        raise BrokerUnreachable from error

@@ -58,6 +58,11 @@ def settings() -> Settings:
     return Settings()
 
 
+def child_environment(**knobs: str) -> dict[str, str]:
+    """The environment for a process that this one starts: ours, but for the given variables."""
+    return os.environ | knobs
+
+
 def prepare_process(threads: int, environment: MutableMapping[str, str] = os.environ) -> None:
     """Sets what has to be in the environment of a process before it loads torch.
 

@@ -29,6 +29,11 @@ SUCCESSORS: dict[Status, frozenset[Status]] = {
     Status.CANCELLED: frozenset(),
 }
 
+PREDECESSORS: dict[Status, frozenset[Status]] = {
+    status: frozenset(before for before, successors in SUCCESSORS.items() if status in successors) for status in Status
+}
+"""The same, read backwards: from where a state can be reached."""
+
 TERMINAL = frozenset(status for status, successors in SUCCESSORS.items() if not successors)
 ACTIVE = frozenset({Status.RUNNING, Status.CANCELLING})
 """Held by an attempt with a lease."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 
@@ -30,4 +30,17 @@ def refuse(pointer: str, detail: str, **facts: Any) -> NoReturn:
 Rate = Annotated[float, Field(gt=0, le=1e4)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
-Label = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _printable(text: str) -> str:
+    if any(character < " " or character == "\x7f" for character in text):
+        raise PydanticCustomError("control_character", "Input should hold no control character")
+    return text
+
+
+Label = Annotated[
+    str,
+    Field(min_length=1, max_length=200, json_schema_extra={"pattern": "^[^\\x00-\\x1f\\x7f]*$"}),
+    AfterValidator(_printable),
+]
+"""A short text for people, on one line."""

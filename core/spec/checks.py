@@ -84,11 +84,15 @@ def _check_cleaning(problem: HyperCleaning) -> None:
         refuse("/problem/corruption", "every training label would be corrupted: lower `corruption`")
 
 
+def squares(problem: Regularization) -> bool:
+    """Whether the loss is the squared one; `auto` takes it where the target is a number."""
+    return problem.loss == "squared" or (problem.loss == "auto" and not problem.dataset.classes)
+
+
 def closed_form(problem: Problem) -> bool:
     """Whether the inner problem has a solution in closed form."""
     if isinstance(problem, Regularization):
-        squared = problem.loss == "squared" or (problem.loss == "auto" and not problem.dataset.classes)
-        return squared and isinstance(problem.model, Linear)
+        return squares(problem) and isinstance(problem.model, Linear)
     return isinstance(problem, Quadratic)
 
 
@@ -138,12 +142,25 @@ def _check_implicit(problem: Problem, implicit: Implicit) -> None:
             "/algorithm/hypergradient/solver",
             f"`dense` factors the Hessian of all {count} inner variables (at most {DENSE_LIMIT}): use `cg`",
         )
+    if isinstance(implicit.solver, Dense) and _singular(problem):
+        refuse(
+            "/algorithm/hypergradient/solver",
+            "`dense` cannot factor this Hessian: softmax offsets are not regularized, and adding a number to all of "
+            "them changes nothing: use `cg`, or a linear model with `bias` false",
+        )
     if isinstance(problem, HyperRepresentation | HyperCleaning) and problem.l2 == 0:
         refuse(
             "/problem/l2",
             "implicit differentiation needs an inner problem with one minimizer: give `l2` above zero, "
             "or use `reverse`",
         )
+
+
+def _singular(problem: Problem) -> bool:
+    """Whether the inner Hessian has the eigenvalue 0 everywhere."""
+    if not isinstance(problem, Regularization) or squares(problem):
+        return False
+    return not isinstance(problem.model, Linear) or problem.model.bias
 
 
 def _check_dynamics(problem: Problem, algorithm: Algorithm) -> None:
@@ -155,6 +172,8 @@ def _check_dynamics(problem: Problem, algorithm: Algorithm) -> None:
             f"`{algorithm.hypergradient.kind}` differentiates the solution, which does not depend on how it was "
             "reached: use `reverse` or `forward` to learn the dynamics",
         )
+    if "learn_momentum" in learned and getattr(dynamics, "momentum", 0.0) == 0:
+        refuse("/algorithm/dynamics/momentum", "a momentum of 0 cannot be learned by its logit: start above 0")
     if dynamics.batch is None:
         return
     if isinstance(problem, Quadratic | HyperRepresentation):
@@ -170,4 +189,4 @@ def _check_dynamics(problem: Problem, algorithm: Algorithm) -> None:
         )
 
 
-__all__ = ["DENSE_LIMIT", "FORWARD_LIMIT", "check_algorithm", "check_problem", "closed_form"]
+__all__ = ["DENSE_LIMIT", "FORWARD_LIMIT", "check_algorithm", "check_problem", "closed_form", "squares"]

@@ -39,7 +39,7 @@ class Resources(Spec):
 class Experiment(Spec):
     """A bilevel experiment: a problem, an algorithm, and how to evaluate."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] = "untitled"
+    name: Label = "untitled"
     """A name for people; need not be unique."""
     labels: Annotated[dict[Label, Label], Field(max_length=50)] = Field(default_factory=dict)
     """Names and values to find it by."""
@@ -52,7 +52,7 @@ class Experiment(Spec):
     evaluation: Evaluation = Field(default_factory=Evaluation)
     """When and how it is evaluated."""
     resources: Resources = Field(default_factory=Resources)
-    """Where it runs and what it may use."""
+    """Device, precision, priority, and the limits of an attempt."""
 
     @model_validator(mode="after")
     def _possible(self) -> "Experiment":

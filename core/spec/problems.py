@@ -29,12 +29,13 @@ class Quadratic(Spec):
 class Regularization(Spec):
     """Regularization strengths as outer variables (and, by the dynamics' `learn_rate`, its rate).
 
-    Inner: mean training loss + 1/2 sum_j exp(lam_j) w_j^2. Outer: mean validation loss.
+    Inner: mean training loss + 1/2 sum_j exp(lam_j) w_j^2 over the weights, not the offsets. Outer: mean validation
+    loss.
     """
 
     kind: Literal["regularization"] = "regularization"
     dataset: TableDataset = Field(default_factory=Diabetes, discriminator="kind")
-    """The data; features are standardized with the training set's mean and deviation."""
+    """The data; features, and targets that are numbers, are standardized with the training set's mean and deviation."""
     model: TableModel = Field(default_factory=Linear, discriminator="kind")
     """The ground model, whose parameters are the inner variables."""
     loss: Literal["auto", "squared", "cross_entropy"] = "auto"
@@ -61,7 +62,7 @@ class SigmoidWeights(Spec):
 
 
 class ClippedWeights(Spec):
-    """Weights lam_i in [0, 1] with sum at most `radius` (Franceschi et al. 2017)."""
+    """Weights lam_i in [0, 1] with sum at most `radius`; all radius / n at the start (Franceschi et al. 2017)."""
 
     kind: Literal["clipped"] = "clipped"
     radius: Annotated[float, Field(gt=0, le=1e7)] | None = None
@@ -74,11 +75,12 @@ class HyperCleaning(Spec):
     Inner: 1/n sum_i weight(lam_i) loss_i(w) + l2/2 ||w||^2. Outer: mean loss of the validation set.
     Corruption: round(corruption * train) training examples, drawn without replacement by the seed,
     get a label drawn uniformly from the other classes (never their own).
+    Found corruptions: examples whose weight is below 0.5 (`sigmoid`) or below half of the initial weight (`clipped`).
     """
 
     kind: Literal["hyper_cleaning"] = "hyper_cleaning"
     dataset: TableDataset = Field(default_factory=Digits, discriminator="kind")
-    """The data, with classes as target."""
+    """The data, with classes as target; features are standardized with the training set's mean and deviation."""
     model: TableModel = Field(default_factory=Linear, discriminator="kind")
     """The ground model, whose parameters are the inner variables."""
     weights: Annotated[SigmoidWeights | ClippedWeights, Field(discriminator="kind")] = Field(
@@ -96,8 +98,8 @@ class HyperCleaning(Spec):
     test: Count | None = None
     """Clean test examples; by default the data set's own test set, or all that the other two leave."""
     final_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
-    """Steps of the inner dynamics for the models that are compared at the end: noisy baseline, learned
-    weights, clean oracle."""
+    """Steps of the inner dynamics for the models that are compared at the end: noisy baseline (all weights 1), learned
+    weights, clean oracle (weight 1 for the uncorrupted examples, 0 for the others)."""
 
 
 class HyperRepresentation(Spec):

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from core.status import ACTIVE, Status
+from core.status import ACTIVE, PREDECESSORS, Status
 from core.store.tables import EventRow, ExperimentRow
 
 CHANNEL = "bilevel_experiments"
@@ -41,11 +41,13 @@ def change(
         guard: has to hold for the row, in the same statement.
         event: kind of the event that is stored with the change, if any.
         data: the event's data, plain JSON.
-        **columns: new values of the row's columns.
+        **columns: new values of the row's columns; a new `status` adds the guard that it may follow the old one.
 
     Returns:
         The row's new version, or None if the guard did not hold (nothing was changed).
     """
+    if "status" in columns:
+        guard &= in_status(*PREDECESSORS[Status(columns["status"])])
     statement = (
         update(ExperimentRow)
         .where(ExperimentRow.id == experiment_id, guard)

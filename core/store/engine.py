@@ -5,7 +5,14 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
+
+__all__ = ["UNAVAILABLE", "Engine", "Session", "make_engine", "transaction"]
+
+UNAVAILABLE: tuple[type[Exception], ...] = (OperationalError, InterfaceError, PoolTimeout)
+"""What a statement raises when the server cannot be reached, goes away or has no connection left: try again."""
 
 
 def make_engine(url: str, *, pool_size: int = 5, name: str = "bilevel") -> Engine:

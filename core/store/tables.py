@@ -76,8 +76,6 @@ class ExperimentRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     available_at: Mapped[datetime] = mapped_column(server_default=func.now())
     """Not claimed before this time (backoff)."""
-    rung_at: Mapped[datetime | None]
-    """When the last hint was sent by the reaper."""
     started_at: Mapped[datetime | None]
     """When the first attempt began."""
     finished_at: Mapped[datetime | None]

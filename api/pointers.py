@@ -1,0 +1,151 @@
+"""From pydantic's errors to what a person can mend: a JSON pointer into the body and what is allowed there."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, TypedDict
+
+from core.spec import Experiment
+
+Node = Mapping[str, Any]
+"""A piece of JSON Schema."""
+
+
+class FieldError(TypedDict, total=False):
+    """One field that is wrong."""
+
+    pointer: str
+    """JSON pointer (RFC 6901) into the body."""
+    parameter: str
+    """Name of the query parameter or header, where it is none of the body's fields."""
+    detail: str
+    """What is wrong and what is allowed."""
+
+
+def describe(error: Mapping[str, Any], body: object, parameters: Sequence[str] = ()) -> FieldError:
+    """An entry of a problem's `errors` for one error of pydantic's.
+
+    Args:
+        error: as `ValidationError.errors()` gives it, `loc` beginning with where the value came from.
+        body: the submitted JSON, to tell the fields in `loc` from the tags of unions.
+        parameters: names of the query parameters that there are.
+    """
+    source, *location = error["loc"]
+    if source != "body":
+        parameter = str(location[0]) if location else str(source)
+        return {"parameter": parameter, "detail": _detail(error, parameters)}
+    if error["type"] == "impossible":
+        return {"pointer": error["ctx"]["pointer"], "detail": error["msg"]}
+    path = _path(location, body)
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        path.append("kind")
+    allowed = _allowed(location) if error["type"] == "extra_forbidden" else ()
+    return {"pointer": "".join(f"/{_escape(part)}" for part in path), "detail": _detail(error, allowed)}
+
+
+def _detail(error: Mapping[str, Any], allowed: Sequence[str]) -> str:
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return _unknown(str(error["loc"][-1]), allowed)
+        case "union_tag_invalid":
+            return _impossible(context["tag"], _unquoted(context["expected_tags"]))
+        case "union_tag_not_found":
+            return f"`kind` is missing: {_one_of(_kinds(error['loc'][1:]))}"
+        case "literal_error" | "enum":
+            return _impossible(error["input"], _unquoted(context["expected"]))
+        case "missing":
+            return "This field is required"
+        case _:
+            return f"{error['msg']}, not {_shown(error['input'])}"
+
+
+def _unknown(name: str, allowed: Sequence[str]) -> str:
+    if not allowed:
+        return f"`{name}` is not known here"
+    return f"`{name}` is not known here{_nearest(name, allowed)}: {_one_of(allowed)}"
+
+
+def _impossible(given: object, choices: Sequence[str]) -> str:
+    shown = f"`{given}`" if isinstance(given, str) else _shown(given)
+    return f"{shown} is not possible here{_nearest(given, choices)}: {_one_of(choices)}"
+
+
+def _nearest(given: object, choices: Sequence[str]) -> str:
+    matches = get_close_matches(str(given), choices, n=1, cutoff=0.6)
+    return f" (did you mean `{matches[0]}`?)" if matches else ""
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    quoted = [f"`{choice}`" for choice in choices]
+    return "use " + (quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " or " + quoted[-1])
+
+
+def _unquoted(listed: str) -> list[str]:
+    return [choice.strip().strip("'") for choice in listed.replace(" or ", ", ").split(", ")]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return f"`{text[:77]}...`" if len(text) > 80 else f"`{text}`"
+
+
+def _path(location: Sequence[str | int], body: object) -> list[str | int]:
+    """The parts of a location that are fields or indices of the body; the others are tags of unions."""
+    path: list[str | int] = []
+    place, tag_passed = body, False
+    for number, part in enumerate(location):
+        if isinstance(place, Mapping):
+            if not tag_passed and part == place.get("kind"):
+                tag_passed = True
+                continue
+            last = number == len(location) - 1
+            if part not in place and not last:
+                continue
+        elif not isinstance(part, int):
+            continue
+        path.append(part)
+        place, tag_passed = _inside(place, part), False
+    return path
+
+
+def _inside(place: object, part: str | int) -> object:
+    if isinstance(place, Mapping):
+        return place.get(part)
+    if isinstance(place, Sequence) and isinstance(part, int) and part < len(place):
+        return place[part]
+    return None
+
+
+def _escape(part: str | int) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+@cache
+def _schema() -> Node:
+    return Experiment.model_json_schema()
+
+
+def _allowed(location: Sequence[str | int]) -> list[str]:
+    """Names of the fields where an unknown one was found."""
+    return sorted(_node(location[:-1]).get("properties", {}))
+
+
+def _kinds(location: Sequence[str | int]) -> list[str]:
+    """Kinds of the union at a location, in the order in which it is written."""
+    node = _node(location)
+    tags = {reference: tag for tag, reference in node["discriminator"]["mapping"].items()}
+    return [tags[member["$ref"]] for member in node["oneOf"]]
+
+
+def _node(location: Sequence[str | int]) -> Node:
+    """The schema of the value at a location of pydantic's, which names fields, indices and tags of unions."""
+    node: Node = _schema()
+    for part in location:
+        if part in (tags := node.get("discriminator", {}).get("mapping", {})):
+            node = {"$ref": tags[part]}
+        else:
+            node = node.get("properties", {}).get(part) or node.get("items") or {}
+        if reference := node.get("$ref"):
+            node = _schema()["$defs"][reference.rsplit("/", 1)[1]]
+    return node

@@ -1,0 +1,56 @@
+"""Every kind that a spec can name, with its JSON Schema and an example."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from api.deps import Caller, Uses
+from api.schemas import SPEC_EXAMPLES
+from core.datasets.catalog import ENTRIES, require
+from core.errors import DataInvalid, DataMissing
+from core.spec import KINDS, Experiment, kind_of
+from core.spec.base import Spec
+
+router = APIRouter(tags=["catalog"])
+
+
+@router.get("/catalog", operation_id="get_catalog", response_class=JSONResponse, response_model=None)
+def catalog(uses: Uses, caller: Caller) -> dict[str, Any]:
+    """Every kind by section: what it is, its JSON Schema, an example with all defaults; which data are missing."""
+    sections = {
+        section: [
+            _entry(member) | (_presence(member, uses.settings.data_dir) if section == "dataset" else {})
+            for member in members
+        ]
+        for section, members in KINDS.items()
+    }
+    examples = {name: example["value"] for name, example in SPEC_EXAMPLES.items()}
+    return {"experiment": {"schema": _schema(Experiment), "examples": examples}, "kinds": sections}
+
+
+def _entry(member: type[Spec]) -> dict[str, Any]:
+    return {
+        "kind": kind_of(member),
+        "description": member.__doc__,
+        "example": member().model_dump(mode="json"),
+        "schema": _schema(member),
+    }
+
+
+@cache
+def _schema(member: type[Spec]) -> Mapping[str, Any]:
+    return member.model_json_schema()
+
+
+def _presence(member: type[Spec], data_dir: Path) -> dict[str, Any]:
+    entry = ENTRIES[kind_of(member)]
+    facts = {"source": entry.source, "licence": entry.licence, "built_in": entry.built_in, "missing": None}
+    try:
+        require(member(), data_dir)  # type: ignore[arg-type] # the members of this section are data sets
+    except (DataMissing, DataInvalid) as error:
+        facts["missing"] = str(error)
+    return facts

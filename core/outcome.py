@@ -1,0 +1,135 @@
+"""What is left of an experiment when it is done: the result, and files worth keeping."""
+
+import math
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from core.bilevel import trees
+from core.bilevel.problem import Tree
+from core.problems.instance import Instance
+from core.progress import Progress, Scores
+from core.spec import Experiment
+
+MEDIA_TYPE = "application/octet-stream"
+
+
+def make_result(
+    spec: Experiment, instance: Instance, progress: Progress, final: Scores, *, device: str
+) -> dict[str, Any]:
+    """The result as plain JSON data; accuracies are fractions, times seconds, memory MiB."""
+    best, lam = progress.best or (final, progress.state.lam)
+    started = time.perf_counter()
+    report = instance.report(lam)
+    result = {
+        "best": {"hyperiteration": best.hyperiteration, "validation": best.validation},
+        "final": final._asdict(),
+        "test": best.test,
+        "selection": instance.selection._asdict(),
+        "report": report,
+        "timing": _timing(progress, time.perf_counter() - started),
+        "memory": _memory(device),
+        "environment": environment(device),
+        "spec_sha256": spec.sha256(),
+    }
+    plain: dict[str, Any] = json_valid(result)
+    return plain
+
+
+def make_artifacts(instance: Instance, lam: Tree) -> dict[str, tuple[str, bytes]]:
+    """The best outer variables by their paths, and whatever else the problem keeps, as safetensors."""
+    files: dict[str, Mapping[str, Tensor]] = {"outer_variables": trees.named_leaves(lam), **instance.artifacts(lam)}
+    return {f"{name}.safetensors": (MEDIA_TYPE, _save(tensors)) for name, tensors in files.items()}
+
+
+def _save(tensors: Mapping[str, Tensor]) -> bytes:
+    return safetensors.torch.save({name: value.detach().cpu().clone() for name, value in tensors.items()})
+
+
+def json_valid(value: Any) -> Any:
+    """The same data with numbers that JSON does not have as the strings "NaN", "Infinity", "-Infinity"."""
+    match value:
+        case float() if math.isnan(value):
+            return "NaN"
+        case float() if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        case Mapping():
+            return {str(key): json_valid(part) for key, part in value.items()}
+        case list() | tuple():
+            return [json_valid(part) for part in value]
+        case _:
+            return value
+
+
+def _timing(progress: Progress, report: float) -> dict[str, float]:
+    seconds = progress.seconds
+    return {
+        "total_seconds": seconds.setup + seconds.hyperiterations + seconds.evaluations + report,
+        "setup_seconds": seconds.setup,
+        "hyperiterations_seconds": seconds.hyperiterations,
+        "seconds_per_hyperiteration": seconds.hyperiterations / max(progress.hyperiteration, 1),
+        "evaluation_seconds": seconds.evaluations,
+        "report_seconds": report,
+    }
+
+
+def _memory(device: str) -> dict[str, float]:
+    """Peaks of this process; ru_maxrss is in KiB on Linux, in bytes on macOS."""
+    unit = 2**20 if platform.system() == "Darwin" else 2**10
+    memory = {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+    if torch.device(device).type == "cuda":
+        memory["peak_cuda_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
+    return memory
+
+
+def environment(device: str) -> dict[str, str | int | None]:
+    """What the numbers were made with."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "bilevel": _version(),
+        "platform": platform.platform(),
+        "device": device,
+        "device_name": _device_name(torch.device(device)),
+        "threads": torch.get_num_threads(),
+        "git_revision": git_revision(Path(__file__).resolve().parents[1]),
+    }
+
+
+def _version() -> str | None:
+    try:
+        return metadata.version("bilevel")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def git_revision(folder: Path) -> str | None:
+    """The commit that the folder is a checkout of; None where it is not the top of one (an installed package)."""
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

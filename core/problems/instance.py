@@ -1,0 +1,113 @@
+"""What a kind of problem gives the loop: outer variables to start from, bilevel problems, measures."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from core.bilevel import trees
+from core.bilevel.problem import Dynamics, Problem, Tree
+
+
+class Context(NamedTuple):
+    """Where and with what an instance is made."""
+
+    seed: int
+    dtype: torch.dtype
+    device: torch.device
+    data_dir: Path
+    episodes: int
+    """Episodes of an evaluation (few-shot problems)."""
+
+    def place(self, tree: Tree) -> Any:
+        """The tree with its floating-point tensors in the dtype, and all of it on the device."""
+
+        def leaf(x: Tensor) -> Tensor:
+            return x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)
+
+        return trees.map_leaves(leaf, tree)
+
+
+class Metric(NamedTuple):
+    """A mean with its 95 % interval over independent examples or episodes."""
+
+    mean: float
+    ci95: float
+    """1.96 std / sqrt(size)."""
+    size: int
+    unit: Literal["examples", "episodes"]
+
+    def plain(self) -> dict[str, float | int]:
+        """As in a result: {"mean", "ci95", "examples" or "episodes"}."""
+        return {"mean": self.mean, "ci95": self.ci95, self.unit: self.size}
+
+
+Metrics = Mapping[str, Metric]
+
+
+class Evaluation(NamedTuple):
+    """How good outer variables are; the test metrics never choose anything."""
+
+    validation: Metrics
+    test: Metrics
+
+
+def metric(values: Tensor, unit: Literal["examples", "episodes"] = "examples") -> Metric:
+    """The mean of values [size], one for each example or episode."""
+    size = values.numel()
+    values = values.double()
+    deviation = values.std(correction=1) if size > 1 else values.new_zeros(())
+    mean, ci95 = torch.stack([values.mean(), 1.96 * deviation / math.sqrt(size)]).tolist()
+    return Metric(mean, ci95, size, unit)
+
+
+class Selection(NamedTuple):
+    """Which outer variables are the best: those with the best mean of a validation metric, the earliest of equals."""
+
+    metric: str
+    better: Literal["higher", "lower"]
+
+    def improves(self, new: float, old: float | None) -> bool:
+        """Whether `new` is strictly better; NaN is worse than any number, anything is better than nothing."""
+        if old is None:
+            return True
+        if math.isnan(new) or math.isnan(old):
+            return math.isnan(old) and not math.isnan(new)
+        return new > old if self.better == "higher" else new < old
+
+
+LOWEST_LOSS = Selection("loss", "lower")
+HIGHEST_ACCURACY = Selection("accuracy", "higher")
+
+
+def _unchanged(lam: Tree) -> Tree:
+    return lam
+
+
+def _nothing(lam: Tree) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One problem with its data, ready to be optimized."""
+
+    initial: Tree
+    """lam at hyperiteration 0."""
+    at: Callable[[int], tuple[Problem, Dynamics]]
+    """k -> the bilevel problem and inner dynamics of hyperiteration k (its episodes)."""
+    evaluate: Callable[[Tree], Evaluation]
+    """lam -> metrics; the same data at every call."""
+    selection: Selection
+    natural: Callable[[Tree], Mapping[str, Tensor]]
+    """lam -> a few numbers worth a curve, in natural units (a rate, not its logarithm), by name."""
+    project: Callable[[Tree], Tree] = _unchanged
+    """Onto the set of outer variables that are allowed."""
+    report: Callable[[Tree], dict[str, Any]] = _nothing
+    """lam -> what only this kind of problem can say at the end; plain JSON data."""
+    artifacts: Callable[[Tree], Mapping[str, Mapping[str, Tensor]]] = _nothing
+    """lam -> further named tensors worth keeping, by file name without suffix."""

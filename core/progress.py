@@ -1,0 +1,127 @@
+"""How far an experiment has come: everything that a checkpoint has to hold."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
+
+from core.bilevel import trees
+from core.bilevel.problem import AlgorithmState, Tree
+from core.checkpointing import Checkpoint, pack, unpack
+from core.errors import CheckpointInvalid
+from core.problems.instance import Instance, Metrics
+from core.spec import Experiment
+
+Plain = Mapping[str, Mapping[str, float | int]]
+"""Metric -> {"mean", "ci95", "examples" or "episodes"}."""
+
+
+class Scores(NamedTuple):
+    """An evaluation as plain data."""
+
+    hyperiteration: int
+    validation: Plain
+    test: Plain
+
+    def points(self) -> dict[str, float]:
+        """The means as points of series."""
+        return {
+            f"{part}/{name}": float(values["mean"])
+            for part, metrics in (("validation", self.validation), ("test", self.test))
+            for name, values in metrics.items()
+        }
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds, of all attempts that the checkpoints link."""
+
+    setup: float = 0.0
+    hyperiterations: float = 0.0
+    evaluations: float = 0.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state before a hyperiteration."""
+
+    hyperiteration: int
+    state: AlgorithmState
+    best: tuple[Scores, Tree] | None = None
+    """The best evaluation so far, and its lam."""
+    seconds: Spent = field(default_factory=Spent)
+
+    def spent(self, *, setup: float = 0.0, hyperiterations: float = 0.0, evaluations: float = 0.0) -> "Progress":
+        """Adds seconds."""
+        before = self.seconds
+        return replace(
+            self,
+            seconds=Spent(
+                before.setup + setup, before.hyperiterations + hyperiterations, before.evaluations + evaluations
+            ),
+        )
+
+    def advance(self, state: AlgorithmState) -> "Progress":
+        """The hyperiteration is done."""
+        return replace(self, hyperiteration=self.hyperiteration + 1, state=state)
+
+    def evaluate(self, instance: Instance) -> tuple["Progress", Scores]:
+        """Evaluates lam, which becomes the best so far if it is; only the validation metric has a say."""
+        started = time.perf_counter()
+        found = instance.evaluate(self.state.lam)
+        scores = Scores(self.hyperiteration, _plain(found.validation), _plain(found.test))
+        name = instance.selection.metric
+        before = float(self.best[0].validation[name]["mean"]) if self.best else None
+        better = instance.selection.improves(found.validation[name].mean, before)
+        best = (scores, self.state.lam) if better else self.best
+        return replace(self, best=best).spent(evaluations=time.perf_counter() - started), scores
+
+    def best_lam(self) -> Tree:
+        """The best outer variables so far; those at hand before the first evaluation."""
+        return self.best[1] if self.best else self.state.lam
+
+    def checkpoint(self, spec: Experiment) -> Checkpoint:
+        """Packs it; the inverse of `restore`."""
+        parts: dict[str, Tree] = {"state": self.state}
+        if self.best:
+            parts["best"] = self.best[1]
+        # Cloned, as the file format refuses tensors that share memory and the best lam may be the present one.
+        tensors = {name: leaf.clone() for name, leaf in trees.named_leaves(parts).items()}
+        facts = {
+            "spec_sha256": spec.sha256(),
+            "best": self.best[0]._asdict() if self.best else None,
+            "seconds": asdict(self.seconds),
+        }
+        return Checkpoint(self.hyperiteration, pack(tensors, facts))
+
+
+def begin(state: AlgorithmState) -> Progress:
+    """Before hyperiteration 0."""
+    return Progress(0, state)
+
+
+def restore(checkpoint: Checkpoint, spec: Experiment, *, like: Progress) -> Progress:
+    """Unpacks a checkpoint into the structure, types and device of `like`.
+
+    Raises:
+        CheckpointInvalid: it is not a checkpoint, or one of another experiment.
+    """
+    try:
+        named, facts = unpack(checkpoint.payload)
+        if facts["spec_sha256"] != spec.sha256():
+            raise CheckpointInvalid("The checkpoint is one of another experiment: its spec has another hash.")
+        parts: dict[str, Tree] = {"state": like.state}
+        if facts["best"]:
+            parts["best"] = like.state.lam
+        tensors: Any = trees.from_named_leaves(parts, named)
+        placed = trees.map_leaves(lambda leaf, model: leaf.to(model.device, model.dtype), tensors, parts)
+        best = (Scores(**facts["best"]), placed["best"]) if facts["best"] else None
+        return Progress(checkpoint.hyperiteration, placed["state"], best, Spent(**facts["seconds"]))
+    except CheckpointInvalid:
+        raise
+    except Exception as error:  # whatever is wrong with the bytes
+        raise CheckpointInvalid(f"The checkpoint cannot be read: {error}") from error
+
+
+def _plain(metrics: Metrics) -> dict[str, dict[str, float | int]]:
+    return {name: value.plain() for name, value in metrics.items()}

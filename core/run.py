@@ -1,0 +1,89 @@
+"""The loop: hyperiterate, record, evaluate, checkpoint, stop."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core.build import build
+from core.checkpointing import Checkpoints
+from core.outcome import make_artifacts, make_result
+from core.progress import begin, restore
+from core.recording import Recorder
+from core.series import Series
+from core.spec import Experiment
+
+
+class Finished(NamedTuple):
+    """The experiment reached its last hyperiteration."""
+
+    result: dict[str, Any]
+    """Plain JSON data; numbers that are not finite as the strings "NaN", "Infinity", "-Infinity"."""
+    artifacts: Mapping[str, tuple[str, bytes]]
+    """File name -> media type and content."""
+
+
+class Stopped(NamedTuple):
+    """The experiment was asked to stop, and its checkpoint is written."""
+
+    hyperiteration: int
+    """The hyperiteration to go on with."""
+
+
+def never() -> bool:
+    """Does not ask to stop."""
+    return False
+
+
+def run(
+    spec: Experiment,
+    *,
+    device: str,
+    data_dir: Path,
+    recorder: Recorder,
+    checkpoints: Checkpoints,
+    stop: Callable[[], bool] = never,
+    checkpoint_seconds: float = 15.0,
+) -> Finished | Stopped:
+    """Goes on from the last checkpoint, or starts; the curve and the result are the same to the bit either way.
+
+    Points of hyperiteration k describe lam_k. `stop` is asked before every hyperiteration.
+
+    Raises:
+        Diverged: a hypergradient is not finite; the curve up to and with that hyperiteration is recorded.
+        DataMissing: the data set is not in `data_dir`.
+        CheckpointInvalid: the checkpoint is not one of this experiment.
+    """
+    started = time.perf_counter()
+    instance, algorithm = build(spec, device=device, data_dir=data_dir)
+    progress = begin(algorithm.init(instance.initial))
+    if (checkpoint := checkpoints.latest()) is not None:
+        progress = restore(checkpoint, spec, like=progress)
+        recorder.event("resumed", {"hyperiteration": progress.hyperiteration})
+    series = Series(recorder)
+    progress = progress.spent(setup=time.perf_counter() - started)
+    saved, last = time.monotonic(), spec.algorithm.hyperiterations
+
+    for k in range(progress.hyperiteration, last + 1):
+        stopping = stop()
+        if stopping or time.monotonic() - saved > checkpoint_seconds:
+            progress = progress.spent(hyperiterations=series.drain())
+            recorder.flush()
+            checkpoints.save(progress.checkpoint(spec))
+            saved = time.monotonic()
+        if stopping:
+            return Stopped(k)
+        if k % spec.evaluation.every == 0 or k == last:
+            progress = progress.spent(hyperiterations=series.drain())
+            progress, scores = progress.evaluate(instance)
+            recorder.points(k, scores.points())
+        if k < last:
+            series.start()
+            state, values = algorithm.step(k, progress.state)
+            series.add(k, values, instance.natural(progress.state.lam))
+            progress = progress.advance(state)
+
+    series.add_outer(last, instance.natural(progress.state.lam))
+    result = make_result(spec, instance, progress, scores, device=device)
+    recorder.flush()
+    return Finished(result, make_artifacts(instance, progress.best_lam()))

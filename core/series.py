@@ -1,0 +1,102 @@
+"""From tensors to points: values are read from the device in batches, so that the loop does not wait for each."""
+
+import math
+import time
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from core.errors import Diverged
+from core.recording import Recorder
+
+BATCH_SECONDS = 0.1
+"""Values younger than this may wait for others to be read with them."""
+SEPARATE = 32
+"""Longest vector of outer variables whose entries are series of their own; longer ones give min, mean and max."""
+
+
+class Series:
+    """Holds the values of the last few hyperiterations and hands them to the recorder together."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._pending: list[tuple[int, dict[str, Tensor]]] = []
+        self._since = 0.0
+        self._seconds = 0.0
+
+    def start(self) -> None:
+        """A hyperiteration starts now."""
+        if not self._pending:
+            self._since = time.perf_counter()
+
+    def add(self, k: int, values: Mapping[str, Tensor], natural: Mapping[str, Tensor]) -> None:
+        """What hyperiteration k gave, and the outer variables in natural units.
+
+        Raises:
+            Diverged: a hypergradient among those read now is not finite.
+        """
+        self._pending.append((k, {**values, **outer_series(natural)}))
+        if time.perf_counter() - self._since > BATCH_SECONDS:
+            self._read()
+
+    def drain(self) -> float:
+        """Hands over everything held; the seconds that hyperiterations took since the last call.
+
+        Raises:
+            Diverged: a hypergradient among them is not finite.
+        """
+        self._read()
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+    def add_outer(self, k: int, natural: Mapping[str, Tensor]) -> None:
+        """The outer variables after the last hyperiteration."""
+        named = outer_series(natural)
+        self._recorder.points(k, dict(zip(named, _numbers(list(named.values())), strict=True)))
+
+    def _read(self) -> None:
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, []
+        numbers = iter(_numbers([value for _, values in pending for value in values.values()]))
+        elapsed = time.perf_counter() - self._since
+        self._seconds += elapsed
+        for k, values in pending:
+            point = {name: next(numbers) for name in values}
+            # "seconds" is the mean of those read together: kernels of a GPU run behind the loop.
+            self._recorder.points(k, {**point, "seconds": elapsed / len(pending)})
+            self._check(k, point)
+
+    def _check(self, k: int, point: Mapping[str, float]) -> None:
+        if math.isfinite(point["hypergradient_norm"]) and math.isfinite(point["outer_objective"]):
+            return
+        self._recorder.flush()
+        raise Diverged(
+            f"The hypergradient at hyperiteration {k} is not finite (outer objective {point['outer_objective']:.3g}, "
+            f"inner objective at w_T {point.get('inner_objective_end', math.nan):.3g}): lower the rate of the inner "
+            "dynamics or of the outer optimizer.",
+            hyperiteration=k,
+        )
+
+
+def outer_series(natural: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scalars by name: outer/<name>, outer/<name>/<i>, or outer/<name>/<min, mean, max> of a long vector."""
+    found: dict[str, Tensor] = {}
+    for name, value in natural.items():
+        if value.ndim == 0:
+            found[f"outer/{name}"] = value
+        elif value.numel() <= SEPARATE:
+            found |= {f"outer/{name}/{i}": entry for i, entry in enumerate(value.reshape(-1).unbind())}
+        else:
+            found |= {f"outer/{name}/{part}": getattr(value, part)() for part in ("min", "mean", "max")}
+    return found
+
+
+def _numbers(values: list[Tensor]) -> list[float]:
+    """All scalars in one transfer from the device."""
+    if not values:
+        return []
+    common = torch.float64 if any(value.dtype == torch.float64 for value in values) else torch.float32
+    read: list[float] = torch.stack([value.to(common) for value in values]).tolist()
+    return read

@@ -1,0 +1,180 @@
+"""What is known of experiments: one, a page of them, their events and artifacts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy.orm import Session, defer
+
+from core.errors import NotFound
+from core.status import ACTIVE, Status
+from core.store.tables import ArtifactRow, CurveChunkRow, EventRow, ExperimentRow
+
+RECENT_CHUNKS = 20
+"""Chunks of the series `seconds` from which the time to come is estimated."""
+
+
+class Reading(NamedTuple):
+    """An experiment's row, without its result."""
+
+    row: ExperimentRow
+    seconds: float | None
+    """Mean seconds of the latest hyperiterations of the current attempt, while one runs."""
+
+
+class Position(NamedTuple):
+    """Where a page ends: the place of its last experiment in the order of creation."""
+
+    created_at: datetime
+    experiment_id: UUID
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which experiments; those that are empty let everything pass."""
+
+    statuses: Sequence[Status] = ()
+    kinds: Sequence[str] = ()
+    labels: Sequence[tuple[str, str]] = ()
+    name: str | None = None
+    """Text that the name contains, whatever its case."""
+    id_prefix: str | None = None
+    """First hexadecimal digits of the id, without dashes."""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+def get(session: Session, experiment_id: UUID) -> Reading:
+    """One experiment.
+
+    Raises:
+        NotFound: there is no such experiment.
+    """
+    found = session.execute(_readings().where(ExperimentRow.id == experiment_id)).one_or_none()
+    if found is None:
+        raise NotFound
+    return Reading._make(found)
+
+
+def page(session: Session, filters: Filters, *, after: Position | None, size: int) -> list[Reading]:
+    """The next `size` experiments that pass the filters, newest first, after a position."""
+    statement = _filtered(_readings(), filters)
+    if after is not None:
+        statement = statement.where(tuple_(ExperimentRow.created_at, ExperimentRow.id) < after)
+    statement = statement.order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc()).limit(size)
+    return [Reading._make(found) for found in session.execute(statement)]
+
+
+def version(session: Session, experiment_id: UUID) -> int:
+    """The experiment's version, which rises with every change.
+
+    Raises:
+        NotFound: there is no such experiment.
+    """
+    found = session.scalar(select(ExperimentRow.version).where(ExperimentRow.id == experiment_id))
+    if found is None:
+        raise NotFound
+    return found
+
+
+class Outcome(NamedTuple):
+    """Where an experiment stands, and its result if it has succeeded."""
+
+    status: Status
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    version: int
+
+
+def outcome(session: Session, experiment_id: UUID) -> Outcome:
+    """What the experiment reached.
+
+    Raises:
+        NotFound: there is no such experiment.
+    """
+    columns = (ExperimentRow.status, ExperimentRow.result, ExperimentRow.error, ExperimentRow.version)
+    found = session.execute(select(*columns).where(ExperimentRow.id == experiment_id)).one_or_none()
+    if found is None:
+        raise NotFound
+    return Outcome(Status(found.status), found.result, found.error, found.version)
+
+
+EVENTS_AT_A_TIME = 1000
+
+
+def events(session: Session, experiment_id: UUID, *, after: int) -> Sequence[EventRow]:
+    """The next stored events after a version, oldest first, at most `EVENTS_AT_A_TIME`."""
+    statement = (
+        select(EventRow)
+        .where(EventRow.experiment_id == experiment_id, EventRow.version > after)
+        .order_by(EventRow.version)
+        .limit(EVENTS_AT_A_TIME)
+    )
+    return session.scalars(statement).all()
+
+
+def artifacts(session: Session, experiment_id: UUID) -> Sequence[ArtifactRow]:
+    """The experiment's artifacts by name.
+
+    Raises:
+        NotFound: there is no such experiment.
+    """
+    version(session, experiment_id)
+    statement = select(ArtifactRow).where(ArtifactRow.experiment_id == experiment_id).order_by(ArtifactRow.name)
+    return session.scalars(statement).all()
+
+
+def artifact(session: Session, experiment_id: UUID, name: str) -> ArtifactRow:
+    """One artifact.
+
+    Raises:
+        NotFound: there is no such experiment or artifact; the message lists those there are.
+    """
+    found = artifacts(session, experiment_id)
+    for row in found:
+        if row.name == name:
+            return row
+    names = ", ".join(f"`{row.name}`" for row in found) or "none so far"
+    raise NotFound(f"The experiment has no artifact `{name}`; there are: {names}.")
+
+
+def _readings() -> Select[Any]:
+    latest = (
+        select(CurveChunkRow.points)
+        .where(
+            CurveChunkRow.experiment_id == ExperimentRow.id,
+            CurveChunkRow.series == "seconds",
+            CurveChunkRow.attempt == ExperimentRow.attempt,
+            ExperimentRow.status.in_(ACTIVE),
+        )
+        .order_by(CurveChunkRow.first.desc())
+        .limit(RECENT_CHUNKS)
+        .correlate(ExperimentRow)
+        .subquery()
+    )
+    values = select(func.unnest(latest.c.points).label("seconds")).subquery()
+    mean = select(func.avg(values.c.seconds)).scalar_subquery()
+    return select(ExperimentRow, mean).options(defer(ExperimentRow.result, raiseload=True))
+
+
+def _filtered(statement: Select[Any], filters: Filters) -> Select[Any]:
+    row = ExperimentRow
+    if filters.statuses:
+        statement = statement.where(row.status.in_(filters.statuses))
+    if filters.kinds:
+        statement = statement.where(row.kind.in_(filters.kinds))
+    for label, value in filters.labels:
+        statement = statement.where(row.labels.contains({label: value}))
+    if filters.name is not None:
+        statement = statement.where(row.name.icontains(filters.name, autoescape=True))
+    if filters.id_prefix:
+        first, last = (UUID(filters.id_prefix.ljust(32, digit)) for digit in "0f")
+        statement = statement.where(row.id.between(first, last))
+    if filters.created_after is not None:
+        statement = statement.where(row.created_at > filters.created_after)
+    if filters.created_before is not None:
+        statement = statement.where(row.created_at < filters.created_before)
+    return statement

@@ -1,0 +1,143 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from core.bilevel import trees
+from core.bilevel.problem import Hypergradient, Tree
+from core.build import Built
+from core.problems.hyper_cleaning import Labels, corrupt, detection, weighting
+from core.spec.problems import HyperCleaning
+
+SMALL: dict[str, Any] = {"kind": "hyper_cleaning", "train": 40, "validation": 30, "final_steps": 20}
+WEIGHTS = [{"kind": "sigmoid", "initial": 0.3}, {"kind": "clipped"}]
+TRUE = torch.arange(1000) % 10
+
+
+def test_exactly_the_fraction_is_corrupted_and_never_to_its_own_class() -> None:
+    labels = corrupt(TRUE, classes=10, fraction=0.4, seed=0)
+    assert int(labels.corrupted.sum()) == 400
+    assert torch.equal(labels.given != TRUE, labels.corrupted)
+    assert torch.equal(labels.true, TRUE)
+
+
+def test_the_other_classes_are_uniform() -> None:
+    labels = corrupt(TRUE, classes=10, fraction=0.9, seed=0)
+    shift = (labels.given - TRUE)[labels.corrupted] % 10
+    assert sorted(shift.unique().tolist()) == list(range(1, 10))
+    assert ((torch.bincount(shift)[1:] - 100).abs() < 40).all()
+
+
+def test_corruption_is_a_function_of_the_seed() -> None:
+    one, same, other = (corrupt(TRUE, classes=10, fraction=0.5, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one.given, same.given)
+    assert not torch.equal(one.corrupted, other.corrupted)
+
+
+def test_two_classes_are_swapped() -> None:
+    labels = corrupt(torch.zeros(9, dtype=torch.int64), classes=2, fraction=0.5, seed=0)
+    assert int(labels.given.sum()) == round(0.5 * 9) == 4
+
+
+def test_detection() -> None:
+    nothing = torch.zeros(6, dtype=torch.int64)
+    labels = Labels(nothing, nothing, torch.tensor([True, True, True, False, False, False]))
+    found = detection(torch.tensor([0.1, 0.2, 0.5, 0.4, 0.9, 1.0]), labels, 0.5)
+    assert float(found["precision"]) == pytest.approx(2 / 3)
+    assert float(found["recall"]) == pytest.approx(2 / 3)
+    assert float(found["f1"]) == pytest.approx(2 / 3)
+    assert float(detection(torch.ones(6), labels, 0.5)["f1"]) == 0
+
+
+def test_thresholds_are_as_stated() -> None:
+    assert weighting(HyperCleaning.model_validate({"weights": {"kind": "sigmoid"}})).threshold == 0.5
+    clipped = weighting(HyperCleaning.model_validate({"weights": {"kind": "clipped"}, "corruption": 0.25}))
+    assert clipped.total == 600
+    assert clipped.threshold == 0.375
+    assert clipped.initial.unique().tolist() == [0.75]
+
+
+@pytest.mark.parametrize("radius", [10.0, 1e6])
+def test_clipped_weights_stay_in_their_set(built: Callable[..., Built], radius: float) -> None:
+    problem = {**SMALL, "weights": {"kind": "clipped", "radius": radius}}
+    dynamics = {"kind": "gradient_descent", "rate": 0.1, "learn_rate": True}
+    found = built(problem, {"dynamics": dynamics, "optimizer": {"kind": "sgd", "rate": 100}, "steps": 5})
+    state = found.algorithm.init(found.instance.initial)
+    for k in range(3):
+        state, _ = found.algorithm.step(k, state)
+    assert isinstance(state.lam, dict)
+    weight = state.lam["weight"]
+    assert isinstance(weight, torch.Tensor)
+    assert weight.min() >= 0
+    assert weight.max() <= 1
+    assert weight.sum() <= min(radius, 40) + 1e-9
+    assert weight.std() > 0.1
+    assert "log_rate" in state.lam
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("model", [{"kind": "linear"}, {"kind": "mlp", "hidden": [5]}])
+@pytest.mark.parametrize("batch", [None, 7])
+def test_hypergradients_are_finite_differences(
+    built: Callable[..., Built],
+    hypergradient: Callable[..., Hypergradient],
+    slope: Callable[..., float],
+    direction: Callable[[Tree], Tree],
+    weights: dict[str, Any],
+    model: dict[str, Any],
+    batch: int | None,
+) -> None:
+    dynamics = {"kind": "gradient_descent", "rate": 0.2, "learn_rate": True, "batch": batch}
+    problem, algorithm = {**SMALL, "weights": weights, "model": model}, {"steps": 6, "dynamics": dynamics}
+    instance = built(problem, algorithm).instance
+    along = direction(instance.initial)
+    expected = slope(*instance.at(0), instance.initial, along, 6)
+    grad = hypergradient(problem, algorithm).grad
+    assert float(trees.dot(grad, along)) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+def test_learned_weights_find_flipped_labels_and_help(built: Callable[..., Built]) -> None:
+    problem = {"kind": "hyper_cleaning", "train": 400, "validation": 200, "final_steps": 300}
+    dynamics = {"kind": "gradient_descent", "rate": 0.5}
+    algorithm = {"steps": 40, "dynamics": dynamics, "optimizer": {"kind": "sgd", "rate": 2000}}
+    found = built(problem, algorithm)
+    state = found.algorithm.init(found.instance.initial)
+    for k in range(10):
+        state, _ = found.algorithm.step(k, state)
+    report = found.instance.report(state.lam)
+    accuracy = {name: report[name]["accuracy"]["mean"] for name in ("baseline", "learned", "oracle")}
+    assert report["f1"] > 0.88
+    assert report["corrupted"] == 200
+    assert accuracy["baseline"] + 0.1 < accuracy["learned"]
+    assert accuracy["oracle"] - 0.03 < accuracy["learned"]
+    assert float(found.instance.natural(state.lam)["f1"]) == report["f1"]
+    assert (
+        found.instance.natural(state.lam)["weight_clean"] > 0.5 > found.instance.natural(state.lam)["weight_corrupted"]
+    )
+
+
+def test_weights_of_one_for_all_are_the_baseline_and_the_truth_is_the_oracle(built: Callable[..., Built]) -> None:
+    found = built({**SMALL, "weights": {"kind": "clipped", "radius": 40}}, {"steps": 20})
+    corrupted = found.instance.artifacts(found.instance.initial)["examples"]["corrupted"]
+    report = found.instance.report(found.instance.initial)
+    assert report["learned"] == report["baseline"]
+    told = found.instance.report({"weight": (1 - corrupted).double()})
+    assert told["learned"] == told["oracle"]
+    assert told["f1"] == told["precision"] == told["recall"] == 1
+
+
+def test_artifacts_say_what_each_example_was(built: Callable[..., Built]) -> None:
+    found = built(SMALL)
+    examples = found.instance.artifacts(found.instance.initial)["examples"]
+    assert {name: part.shape for name, part in examples.items()} == dict.fromkeys(
+        ("weights", "corrupted", "given_labels", "true_labels"), (40,)
+    )
+    assert examples["corrupted"].dtype == torch.uint8
+    assert torch.equal(examples["given_labels"] != examples["true_labels"], examples["corrupted"].bool())
+
+
+def test_nothing_corrupted_has_no_series_of_corrupted_weights(built: Callable[..., Built]) -> None:
+    found = built({**SMALL, "corruption": 0})
+    assert set(found.instance.natural(found.instance.initial)) == {"weight_clean"}
+    assert found.instance.report(found.instance.initial)["f1"] == 0

@@ -1,0 +1,172 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.bilevel import trees
+from core.bilevel.problem import Hypergradient, Tree
+from core.build import Built, walks_in_dual
+from core.problems.hyper_representation import network
+from core.spec import Experiment
+
+SMALL: dict[str, Any] = {
+    "kind": "hyper_representation",
+    "model": {"kind": "conv4", "filters": 3},
+    "way": 3,
+    "shot": 2,
+    "query": 4,
+    "meta_batch": 2,
+}
+TINY_MLP: dict[str, Any] = {**SMALL, "model": {"kind": "mlp", "hidden": [2]}, "meta_batch": 1}
+GD = {"kind": "gradient_descent", "rate": 0.1}
+LEARNED = {**GD, "learn_rate": True}
+
+
+def close(one: Hypergradient, other: Hypergradient, tolerance: float = 1e-9) -> None:
+    difference = trees.subtract(one.grad, other.grad)
+    assert trees.norm(difference) <= tolerance * trees.norm(other.grad)
+    torch.testing.assert_close(one.outer_loss, other.outer_loss, rtol=tolerance, atol=0)
+    for name, value in other.diagnostics.items():
+        torch.testing.assert_close(one.diagnostics[name], value, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("dynamics", [GD, LEARNED])
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+def test_the_dual_walk_is_the_plain_formulation(
+    hypergradient: Callable[..., Hypergradient], synthetic_omniglot: Path, dynamics: dict[str, Any], l2: float
+) -> None:
+    problem = {**SMALL, "l2": l2}
+    algorithm = {"steps": 5, "dynamics": dynamics}
+    assert walks_in_dual(Experiment.model_validate({"problem": problem, "algorithm": algorithm}))
+    dual = hypergradient(problem, algorithm, data_dir=synthetic_omniglot)
+    for method in ({"kind": "reverse", "segment": 2}, {"kind": "reverse", "truncate": 5}, {"kind": "unrolled"}):
+        plain = hypergradient(problem, {**algorithm, "hypergradient": method}, data_dir=synthetic_omniglot)
+        close(dual, plain)
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "method", "dual"),
+    [
+        (GD, {"kind": "reverse"}, True),
+        (LEARNED, {"kind": "reverse"}, True),
+        (GD, {"kind": "reverse", "segment": 2}, False),
+        (GD, {"kind": "reverse", "truncate": 2}, False),
+        (GD, {"kind": "unrolled"}, False),
+        ({"kind": "heavy_ball"}, {"kind": "reverse"}, False),
+        ({"kind": "adam"}, {"kind": "reverse"}, False),
+    ],
+)
+def test_where_the_dual_walk_applies(dynamics: dict[str, Any], method: dict[str, Any], dual: bool) -> None:
+    algorithm = {"dynamics": dynamics, "hypergradient": method}
+    assert walks_in_dual(Experiment.model_validate({"problem": SMALL, "algorithm": algorithm})) is dual
+
+
+@pytest.mark.parametrize(
+    "dynamics", [LEARNED, {"kind": "heavy_ball", "rate": 0.1, "momentum": 0.5, "learn_momentum": True}]
+)
+def test_hypergradients_are_finite_differences(
+    built: Callable[..., Built],
+    hypergradient: Callable[..., Hypergradient],
+    slope: Callable[..., float],
+    direction: Callable[[Tree], Tree],
+    synthetic_omniglot: Path,
+    dynamics: dict[str, Any],
+) -> None:
+    problem = {**SMALL, "model": {"kind": "mlp", "hidden": [6, 5]}}  # smooth; ReLU has kinks
+    algorithm = {"steps": 4, "dynamics": dynamics}
+    instance = built(problem, algorithm, data_dir=synthetic_omniglot).instance
+    along = direction(instance.initial)
+    expected = slope(*instance.at(0), instance.initial, along, 4)
+    grad = hypergradient(problem, algorithm, data_dir=synthetic_omniglot).grad
+    assert float(trees.dot(grad, along)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_forward_mode_is_stated_in_lam(hypergradient: Callable[..., Hypergradient], synthetic_omniglot: Path) -> None:
+    algorithm = {"steps": 2, "dynamics": LEARNED}
+    reverse = hypergradient(TINY_MLP, algorithm, data_dir=synthetic_omniglot)
+    forward = hypergradient(TINY_MLP, {**algorithm, "hypergradient": {"kind": "forward"}}, data_dir=synthetic_omniglot)
+    close(forward, reverse)
+
+
+def test_implicit_differentiation_of_regularized_heads(
+    hypergradient: Callable[..., Hypergradient], synthetic_omniglot: Path
+) -> None:
+    problem, many = {**SMALL, "l2": 1.0}, {"steps": 600, "dynamics": GD}
+    reverse = hypergradient(problem, many, data_dir=synthetic_omniglot)
+    for solver in ({"kind": "cg", "tolerance": 1e-12}, {"kind": "dense"}):
+        method = {"kind": "implicit", "solver": solver}
+        implicit = hypergradient(problem, {**many, "hypergradient": method}, data_dir=synthetic_omniglot)
+        assert trees.norm(trees.subtract(implicit.grad, reverse.grad)) < 1e-6 * trees.norm(reverse.grad)
+        assert implicit.diagnostics["solver_residual"] < 1e-9
+
+
+def test_episodes_are_a_function_of_seed_and_hyperiteration(
+    built: Callable[..., Built], synthetic_omniglot: Path
+) -> None:
+    def features(k: int, seed: int) -> Any:
+        instance = built(SMALL, data_dir=synthetic_omniglot, seed=seed).instance
+        embed = instance.at(k)[0].embed
+        assert embed is not None
+        z = embed(instance.initial)
+        assert isinstance(z, dict)
+        return z["query"]
+
+    assert torch.equal(features(3, 0), features(3, 0))
+    assert not torch.allclose(features(3, 0), features(4, 0))
+    assert not torch.allclose(features(3, 0), features(3, 1))
+    assert features(0, 0).shape == (2, 3 * 4, 12)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "running"])
+def test_both_kinds_of_statistics_are_reported(
+    built: Callable[..., Built], synthetic_omniglot: Path, normalization: str
+) -> None:
+    problem = {**SMALL, "normalization": normalization}
+    instance = built(problem, {"steps": 3}, data_dir=synthetic_omniglot, evaluation={"episodes": 40}).instance
+    found = instance.evaluate(instance.initial)
+    for scores in found:
+        assert scores["accuracy"] == scores[f"accuracy_{normalization}_statistics"]
+        assert scores["accuracy_batch_statistics"] != scores["accuracy_running_statistics"]
+        assert scores["accuracy"].plain().keys() == {"mean", "ci95", "episodes"}
+        assert scores["accuracy"].size == 40
+        assert 1 / 3 < scores["accuracy"].mean <= 1
+    assert found.validation != found.test
+    assert instance.evaluate(instance.initial) == found
+
+
+def test_a_network_without_norms_has_one_kind_of_accuracy(
+    built: Callable[..., Built], synthetic_omniglot: Path
+) -> None:
+    problem = {**TINY_MLP, "normalization": "running"}
+    instance = built(problem, data_dir=synthetic_omniglot, evaluation={"episodes": 3}).instance
+    scores = instance.evaluate(instance.initial).test
+    assert scores["accuracy"] == scores["accuracy_batch_statistics"] == scores["accuracy_running_statistics"]
+
+
+def test_evaluation_fits_heads_by_the_inner_dynamics(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+    def losses(steps: int, dynamics: dict[str, Any]) -> float:
+        algorithm = {"steps": steps, "dynamics": dynamics}
+        instance = built(SMALL, algorithm, data_dir=synthetic_omniglot, evaluation={"episodes": 10}).instance
+        return instance.evaluate(instance.initial).test["loss"].mean
+
+    start = torch.tensor(3.0).log().item()  # the uniform prediction of w_0 = 0
+    assert losses(1, {**GD, "rate": 1e-9}) == pytest.approx(start, abs=1e-6)
+    assert losses(1, GD) < start
+    assert losses(5, GD) == pytest.approx(losses(5, LEARNED), rel=1e-9)
+    assert losses(5, GD) != pytest.approx(losses(5, {"kind": "adam", "rate": 0.1}), rel=1e-3)
+
+
+def test_learning_improves_unseen_classes(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+    problem = {**SMALL, "model": {"kind": "conv4", "filters": 8}, "shot": 1, "meta_batch": 4}
+    algorithm = {"steps": 4, "dynamics": {**GD, "rate": 0.05}, "optimizer": {"kind": "adam", "rate": 0.003}}
+    found = built(problem, algorithm, data_dir=synthetic_omniglot, evaluation={"episodes": 60})
+    state = found.algorithm.init(found.instance.initial)
+    before = found.instance.evaluate(state.lam).test
+    for k in range(25):
+        state, series = found.algorithm.step(k, state)
+    after = found.instance.evaluate(state.lam).test
+    assert after["loss"].mean < before["loss"].mean - 3 * before["loss"].ci95
+    assert series.keys() >= {"outer_objective", "hypergradient_norm", "inner_objective_start", "inner_gradient_norm"}
+    assert trees.norm(trees.subtract(network(state.lam), network(found.instance.initial))) > 0

@@ -1,0 +1,45 @@
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from core.bilevel.problem import Tree
+from core.problems.inner import Rows, minibatches
+
+CPU = torch.device("cpu")
+DATA = torch.arange(10.0)
+
+
+def chosen(w: Tree, lam: Tree, rows: Rows) -> Tensor:
+    """Tells which rows it saw: a bit for each."""
+    return (2 ** DATA[rows]).sum() * cast(Tensor, w)
+
+
+def seen(t: int, seed: int = 0, batch: int = 3) -> int:
+    _, part = minibatches(chosen, examples=10, batch=batch, seed=seed, device=CPU)
+    return int(part(t, torch.tensor(1.0), torch.tensor(0.0)))
+
+
+def test_a_minibatch_is_a_function_of_seed_and_step() -> None:
+    assert [seen(t) for t in range(20)] == [seen(t) for t in range(20)]
+    assert [seen(t) for t in range(20)] != [seen(t, seed=1) for t in range(20)]
+
+
+def test_a_minibatch_has_distinct_examples_and_all_get_their_turn() -> None:
+    draws = [seen(t) for t in range(100)]
+    assert {draw.bit_count() for draw in draws} == {3}
+    assert len(set(draws)) > 50
+    assert [abs(sum(draw >> i & 1 for draw in draws) - 30) < 15 for i in range(10)] == [True] * 10
+
+
+def test_without_a_batch_every_step_sees_everything() -> None:
+    for batch in (None, 10):
+        everything, part = minibatches(chosen, examples=10, batch=batch, seed=0, device=CPU)
+        one, zero = torch.tensor(1.0), torch.tensor(0.0)
+        assert int(part(3, one, zero)) == int(everything(one, zero)) == 2**10 - 1
+
+
+def test_minibatches_can_be_drawn_under_vmap() -> None:
+    _, part = minibatches(chosen, examples=10, batch=3, seed=0, device=CPU)
+    drawn = torch.func.vmap(lambda w: part(1, w, torch.tensor(0.0)))(torch.ones(4))
+    assert drawn.tolist() == [seen(1)] * 4

@@ -1,0 +1,70 @@
+"""Files named by their hash."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from core.errors import BlobInvalid
+from core.store.blobs import ASIDE_SECONDS, Blobs
+
+
+@pytest.fixture
+def blobs(storage_dir):
+    return Blobs(storage_dir)
+
+
+def test_what_is_put_can_be_got(blobs):
+    blob = blobs.put(b"content")
+    assert blob.size == 7
+    assert blobs.get(blob.sha256) == b"content"
+    assert blobs.put(b"content") == blob
+
+
+def test_many_put_the_same_at_once(blobs, storage_dir):
+    with ThreadPoolExecutor(8) as pool:
+        put = set(pool.map(blobs.put, [b"x" * 100_000] * 32))
+    (blob,) = put
+    assert blobs.get(blob.sha256) == b"x" * 100_000
+    assert list((storage_dir / "aside").iterdir()) == []
+
+
+def test_a_damaged_file_is_noticed(blobs):
+    blob = blobs.put(b"content")
+    blobs.path(blob.sha256).write_bytes(b"c0ntent")
+    with pytest.raises(BlobInvalid, match="damaged"):
+        blobs.get(blob.sha256)
+
+
+def test_a_cut_file_is_replaced(blobs):
+    blob = blobs.put(b"content")
+    blobs.path(blob.sha256).write_bytes(b"con")
+    blobs.put(b"content")
+    assert blobs.get(blob.sha256) == b"content"
+
+
+def test_a_missing_file_is_noticed(blobs):
+    blob = blobs.put(b"content")
+    blobs.remove(blob.sha256)
+    blobs.remove(blob.sha256)
+    with pytest.raises(BlobInvalid, match="missing"):
+        blobs.get(blob.sha256)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "AB" * 32, "", "ab" * 31])
+def test_only_hashes_name_files(blobs, name):
+    with pytest.raises(ValueError, match="SHA-256"):
+        blobs.path(name)
+
+
+def test_what_dead_processes_left_is_tidied_away(blobs, storage_dir):
+    blobs.put(b"content")
+    old, new = storage_dir / "aside/old", storage_dir / "aside/new"
+    for file in (old, new):
+        file.write_bytes(b"half")
+    long_ago = time.time() - ASIDE_SECONDS - 1
+    os.utime(old, (long_ago, long_ago))
+    assert blobs.tidy() == 1
+    assert new.exists()
+    assert not old.exists()

@@ -1,0 +1,134 @@
+"""What breaks, and what comes of it: killed, stopped and cut-off processes, and the same curve to the bit."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from core.errors import BrokerUnreachable
+from core.queue import make_queue, ring
+from core.status import Status
+
+pytestmark = pytest.mark.service
+
+HYPERITERATIONS = 120
+STEPS = 100
+
+
+@pytest.fixture
+def long(spec):
+    """An experiment of a few seconds."""
+    return spec(hyperiterations=HYPERITERATIONS, steps=STEPS)
+
+
+def assert_same_run(service, disturbed, undisturbed) -> None:
+    """Both succeeded, once, with the same curves and result to the bit."""
+    ends = [service.wait(experiment_id) for experiment_id in (disturbed, undisturbed)]
+    assert [end.status for end in ends] == [Status.SUCCEEDED] * 2, ends[0].row.error
+    assert ends[0].outcomes.count("succeeded") == 1
+    assert ends[0].kinds.count("succeeded") == 1
+    assert service.curves(disturbed) == service.curves(undisturbed)
+    for part in ("best", "final", "test"):
+        assert ends[0].row.result[part] == ends[1].row.result[part]
+
+
+def wait_until_gone(processes: list[psutil.Process]) -> None:
+    gone, alive = psutil.wait_procs(processes, timeout=10)
+    assert not alive
+    assert gone == processes or set(gone) == set(processes)
+
+
+def test_a_killed_child_and_a_killed_worker_leave_the_same_run(service, long):
+    undisturbed, disturbed = service.submit(long), service.submit(long)
+    first = service.start_worker()
+    service.wait(undisturbed)
+
+    service.wait_for_progress(disturbed, HYPERITERATIONS // 4)
+    (child,) = service.children(first)
+    child.send_signal(signal.SIGKILL)
+    now = service.wait(disturbed, lambda now: len(now.attempts) == 2)
+    assert (now.outcomes, now.row.losses) == (["lost", None], 1)
+    assert now.attempts[0].error["code"] == "child_died"
+    assert "SIGKILL" in now.attempts[0].error["message"]
+
+    reached = now.row.hyperiteration
+    service.wait_for_progress(disturbed, reached + 10)
+    everybody = first.children(recursive=True)
+    first.send_signal(signal.SIGKILL)
+    wait_until_gone(everybody)
+    assert service.story(disturbed).status is Status.RUNNING, "nobody has noticed yet"
+
+    service.start_worker()
+    now = service.wait(disturbed)
+    assert now.outcomes == ["lost", "lost", "succeeded"]
+    assert now.attempts[1].error["code"] == "worker_lost"
+    assert_same_run(service, disturbed, undisturbed)
+
+
+def test_a_worker_that_was_frozen_finds_itself_fenced(service, long):
+    undisturbed, disturbed = service.submit(long), service.submit(long)
+    first = service.start_worker()
+    service.wait(undisturbed)
+    service.wait_for_progress(disturbed, HYPERITERATIONS // 4)
+    frozen = [first, *first.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    second = service.start_worker()
+    service.wait(disturbed, lambda now: len(now.attempts) == 2)
+    for process in frozen:
+        process.resume()
+    assert_same_run(service, disturbed, undisturbed)
+    assert service.story(disturbed).outcomes == ["lost", "succeeded"]
+    for worker in (first, second):  # both are in good health
+        worker.terminate()
+        assert worker.wait(30) == 0
+
+
+def test_a_short_outage_of_the_database_is_sat_out(service, long, postgres, database_outage):
+    undisturbed, disturbed = service.submit(long), service.submit(long)
+    service.start_worker()
+    service.wait(undisturbed)
+    service.wait_for_progress(disturbed, HYPERITERATIONS // 4)
+    with database_outage():
+        time.sleep(0.5)
+    assert_same_run(service, disturbed, undisturbed)
+    assert service.story(disturbed).outcomes == ["succeeded"]
+
+
+def test_a_long_outage_of_the_database_ends_the_attempt_but_not_the_experiment(service, spec, database_outage):
+    experiment_id = service.submit(spec(hyperiterations=1_000_000))
+    worker = service.start_worker()
+    service.wait_for_progress(experiment_id, 10)
+    children = service.children(worker)
+    with database_outage():
+        wait_until_gone(children)
+    now = service.wait(experiment_id, lambda now: len(now.attempts) == 2)
+    assert now.outcomes == ["lost", None]
+    assert now.attempts[0].error["code"] in {"no_heartbeat", "worker_lost", "database_unreachable"}
+    service.wait_for_progress(experiment_id, now.row.hyperiteration + 5)
+
+
+def test_a_broker_that_was_down_at_submission_is_rung_later(service, spec, settings):
+    nobody = make_queue("redis+socket:///nonexistent/redis.sock")
+    with pytest.raises(BrokerUnreachable):
+        ring(nobody)
+    experiment_id = service.submit(spec())
+    service.start_worker()
+    assert service.wait(experiment_id).status is Status.SUCCEEDED
+
+
+def test_an_experiment_that_keeps_losing_its_child_fails_in_the_end(service, spec):
+    experiment_id = service.submit(spec(hyperiterations=1_000_000))
+    worker = service.start_worker(infrastructure_attempts=2)
+    for attempt in (1, 2):
+        service.wait(experiment_id, lambda now, n=attempt: len(now.attempts) == n and now.attempts[-1].outcome is None)
+        deadline = time.monotonic() + 30
+        while not (children := service.children(worker)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(children[0].pid, signal.SIGKILL)
+    done = service.wait(experiment_id)
+    assert (done.status, done.outcomes) == (Status.FAILED, ["lost", "lost"])
+    assert (done.row.error["category"], done.row.error["code"]) == ("infrastructure", "child_died")

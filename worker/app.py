@@ -1,0 +1,72 @@
+"""The worker: Celery's thread pool hears hints, one thread a slot; no torch in this process."""
+
+import logging
+import os
+import queue
+import socket
+import threading
+from typing import Any, NoReturn
+
+from celery import signals
+
+from core.queue import TASK, make_queue
+from core.settings import Settings, prepare_process
+from core.store.engine import make_engine
+from worker.devices import devices
+from worker.process import start_fork_server
+from worker.reaper import Reaper
+from worker.slot import Slot
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Slots, the reaper, and the Celery app that wakes the slots."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.stopping = threading.Event()
+        found = devices(settings.devices)
+        count = settings.slots or len(found)
+        threads = settings.threads or max(1, _cores() // count)
+        prepare_process(threads)
+        start_fork_server()
+        engine = make_engine(settings.database_url.get_secret_value(), pool_size=count + 2, name="bilevel worker")
+        who = f"{socket.gethostname()}/{os.getpid()}"
+        self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        for number in range(count):
+            device = found[number % len(found)]
+            self._free.put(Slot(f"{who}/{number}", device, threads, engine, settings, self.stopping))
+        self.slots = count
+        self.queue = make_queue(settings.broker_url.get_secret_value())
+        self.queue.conf.worker_disable_prefetch = True  # a hint is for a slot that is free
+        self.queue.conf.worker_redirect_stdouts = False
+        self.queue.task(name=TASK)(self._work)
+        self._reaper = Reaper(engine, self.queue, settings, self.stopping)
+        logger.info("%s: %d slots on %s, %d threads each", who, count, ", ".join(found), threads)
+
+    def serve(self) -> NoReturn:
+        """Works until SIGTERM or SIGINT, which give running experiments back first."""
+        signals.worker_shutting_down.connect(self._shut_down)
+        signals.setup_logging.connect(_leave_logging)
+        self._reaper.start()
+        arguments = [f"--concurrency={self.slots}", f"--hostname=bilevel-{os.getpid()}@%h", "--loglevel=INFO"]
+        without = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        self.queue.worker_main(["--quiet", "worker", "--pool=threads", *arguments, *without])
+
+    def _work(self) -> None:
+        slot = self._free.get_nowait()
+        try:
+            slot.drain()
+        finally:
+            self._free.put(slot)
+
+    def _shut_down(self, **_: Any) -> None:
+        self.stopping.set()
+
+
+def _leave_logging(**_: Any) -> None:
+    """Keeps Celery from setting up logging of its own."""
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,70 @@
+"""From how a child ended to what is written down: one table for every way."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, assert_never
+
+from core.status import Status
+from core.store.blobs import Blob
+from core.store.claiming import Claim
+from core.store.engine import Session
+from core.store.finishing import Budget, Failure, StoredArtifact, cancel, fail, lose, release, succeed
+from worker.order import Report
+from worker.supervise import Reason
+
+Transition = Callable[[Session], Status | None]
+
+
+class Ending(NamedTuple):
+    """How a child ended."""
+
+    report: Report | None
+    """What it said itself, if it still could."""
+    reason: Reason | None
+    """Why its slot ended it, if it did."""
+    process: str
+    """What became of the process."""
+
+
+def transition(claimed: Claim, ending: Ending, budget: Budget) -> Transition:
+    """What to write down; each transition is guarded by the fence and safe to repeat."""
+
+    def held(function: Callable[..., Status | None], **more: Any) -> Transition:
+        return partial(function, experiment_id=claimed.experiment_id, attempt=claimed.attempt, **more)
+
+    match ending.report:
+        case Report("succeeded", data):
+            return held(succeed, result=data["result"], artifacts=_artifacts(data))
+        case Report("failed", data):
+            return held(fail, failure=Failure(**data))
+        case Report("lost", data):
+            return held(lose, failure=Failure(**data), budget=budget)
+    match ending.reason:
+        case Reason.CANCEL:
+            return held(cancel)
+        case Reason.TIME:
+            return held(fail, failure=Failure("timeout", "time_limit", "The time limit of the spec is reached."))
+        case Reason.MEMORY:
+            message = "The memory limit of the spec is exceeded."
+            return held(fail, failure=Failure("user", "out_of_memory", message))
+        case Reason.ABANDONED:
+            message = "The worker could not reach the database for its heartbeats."
+            return held(lose, failure=Failure("infrastructure", "no_heartbeat", message), budget=budget)
+        case Reason.RELEASE:
+            return held(release)
+        case Reason.FENCED:
+            return lambda session: None
+        case None if ending.report is not None:  # it stopped because somebody else sent it SIGTERM
+            return held(release)
+        case None:
+            failure = Failure("infrastructure", "child_died", f"The child process ended: {ending.process}.")
+            return held(lose, failure=failure, budget=budget)
+        case _:
+            assert_never(ending.reason)
+
+
+def _artifacts(data: dict[str, Any]) -> dict[str, StoredArtifact]:
+    return {
+        name: StoredArtifact(artifact["media_type"], Blob(artifact["sha256"], artifact["size"]))
+        for name, artifact in data["artifacts"].items()
+    }

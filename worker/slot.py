@@ -1,0 +1,106 @@
+"""A slot runs one experiment at a time: claim, start a child, watch it, write down how it ended."""
+
+import logging
+import threading
+from functools import partial
+
+from core.errors import DatabaseUnreachable
+from core.settings import Settings
+from core.store.claiming import Claim, claim
+from core.store.engine import Engine
+from core.store.finishing import Budget
+from core.store.retrying import retrying
+from worker.ending import Ending, transition
+from worker.heartbeat import Heartbeat
+from worker.order import Order
+from worker.process import Child
+from worker.supervise import Limits, supervise
+
+logger = logging.getLogger(__name__)
+
+MIB = 1 << 20
+
+
+class Slot:
+    """A place to run experiments, with a device.
+
+    Args:
+        name: host, process and number, as it is stored with attempts.
+        device: `cpu` or, for example, `cuda:0`.
+        threads: threads of a child.
+        engine: connections, shared with the worker's other slots.
+        settings: the worker's.
+        stopping: set when the worker is to end.
+    """
+
+    def __init__(
+        self, name: str, device: str, threads: int, engine: Engine, settings: Settings, stopping: threading.Event
+    ) -> None:
+        self.name, self.device = name, device
+        self._threads, self._engine, self._settings, self._stopping = threads, engine, settings, stopping
+
+    def drain(self) -> int:
+        """Runs experiments until there is none left for this slot, or the worker stops; returns how many."""
+        count = 0
+        while not self._stopping.is_set():
+            try:
+                claimed = self._claim()
+                if claimed is None:
+                    break
+                count += 1
+                self._run(claimed)
+            except DatabaseUnreachable as error:
+                logger.warning("%s: %s", self.name, error)
+                break
+        return count
+
+    def _claim(self) -> Claim | None:
+        take = partial(claim, slot=self.name, device=self.device, lease_seconds=self._settings.lease_seconds)
+        return retrying(self._engine, take, patience=0.0)
+
+    def _run(self, claimed: Claim) -> None:
+        settings = self._settings
+        logger.info("%s attempt %d: starts on %s", claimed.experiment_id, claimed.attempt, claimed.device)
+        heartbeat = Heartbeat(
+            self._engine,
+            claimed,
+            lease_seconds=settings.lease_seconds,
+            heartbeat_seconds=settings.heartbeat_seconds,
+        )
+        heartbeat.start()
+        try:
+            ending = self._run_child(claimed, heartbeat)
+            self._write(claimed, ending)
+        finally:
+            heartbeat.stop()
+
+    def _run_child(self, claimed: Claim, heartbeat: Heartbeat) -> Ending:
+        order = Order(
+            claimed.experiment_id, claimed.attempt, claimed.spec, claimed.device, self._threads, self._settings
+        )
+        try:
+            child = Child(order)
+        except (OSError, EOFError) as error:
+            return Ending(None, None, f"not started: {error}")
+        try:
+            reason = supervise(child, heartbeat, self._limits(claimed), self._stopping.is_set)
+            return Ending(child.report, reason, child.describe_end())
+        finally:
+            child.close()
+
+    def _limits(self, claimed: Claim) -> Limits:
+        resources = claimed.spec["resources"]
+        memory = resources["memory_limit"]
+        return Limits(
+            time=resources["time_limit"],
+            memory=None if memory is None else memory * MIB,
+            abandon=self._settings.abandon_seconds,
+            grace=self._settings.grace_seconds,
+        )
+
+    def _write(self, claimed: Claim, ending: Ending) -> None:
+        budget = Budget(self._settings.infrastructure_attempts, self._settings.backoff_seconds)
+        action = transition(claimed, ending, budget)
+        # When the database stays away for longer than the lease, the reaper will do it.
+        status = retrying(self._engine, action, patience=self._settings.lease_seconds)
+        logger.info("%s attempt %d: %s", claimed.experiment_id, claimed.attempt, status or "fenced, nothing written")
