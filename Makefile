@@ -45,7 +45,7 @@ lint: $(INSTALLED)
 	@$(BIN)/ruff format --check .
 	@echo '==> mypy --strict'
 	@$(BIN)/mypy
-	@$(BIN)/mypy deploy/lock.py examples/demo.py
+	@$(BIN)/mypy deploy/lock.py examples/demo.py examples/demo_figure.py
 	@echo '==> import contracts'
 	@$(BIN)/lint-imports
 

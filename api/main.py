@@ -92,9 +92,9 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             for status, response in operation["responses"].items():
-                content = response.get("content", {})
-                if status[0] in "45" and "schema" in content.get("application/json", {}):
-                    response["content"] = {errors.MEDIA_TYPE: content["application/json"]}
+                schemas_given = [content["schema"] for content in response.get("content", {}).values() if content]
+                if status[0] in "45" and schemas_given:
+                    response["content"] = {errors.MEDIA_TYPE: {"schema": schemas_given[0]}}
     return document
 
 

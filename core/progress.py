@@ -114,7 +114,8 @@ def restore(checkpoint: Checkpoint, spec: Experiment, *, like: Progress) -> Prog
         if facts["best"]:
             parts["best"] = like.state.lam
         tensors: Any = trees.from_named_leaves(parts, named)
-        placed = trees.map_leaves(lambda leaf, model: leaf.to(model.device, model.dtype), tensors, parts)
+        # Cloned, as kernels may round differently on memory that is not aligned, which tensors of a file are not.
+        placed = trees.map_leaves(lambda leaf, model: leaf.to(model.device, model.dtype).clone(), tensors, parts)
         best = (Scores(**facts["best"]), placed["best"]) if facts["best"] else None
         return Progress(checkpoint.hyperiteration, placed["state"], best, Spent(**facts["seconds"]))
     except CheckpointInvalid:

@@ -9,6 +9,17 @@ TASK = "bilevel.work"
 """Name of the task: look for an experiment to run. It has no arguments: which one is decided in Postgres."""
 
 
+PATIENCE = {
+    "socket_connect_timeout": 3,
+    "socket_timeout": 10,
+    "retry_on_timeout": True,
+    "max_retries": 1,
+    "interval_start": 0.1,
+    "interval_max": 0.1,
+}
+"""For sending a hint: a submission does not wait long for a broker that is down. A worker tries for ever."""
+
+
 def make_queue(broker_url: str) -> Celery:
     """A Celery app on the broker: JSON only, no results, hints acknowledged when they are heard."""
     queue = Celery("bilevel", broker=broker_url, set_as_current=False)
@@ -20,7 +31,10 @@ def make_queue(broker_url: str) -> Celery:
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
-        broker_transport_options={"socket_connect_timeout": 3, "socket_timeout": 10, "retry_on_timeout": True},
+        broker_connection_max_retries=None,
+        broker_transport_options=PATIENCE,
+        worker_disable_prefetch=True,  # a hint is for a slot that is free
+        worker_cancel_long_running_tasks_on_connection_loss=True,  # none is acknowledged late, so none is cancelled
         worker_hijack_root_logger=False,
         worker_enable_remote_control=False,
         enable_utc=True,

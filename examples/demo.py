@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.numpy
+from demo_figure import Cleaning, draw
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live
@@ -28,20 +29,24 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bilevel_client import ApiError, Client
+from bilevel_client import Client, Invalid, Series
 
 EXAMPLES = Path(__file__).resolve().parent
 ENDED = ("succeeded", "failed", "cancelled")
+SHOWN = (
+    ("outer_objective", "outer objective", False),
+    ("validation/accuracy", "validation accuracy", True),
+    ("outer/f1", "F1 of found labels", True),
+)
+"""Series, what it is called on the screen, whether it is shown in per cent."""
 BLOCKS = "▁▂▃▄▅▆▇█"
-
-Curve = Mapping[str, Sequence[Any]]
 
 
 class Shown(NamedTuple):
     """An experiment on the screen."""
 
     experiment: Mapping[str, Any]
-    curves: Mapping[str, Curve]
+    curves: Mapping[str, Series]
 
 
 @contextmanager
@@ -70,12 +75,14 @@ def _address(process: subprocess.Popen[str], console: Console) -> str:
 
 
 def few_shot() -> dict[str, Any]:
-    """The Omniglot example, made short: fewer tasks a hyperiteration, fewer hyperiterations, fewer episodes."""
+    """The Omniglot example, made short: half the filters and tasks, longer steps, few hyperiterations and episodes."""
     spec: dict[str, Any] = json.loads((EXAMPLES / "omniglot_5way_1shot.json").read_text())
     spec["name"] = "omniglot 5-way 1-shot, a taste"
-    spec["problem"]["meta_batch"] = 8
-    spec["algorithm"]["hyperiterations"] = 120
-    spec["evaluation"] = {"every": 20, "episodes": 60}
+    spec["problem"].update(meta_batch=8, model={"kind": "conv4", "filters": 32})
+    spec["algorithm"]["dynamics"]["rate"] = 0.1
+    spec["algorithm"]["optimizer"]["rate"] = 0.003
+    spec["algorithm"]["hyperiterations"] = 240
+    spec["evaluation"] = {"every": 40, "episodes": 60}
     return spec
 
 
@@ -84,7 +91,7 @@ def submit(client: Client, console: Console) -> list[str]:
     submitted = [client.submit(json.loads((EXAMPLES / "hyper_cleaning_digits.json").read_text()))["id"]]
     try:
         submitted.append(client.submit(few_shot())["id"])
-    except ApiError as error:
+    except Invalid as error:
         if error.code != "data_missing":
             raise
         console.print("  No Omniglot here, so no few-shot experiment (bilevel data prepare omniglot --download).\n")
@@ -98,7 +105,7 @@ def watch(client: Client, ids: Sequence[str], console: Console) -> list[Shown]:
     """Shows the experiments live until all have ended."""
     with Live(console=console, refresh_per_second=8) as live:
         while True:
-            shown = [Shown(client.get(one), client.curves(one, max_points=200)["series"]) for one in ids]
+            shown = [Shown(client.get(one), client.curves(one, [name for name, _, _ in SHOWN]).series) for one in ids]
             live.update(Group(*map(panel, shown)))
             if all(one.experiment["status"] in ENDED for one in shown):
                 return shown
@@ -113,13 +120,10 @@ def panel(shown: Shown) -> Panel:
     grid = Table.grid(padding=(0, 2))
     rest = f"{eta:.0f} s left" if eta and experiment["status"] == "running" else ""
     grid.add_row("hyperiterations", ProgressBar(total=total, completed=done, width=40), f"{done}/{total}", rest)
-    for name, label, unit in (
-        ("outer_objective", "outer objective", ""),
-        ("validation/accuracy", "validation accuracy", "%"),
-        ("outer/f1", "F1 of found labels", "%"),
-    ):
-        if values := [float(value) for value in curves.get(name, {}).get("value", [])]:
-            last = f"{100 * values[-1]:.1f} %" if unit else f"{values[-1]:.3g}"
+    for name, label, in_percent in SHOWN:
+        if name in curves:
+            values = curves[name].value
+            last = f"{100 * values[-1]:.1f} %" if in_percent else f"{values[-1]:.3g}"
             grid.add_row(label, Text(sparkline(values), style="cyan"), last, "")
     colour = {"succeeded": "green", "failed": "red", "running": "cyan"}.get(experiment["status"], "yellow")
     title = f"[bold]{experiment['name']}[/] · [{colour}]{experiment['status']}[/]"
@@ -142,7 +146,9 @@ def percent(metric: Mapping[str, float]) -> str:
 def tables(results: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Prints what came out."""
     report = results[0]["report"]
-    table = Table(box=box.SIMPLE_HEAD, title="Digits: training on 800 labels, of which half are wrong", title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, title="  Digits: training on 800 labels, of which half are wrong", title_justify="left"
+    )
     table.add_column("trained on")
     table.add_column("test accuracy", justify="right")
     for name, label in (
@@ -164,3 +170,37 @@ def tables(results: Sequence[Mapping[str, Any]], console: Console) -> None:
             f"after {seconds:.0f} s (chance: 20 %)\n",
             highlight=False,
         )
+
+
+def main() -> None:
+    """Runs the demo."""
+    parser = argparse.ArgumentParser(description="Starts Bilevel, runs real experiments, draws a picture.")
+    parser.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for the picture")
+    out = parser.parse_args().out
+    console = Console(width=100)
+    console.print("\n[bold]Bilevel[/]: starting the service (Postgres, Redis, API, worker)")
+    with service(console) as address:
+        console.print()
+        client = Client(address)
+        ids = submit(client, console)
+        shown = watch(client, ids, console)
+        for experiment, _ in shown:
+            if experiment["status"] != "succeeded":
+                raise SystemExit(f"{experiment['name']} has {experiment['status']}: {experiment['error']}")
+        results = [client.result(one) for one in ids]
+        curves = [client.curves(one).series for one in ids]
+        examples = safetensors.numpy.load(client.artifact(ids[0], "examples.safetensors"))
+        spec = shown[0].experiment["spec"]
+        console.print()
+        tables(results, console)
+        client.close()
+    corrupted = examples["corrupted"].astype(bool)
+    cleaning = Cleaning(spec, curves[0], results[0]["report"], examples["weights"].astype(float), corrupted)
+    out.mkdir(parents=True, exist_ok=True)
+    draw(out / "demo.png", cleaning, curves[1] if len(curves) > 1 else None)
+    console.print(f"  Learning curves and weights: [bold]{out / 'demo.png'}[/]", highlight=False)
+    console.print("  The service has been stopped; nothing is left running. Start your own with [bold]make up[/].\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -85,43 +85,83 @@ def in_database(url: str, name: str) -> str:
     return f"{parts.scheme}://{parts.netloc}/{name}?{parts.query}"
 
 
-@pytest.fixture(scope="session")
-def redis_socket() -> Iterator[Path]:
-    """Unix socket of a Redis server."""
-    from local.redis import program
+class RedisServer:
+    """A Redis server on a Unix socket that keeps nothing."""
 
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "redis.sock"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """As a broker."""
+        return f"redis+socket://{self.socket}"
+
+    def start(self, seconds: float = 10.0) -> None:
+        """Returns when it answers."""
+        from local.redis import program
+
+        place = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self._folder)]
+        with (self._folder / "log").open("ab") as log:
+            command = [str(program()), *place, "--save", "", "--appendonly", "no"]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + seconds
+        with self.client() as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.ConnectionError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Kills it; what it held is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def client(self) -> redis.Redis:
+        """A connection."""
+        return redis.Redis(unix_socket_path=str(self.socket))
+
+
+def redis_server() -> Iterator[RedisServer]:
+    """A server in a folder of its own, removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="bilevel-redis-"))
-    socket = folder / "redis.sock"
-    options = ["--port", "0", "--unixsocket", str(socket), "--dir", str(folder), "--save", "", "--appendonly", "no"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([str(program()), *options], stdout=log, stderr=log)
-    wait_for_redis(socket)
-    yield socket
-    server.terminate()
-    server.wait(10)
+    server = RedisServer(folder)
+    server.start()
+    yield server
+    server.stop()
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for_redis(socket: Path, seconds: float = 10.0) -> None:
-    """Returns when the server answers."""
-    deadline = time.monotonic() + seconds
-    with redis.Redis(unix_socket_path=str(socket)) as client:
-        while True:
-            try:
-                client.ping()
-                return
-            except redis.ConnectionError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    """The Redis server of all tests."""
+    yield from redis_server()
 
 
 @pytest.fixture
-def redis_url(redis_socket: Path) -> str:
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis server for this test alone, which may stop and start it."""
+    yield from redis_server()
+
+
+@pytest.fixture(scope="session")
+def redis_socket(shared_redis: RedisServer) -> Path:
+    """Its Unix socket."""
+    return shared_redis.socket
+
+
+@pytest.fixture
+def redis_url(shared_redis: RedisServer) -> str:
     """Broker URL of an empty Redis."""
-    with redis.Redis(unix_socket_path=str(redis_socket)) as client:
+    with shared_redis.client() as client:
         client.flushall()
-    return f"redis+socket://{redis_socket}"
+    return shared_redis.url
 
 
 @pytest.fixture(scope="session")

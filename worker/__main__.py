@@ -22,7 +22,7 @@ def main() -> int:
     except ValueError as error:
         logger.error("%s", error)
         return 2
-    worker.serve()
+    return worker.serve()
 
 
 if __name__ == "__main__":

@@ -38,7 +38,6 @@ class Worker:
             self._free.put(Slot(f"{who}/{number}", device, threads, engine, settings, self.stopping))
         self.slots = count
         self.queue = make_queue(settings.broker_url.get_secret_value())
-        self.queue.conf.worker_disable_prefetch = True  # a hint is for a slot that is free
         self.queue.conf.worker_redirect_stdouts = False
         self.queue.task(name=TASK)(self._work)
         self._reaper = Reaper(engine, self.queue, settings, self.stopping)

@@ -2,6 +2,8 @@
 
 import signal
 
+import torch._dynamo  # noqa: F401  the first derivative would load it, for a second, in every child
+
 import worker.child  # noqa: F401
 
 # A service manager that stops a whole process group means the worker, which ends its children in good order;

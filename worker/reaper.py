@@ -1,7 +1,8 @@
-"""The worker's second duty: takes back expired leases, and rings again for experiments that nobody claimed."""
+"""The worker's second duty: takes back expired leases, rings again for what nobody claimed, and sweeps the storage."""
 
 import logging
 import threading
+import time
 from functools import partial
 
 from celery import Celery
@@ -9,6 +10,8 @@ from celery import Celery
 from core.errors import BrokerUnreachable, DatabaseUnreachable
 from core.queue import ring, unheard
 from core.settings import Settings
+from core.store.blobs import Blobs
+from core.store.checkpoints import sweep_stale
 from core.store.claiming import due
 from core.store.engine import Engine
 from core.store.finishing import Budget
@@ -16,6 +19,9 @@ from core.store.reaping import reap
 from core.store.retrying import retrying
 
 logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 24 * 3600.0
+"""Time between looking for forgotten files; the first look is at the start."""
 
 MOST_HINTS = 16
 """Rung in one round at most; a slot that hears one goes on until nothing is left."""
@@ -26,7 +32,7 @@ class Reaper:
 
     def __init__(self, engine: Engine, queue: Celery, settings: Settings, stopping: threading.Event) -> None:
         self._engine, self._queue, self._stopping = engine, queue, stopping
-        self._every = settings.reap_seconds
+        self._every, self._blobs = settings.reap_seconds, Blobs(settings.storage_dir)
         self._budget = Budget(settings.infrastructure_attempts, settings.backoff_seconds)
         self._thread = threading.Thread(target=self._go, name="reaper", daemon=True)
 
@@ -48,10 +54,23 @@ class Reaper:
             for _ in range(waiting):
                 ring(self._queue)
 
+    def sweep(self) -> None:
+        """Removes files that processes left when they died.
+
+        Raises:
+            DatabaseUnreachable: Postgres did not answer.
+        """
+        if swept := retrying(self._engine, partial(sweep_stale, blobs=self._blobs), patience=0.0):
+            logger.info("removed %d forgotten files from the storage folder", swept)
+
     def _go(self) -> None:
+        sweep_at = 0.0
         while not self._stopping.is_set():
             try:
                 self.round()
+                if time.monotonic() >= sweep_at:
+                    self.sweep()
+                    sweep_at = time.monotonic() + SWEEP_SECONDS
             except (DatabaseUnreachable, BrokerUnreachable) as error:
                 logger.warning("no round: %s", error)
             except Exception:  # this thread has to outlive whatever one round meets

@@ -5,6 +5,7 @@ Weights are sigmoid(lam_i), or lam_i itself in [0, 1] with a bounded sum (France
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, assert_never, cast
 
 import torch
@@ -15,11 +16,11 @@ from core.bilevel.problem import Dynamics, Problem, Tree
 from core.bilevel.projections import box_with_bounded_sum
 from core.bilevel.randomness import stream
 from core.bilevel.transforms import unit_interval
-from core.datasets.splits import Examples
+from core.datasets.splits import Examples, Split
 from core.models.model import Model
 from core.problems import losses, tables
 from core.problems.inner import Inner, Rows, entry, minibatches
-from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance
+from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
 from core.spec import problems as spec
 
 
@@ -86,84 +87,106 @@ def weighting(problem: spec.HyperCleaning) -> Weighting:
             assert_never(problem.weights)
 
 
-def hyper_cleaning(problem: spec.HyperCleaning, model: Model, inner: Inner, context: Context) -> Instance:
-    """Metrics: accuracy and loss. The report compares noisy baseline, learned weights and clean oracle."""
-    train, validation, test = tables.load(problem, context).split
-    labels = corrupt(train.y, classes=problem.dataset.classes, fraction=problem.corruption, seed=context.seed)
-    start = context.place(model.init(stream(context.seed, "initialization")))
-    weights = weighting(problem)
+@dataclass(frozen=True)
+class Cleaning:
+    """The data with their corruption, and how models are fitted to them."""
 
-    def init(lam: Tree) -> Tree:
-        return cast(Tree, start)
+    problem: spec.HyperCleaning
+    model: Model
+    inner: Inner
+    context: Context
+    split: Split
+    labels: Labels
+    weighting: Weighting
+    start: Tree
+    """w_0."""
 
-    def outer(w: Tree, lam: Tree) -> Tensor:
-        return losses.cross_entropy(model.apply(w, validation.x), validation.y).mean()
-
-    def state(given: Tensor, fixed: Tensor | None = None) -> tuple[Problem, Dynamics]:
-        """The problem with these labels, and with fixed weights or those that lam says."""
+    def state(self, fixed: Tensor | None = None) -> tuple[Problem, Dynamics]:
+        """The bilevel problem, with the weights that lam says or, for comparison, fixed ones [n]."""
+        train, validation, _ = self.split
 
         def objective(w: Tree, lam: Tree, rows: Rows) -> Tensor:
-            weight = weights.weights(lam) if fixed is None else fixed
-            each = losses.cross_entropy(model.apply(w, train.x[rows]), given[rows])
+            weight = self.weighting.weights(lam) if fixed is None else fixed
+            each = losses.cross_entropy(self.model.apply(w, train.x[rows]), self.labels.given[rows])
             fit = (weight[rows] * each).mean()
-            return fit + problem.l2 / 2 * trees.dot(w, w) if problem.l2 else fit
+            return fit + self.problem.l2 / 2 * trees.dot(w, w) if self.problem.l2 else fit
+
+        def outer(w: Tree, lam: Tree) -> Tensor:
+            return losses.cross_entropy(self.model.apply(w, validation.x), validation.y).mean()
+
+        def init(lam: Tree) -> Tree:
+            return self.start
 
         everything, part = minibatches(
-            objective, examples=len(train.x), batch=inner.batch, seed=context.seed, device=context.device
+            objective,
+            examples=len(train.x),
+            batch=self.inner.batch,
+            seed=self.context.seed,
+            device=self.context.device,
         )
-        return Problem(everything, outer, init), inner.dynamics(part, init)
+        return Problem(everything, outer, init), self.inner.dynamics(part, init)
 
-    stated, dynamics = state(labels.given)
-    any_corrupted = bool(labels.corrupted.any())
-    ones = torch.ones_like(weights.initial).to(context.device, context.dtype)
-    compared: dict[str, tuple[Problem, Dynamics]] = {
-        "baseline": state(labels.given, ones),
-        "learned": (stated, dynamics),
-        "oracle": state(labels.given, (~labels.corrupted).to(context.dtype)),
-    }
+    def score(self, w: Tree, examples: Examples) -> Metrics:
+        """Accuracy and loss."""
+        return losses.classification(self.model.apply(w, examples.x), examples.y, losses.cross_entropy)
 
-    def score(w: Tree, examples: Examples) -> Any:
-        return losses.classification(model.apply(w, examples.x), examples.y, losses.cross_entropy)
+    def evaluate(self, lam: Tree) -> Evaluation:
+        """Of the model that T steps give."""
+        w = self.inner.solve(*self.state(), lam)
+        return Evaluation(self.score(w, self.split.validation), self.score(w, self.split.test))
 
-    def evaluate(lam: Tree) -> Evaluation:
-        w = inner.solve(stated, dynamics, lam)
-        return Evaluation(score(w, validation), score(w, test))
+    def report(self, lam: Tree) -> dict[str, Any]:
+        """Found corruptions, and test metrics of three models after `final_steps` steps."""
+        clean = (~self.labels.corrupted).to(self.context.dtype)
+        variants = {"baseline": torch.ones_like(clean), "learned": self.weighting.weights(lam), "oracle": clean}
+        comparison = {}
+        for name, weights in variants.items():
+            w = self.inner.solve(*self.state(weights), lam, steps=self.problem.final_steps)
+            comparison[name] = {key: value.plain() for key, value in self.score(w, self.split.test).items()}
+        found = {key: float(value) for key, value in self.detected(lam).items()}
+        corrupted = int(self.labels.corrupted.sum())
+        return {**found, "threshold": self.weighting.threshold, "corrupted": corrupted, **comparison}
 
-    def report(lam: Tree) -> dict[str, Any]:
-        comparison: dict[str, Any] = {}
-        for name, (variant, walk) in compared.items():
-            w = inner.solve(variant, walk, lam, steps=problem.final_steps)
-            comparison[name] = {key: value.plain() for key, value in score(w, test).items()}
-        found = {key: float(value) for key, value in detection(weights.weights(lam), labels, weights.threshold).items()}
-        return {**found, "threshold": weights.threshold, "corrupted": int(labels.corrupted.sum()), **comparison}
+    def detected(self, lam: Tree) -> dict[str, Tensor]:
+        """F1, precision and recall of the found corruptions."""
+        return detection(self.weighting.weights(lam), self.labels, self.weighting.threshold)
 
-    def natural(lam: Tree) -> Mapping[str, Tensor]:
-        weight = weights.weights(lam)
-        found = {"weight_clean": weight[~labels.corrupted].mean(), **inner.natural(lam)}
-        if any_corrupted:
-            found["weight_corrupted"] = weight[labels.corrupted].mean()
-            found["f1"] = detection(weight, labels, weights.threshold)["f1"]
-        return found
+    def natural(self, lam: Tree) -> Mapping[str, Tensor]:
+        """Mean weights of clean and corrupted examples, F1 of the found corruptions, numbers of the dynamics."""
+        weight, corrupted = self.weighting.weights(lam), self.labels.corrupted
+        found = {"weight_clean": weight[~corrupted].mean(), **self.inner.natural(lam)}
+        if round(self.problem.corruption * self.problem.train) == 0:
+            return found
+        return {**found, "weight_corrupted": weight[corrupted].mean(), "f1": self.detected(lam)["f1"]}
 
-    def artifacts(lam: Tree) -> Mapping[str, Mapping[str, Tensor]]:
-        return {
-            "examples": {
-                "weights": weights.weights(lam),
-                "corrupted": labels.corrupted.to(torch.uint8),
-                "given_labels": labels.given,
-                "true_labels": labels.true,
-            }
+    def artifacts(self, lam: Tree) -> Mapping[str, Mapping[str, Tensor]]:
+        """Every training example: its weight, whether it was corrupted, its labels."""
+        examples = {
+            "weights": self.weighting.weights(lam),
+            "corrupted": self.labels.corrupted.to(torch.uint8),
+            "given_labels": self.labels.given,
+            "true_labels": self.labels.true,
         }
+        return {"examples": examples}
 
+
+def hyper_cleaning(problem: spec.HyperCleaning, model: Model, inner: Inner, context: Context) -> Instance:
+    """Metrics: accuracy and loss. The report compares noisy baseline, learned weights and clean oracle."""
+    split = tables.load(problem, context).split
+    labels = corrupt(split.train.y, classes=problem.dataset.classes, fraction=problem.corruption, seed=context.seed)
+    start = context.place(model.init(stream(context.seed, "initialization")))
+    weights = weighting(problem)
+    cleaning = Cleaning(problem, model, inner, context, split, labels, weights, start)
+    stated = cleaning.state()
     return Instance(
         initial=context.place({weights.name: weights.initial, **inner.initial()}),
-        at=lambda k: (stated, dynamics),
-        evaluate=evaluate,
+        at=lambda k: stated,
+        evaluate=cleaning.evaluate,
         selection=LOWEST_LOSS,
-        natural=natural,
+        natural=cleaning.natural,
         project=weights.project,
-        report=report,
-        artifacts=artifacts,
+        report=cleaning.report,
+        artifacts=cleaning.artifacts,
     )
 
 

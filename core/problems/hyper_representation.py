@@ -5,6 +5,7 @@ the meta-batch, L sums over tasks the mean cross-entropy of the support set and 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -17,7 +18,7 @@ from core.bilevel.dynamics import full_batch
 from core.bilevel.problem import Dynamics, Method, Problem, Tree
 from core.bilevel.randomness import stream
 from core.datasets.episodes import Episodes, sample_episodes
-from core.datasets.omniglot import load_omniglot
+from core.datasets.omniglot import ClassImages, load_omniglot
 from core.models.model import Representation
 from core.problems.inner import Inner, entry
 from core.problems.instance import HIGHEST_ACCURACY, Context, Evaluation, Instance, Metrics, metric
@@ -67,77 +68,108 @@ def heads(problem: spec.HyperRepresentation, context: Context) -> Heads:
     )
 
 
+@dataclass(frozen=True)
+class FewShot:
+    """Episodes, the network that makes features of them, and the heads that are fitted on these."""
+
+    problem: spec.HyperRepresentation
+    model: Representation
+    inner: Inner
+    context: Context
+    images: ClassImages
+    heads: Heads
+
+    def sample(self, images: Tensor, count: int, *index: str | int) -> Episodes:
+        """Episodes that are a function of the seed and the index."""
+        problem = self.problem
+        return sample_episodes(
+            images,
+            way=problem.way,
+            shot=problem.shot,
+            query=problem.query,
+            count=count,
+            generator=stream(self.context.seed, *index),
+            dtype=self.context.dtype,
+        )
+
+    def at(self, k: int) -> tuple[Problem, Dynamics]:
+        """The meta-batch of hyperiteration k."""
+        episodes = self.sample(self.images.train, self.problem.meta_batch, "episodes", k)
+        return self.heads.state(self.inner, lambda lam: self.embed(lam, episodes, self.batch_features))
+
+    def embed(self, lam: Tree, episodes: Episodes, features: Features) -> Tree:
+        """z: the features of the support and query sets, and the outer variables of the dynamics."""
+        support, query = features(lam, episodes.support), features(lam, episodes.query)
+        return {"support": support, "query": query, **self.inner.carried(lam)}
+
+    def batch_features(self, lam: Tree, images: Tensor) -> Tensor:
+        """With the statistics of each support or query set itself."""
+        return self.model.apply(network(lam), images)
+
+    def running_features(self, lam: Tree) -> Features | None:
+        """With the statistics of meta-training images; None where the network has no norms."""
+        flat = self.images.train.flatten(0, 1)
+        drawn = torch.randint(len(flat), (POPULATION,), generator=stream(self.context.seed, "population"))
+        population = flat[drawn.to(flat.device)].to(self.context.dtype).div_(255)
+        statistics = self.model.statistics(network(lam), population)
+        if not trees.leaves(statistics):
+            return None
+        return lambda lam, images: self.model.apply_with(network(lam), images, statistics)
+
+    @torch.no_grad()
+    def evaluate(self, lam: Tree) -> Evaluation:
+        """On the same episodes at every call."""
+        modes: dict[str, Features] = {"batch": self.batch_features}
+        if (running := self.running_features(lam)) is not None:
+            modes["running"] = running
+        validation, test = self.images.validation, self.images.test
+        return Evaluation(self.score(lam, validation, "validation", modes), self.score(lam, test, "test", modes))
+
+    def score(self, lam: Tree, images: Tensor, part: str, modes: Mapping[str, Features]) -> Metrics:
+        """Metrics over the episodes of a meta-set; a network without norms has one accuracy under both names."""
+        scores: dict[str, list[tuple[Tensor, Tensor]]] = {mode: [] for mode in modes}
+        for episodes in self.chunks(images, part):
+            for mode, features in modes.items():
+                scores[mode].append(self.fit_and_score(self.embed(lam, episodes, features)))
+        found = {
+            mode: [metric(torch.cat(values), "episodes") for values in zip(*parts, strict=True)]
+            for mode, parts in scores.items()
+        }
+        accuracy, loss = found.get(self.problem.normalization, found["batch"])
+        return {
+            "accuracy": accuracy,
+            "loss": loss,
+            "accuracy_batch_statistics": found["batch"][0],
+            "accuracy_running_statistics": found.get("running", found["batch"])[0],
+        }
+
+    def chunks(self, images: Tensor, part: str) -> Iterator[Episodes]:
+        """The episodes of an evaluation, a bounded number of images at a time."""
+        size = max(1, IMAGES_AT_ONCE // (self.problem.way * (self.problem.shot + self.problem.query)))
+        for first in range(0, self.context.episodes, size):
+            yield self.sample(images, min(size, self.context.episodes - first), part, first)
+
+    def fit_and_score(self, z: Tree) -> tuple[Tensor, Tensor]:
+        """Fits the heads on the support sets for T steps: accuracy [B] and mean cross-entropy [B] of the query sets."""
+        w: Any = self.inner.solve(*self.heads.state(self.inner), z)
+        scores = torch.baddbmm(w[:, -1:], entry(z, "query"), w[:, :-1])  # [B, q, way]
+        labels = self.heads.query_labels.expand(scores.shape[:2])
+        loss = functional.cross_entropy(scores.mT, labels, reduction="none").mean(-1)
+        return (scores.argmax(-1) == labels).double().mean(-1), loss.double()
+
+
 def hyper_representation(
     problem: spec.HyperRepresentation, model: Representation, inner: Inner, context: Context
 ) -> Instance:
     """Metrics over episodes: accuracy and loss, and the accuracy with either kind of statistics in the norms."""
-    train, validation, test = (
-        images.to(context.device)
-        for images in load_omniglot(problem.dataset, seed=context.seed, data_dir=context.data_dir)
-    )
-    fitted = heads(problem, context)
-    sample = partial(sample_episodes, way=problem.way, shot=problem.shot, query=problem.query, dtype=context.dtype)
-
-    def embed(lam: Tree, episodes: Episodes, features: Features) -> Tree:
-        return {
-            "support": features(lam, episodes.support),
-            "query": features(lam, episodes.query),
-            **inner.carried(lam),
-        }
-
-    def batch_features(lam: Tree, images: Tensor) -> Tensor:
-        return model.apply(network(lam), images)
-
-    def at(k: int) -> tuple[Problem, Dynamics]:
-        episodes = sample(train, count=problem.meta_batch, generator=stream(context.seed, "episodes", k))
-        return fitted.state(inner, lambda lam: embed(lam, episodes, batch_features))
-
-    flat = train.flatten(0, 1)
-    drawn = torch.randint(len(flat), (POPULATION,), generator=stream(context.seed, "population"))
-    population = flat[drawn.to(flat.device)].to(context.dtype).div_(255)
-
-    def running_features(lam: Tree) -> Features | None:
-        """With the statistics of the population; None where the network has no norms."""
-        statistics = model.statistics(network(lam), population)
-        if not trees.leaves(statistics):
-            return None
-        return lambda lam, images: model.apply_with(network(lam), images, statistics)
-
-    def chunks(images: Tensor, part: str) -> Iterator[Episodes]:
-        """The same episodes at every evaluation, a bounded number of images at a time."""
-        size = max(1, IMAGES_AT_ONCE // (problem.way * (problem.shot + problem.query)))
-        for first in range(0, context.episodes, size):
-            count = min(size, context.episodes - first)
-            yield sample(images, count=count, generator=stream(context.seed, part, first))
-
-    def score(lam: Tree, images: Tensor, part: str, running: Features | None) -> Metrics:
-        modes = {"batch": batch_features, **({"running": running} if running else {})}
-        scores: dict[str, list[tuple[Tensor, Tensor]]] = {mode: [] for mode in modes}
-        for episodes in chunks(images, part):
-            for mode, features in modes.items():
-                scores[mode].append(predict_and_score(fitted, inner, embed(lam, episodes, features)))
-        accuracy, loss = {}, {}
-        for mode, parts in scores.items():
-            accuracy[mode], loss[mode] = (metric(torch.cat(values), "episodes") for values in zip(*parts, strict=True))
-        chosen = problem.normalization if running else "batch"
-        return {
-            "accuracy": accuracy[chosen],
-            "loss": loss[chosen],
-            "accuracy_batch_statistics": accuracy["batch"],
-            "accuracy_running_statistics": accuracy["running" if running else "batch"],
-        }
-
-    @torch.no_grad()
-    def evaluate(lam: Tree) -> Evaluation:
-        running = running_features(lam)
-        return Evaluation(score(lam, validation, "validation", running), score(lam, test, "test", running))
-
+    images = load_omniglot(problem.dataset, seed=context.seed, data_dir=context.data_dir)
+    placed = ClassImages(*(part.to(context.device) for part in images))
+    few_shot = FewShot(problem, model, inner, context, placed, heads(problem, context))
+    start = model.init(stream(context.seed, "initialization"))
     return Instance(
-        initial=context.place(
-            {"representation": model.init(stream(context.seed, "initialization")), **inner.initial()}
-        ),
-        at=at,
-        evaluate=evaluate,
+        initial=context.place({"representation": start, **inner.initial()}),
+        at=few_shot.at,
+        evaluate=few_shot.evaluate,
         selection=HIGHEST_ACCURACY,
         natural=inner.natural,
     )
@@ -146,13 +178,3 @@ def hyper_representation(
 def network(lam: Tree) -> Tree:
     """The parameters of the representation."""
     return cast("Mapping[str, Tree]", lam)["representation"]
-
-
-def predict_and_score(fitted: Heads, inner: Inner, z: Tree) -> tuple[Tensor, Tensor]:
-    """Fits the heads on the support sets for T steps: accuracy [B] and mean cross-entropy [B] on the query sets."""
-    w: Any = inner.solve(*fitted.state(inner), z)
-    query = entry(z, "query")
-    scores = torch.baddbmm(w[:, -1:], query, w[:, :-1])  # [B, q, way]
-    labels = fitted.query_labels.expand(scores.shape[:2])
-    loss = functional.cross_entropy(scores.mT, labels, reduction="none").mean(-1)
-    return (scores.argmax(-1) == labels).double().mean(-1), loss.double()

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from core.errors import BlobInvalid
 
-ASIDE_SECONDS = 24 * 3600.0
-"""A file still set aside after this long was left by a process that died."""
+STALE_SECONDS = 24 * 3600.0
+"""A file that nothing refers to after this long was left by a process that died."""
 
 
 class Blob(NamedTuple):
@@ -69,13 +69,14 @@ class Blobs:
         """Removes the file, if it is there."""
         self.path(sha256).unlink(missing_ok=True)
 
-    def tidy(self) -> int:
-        """Removes what dead processes left half written; returns how many files."""
-        oldest = time.time() - ASIDE_SECONDS
-        left = [file for file in self._aside.glob("*") if file.stat().st_mtime < oldest]
-        for file in left:
-            file.unlink(missing_ok=True)
-        return len(left)
+    def stale(self) -> set[str]:
+        """Hashes of the files that are old enough to have been forgotten; removes old half-written ones."""
+        oldest = time.time() - STALE_SECONDS
+        old = [file for file in self._folder.glob("*/*") if file.stat().st_mtime < oldest]
+        for file in old:
+            if file.parent == self._aside:
+                file.unlink(missing_ok=True)
+        return {file.name for file in old if file.parent != self._aside}
 
 
 def _sync(folder: Path) -> None:

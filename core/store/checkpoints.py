@@ -84,6 +84,14 @@ def hold(session: Session, sha256: str) -> None:
     session.execute(select(func.pg_advisory_xact_lock(int.from_bytes(bytes.fromhex(sha256)[:8], "big", signed=True))))
 
 
+def sweep_stale(session: Session, blobs: Blobs) -> int:
+    """Removes old blobs that nothing refers to, left where a process died in between; returns how many there were."""
+    referred = select(CheckpointRow.sha256).union(select(ArtifactRow.sha256))
+    forgotten = blobs.stale() - set(session.scalars(referred))
+    sweep(session, blobs, forgotten)
+    return len(forgotten)
+
+
 def sweep(session: Session, blobs: Blobs, hashes: Iterable[str]) -> None:
     """Removes the blobs that nothing refers to any more; two experiments may share one."""
     for sha256 in sorted(set(hashes)):

@@ -68,6 +68,12 @@ class Up:
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def is_ready(self) -> bool:
+        try:
+            return self.http.get("/readyz").status_code == 200
+        except httpx.TransportError:  # a connection to the process that was killed
+            return False
+
     def submit(self, spec: dict[str, Any]) -> str:
         answer = self.http.post("/v1/experiments", json=spec)
         assert answer.status_code == 202, answer.text
@@ -152,7 +158,7 @@ def test_parts_that_die_are_started_again(tmp_path: Path) -> None:
             psutil.Process(before).kill()
             until(lambda name=name, before=before: up.pids()[name] != before)  # type: ignore[misc]
             assert f"{name} ended (killed by SIGKILL); starting it again" in up.output()
-        until(lambda: up.http.get("/readyz").status_code == 200)
+        until(up.is_ready)
         assert up.finish(up.submit(quadratic(10)))["status"] == "succeeded"
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -38,7 +37,7 @@ def in_double(problem: dict[str, Any], algorithm: dict[str, Any] | None = None, 
 
 @pytest.fixture
 def hypergradient(tmp_path: Path) -> Callable[..., Hypergradient]:
-    """(problem, algorithm={}, data_dir=..., **rest of the spec) -> the hypergradient at hyperiteration 0, in float64."""
+    """(problem, algorithm={}, data_dir=..., **rest of the spec) -> hypergradient at hyperiteration 0, in float64."""
 
     def compute(problem: dict[str, Any], algorithm: dict[str, Any] | None = None, **rest: Any) -> Hypergradient:
         data_dir = rest.pop("data_dir", tmp_path)
@@ -79,15 +78,3 @@ def direction() -> Callable[[Tree], Tree]:
         return drawn
 
     return draw
-
-
-@pytest.fixture(scope="session")
-def synthetic_omniglot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder whose omniglot-28.npz has random characters that can be told apart: a pattern each, and noise."""
-    folder = tmp_path_factory.mktemp("omniglot")
-    generator = np.random.default_rng(0)
-    patterns = generator.integers(0, 2, (1623, 1, 7, 7), dtype=np.uint8).repeat(4, axis=2).repeat(4, axis=3)
-    noise = generator.integers(0, 100, (1623, 20, 28, 28), dtype=np.uint8)
-    split = np.repeat(np.arange(3, dtype=np.int8), [1028, 172, 423])
-    np.savez(folder / "omniglot-28.npz", images=patterns * np.uint8(155) + noise, vinyals_split=split)
-    return folder

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from core.errors import BlobInvalid
-from core.store.blobs import ASIDE_SECONDS, Blobs
+from core.store.blobs import STALE_SECONDS, Blobs
 
 
 @pytest.fixture
@@ -58,13 +58,14 @@ def test_only_hashes_name_files(blobs, name):
         blobs.path(name)
 
 
-def test_what_dead_processes_left_is_tidied_away(blobs, storage_dir):
-    blobs.put(b"content")
+def test_half_written_files_that_are_old_are_removed(blobs, storage_dir):
+    blob = blobs.put(b"content")
     old, new = storage_dir / "aside/old", storage_dir / "aside/new"
     for file in (old, new):
         file.write_bytes(b"half")
-    long_ago = time.time() - ASIDE_SECONDS - 1
-    os.utime(old, (long_ago, long_ago))
-    assert blobs.tidy() == 1
+    assert blobs.stale() == set()
+    for file in (old, blobs.path(blob.sha256)):
+        os.utime(file, (time.time() - STALE_SECONDS - 1,) * 2)
+    assert blobs.stale() == {blob.sha256}
     assert new.exists()
     assert not old.exists()

@@ -1,9 +1,11 @@
 """What the loop writes through: buffers, retries, the fence, and checkpoints that verify."""
 
 import math
+import os
 from collections.abc import Iterator
 from uuid import UUID
 
+import psycopg
 import pytest
 from sqlalchemy import Engine
 
@@ -121,14 +123,14 @@ def test_a_long_outage_ends_it_clearly(store, claimed, nowhere):
         patient.flush()
 
 
-def test_a_broken_connection_is_replaced(store, claimed):
+def test_a_broken_connection_is_replaced(store, claimed, postgres):
     mine = recorder(store, claimed.experiment_id)
     mine.points(0, {"loss": 0.0})
-    with store.engine.connect() as one, store.engine.connect() as other:
-        pid = other.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
-        one.exec_driver_sql(f"SELECT pg_terminate_backend({pid})")
-        other.invalidate()
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tests'"
+        assert connection.execute(kill).rowcount > 0
     mine.points(1, {"loss": 1.0})
+    mine.flush()
     assert stored(store)["loss"] == {0: 0.0, 1: 1.0}
 
 
@@ -205,6 +207,18 @@ def test_an_artifact_keeps_its_file(store, claimed, blobs):
     store.do(succeed, claimed.experiment_id, 1, result={}, artifacts={"a": StoredArtifact("text/plain", blob)})
     store.do(checkpoints.sweep, blobs, [blob.sha256])
     assert blobs.get(blob.sha256) == b"artifact"
+
+
+def test_old_files_that_nothing_refers_to_are_swept_away(store, claimed, blobs):
+    keeper(store, blobs, claimed.experiment_id).save(Checkpoint(1, b"kept"))
+    forgotten, recent = blobs.put(b"forgotten"), blobs.put(b"recent")
+    kept = store.do(checkpoints.manifests, claimed.experiment_id)[0]
+    for sha256 in (forgotten.sha256, kept.sha256):
+        os.utime(blobs.path(sha256), (0, 0))
+    assert store.do(checkpoints.sweep_stale, blobs) == 1
+    assert not blobs.path(forgotten.sha256).exists()
+    assert blobs.get(kept.sha256) == b"kept"
+    assert blobs.get(recent.sha256) == b"recent"
 
 
 def test_points_before_a_checkpoint_are_durable_when_it_is(store, claimed, blobs):

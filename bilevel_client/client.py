@@ -1,0 +1,277 @@
+"""The service from Python: submit, look, wait, take the result."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx_sse
+
+from bilevel_client.errors import Invalid, NotFound, ServiceError, StillRunning, Unreachable
+from bilevel_client.transport import Transport
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+"""States that nothing follows."""
+LONGEST_POLL = 30.0
+"""Seconds that the service is asked to wait for a change at a time."""
+
+Record = dict[str, Any]
+"""An experiment as the service shows it: id, name, labels, status, attempt, progress, ..., spec, links."""
+
+
+class Series(NamedTuple):
+    """One series of a curve."""
+
+    step: list[int]
+    """Hyperiterations, rising."""
+    value: list[float]
+    """The value at each; may be non-finite."""
+    attempt: list[int] | None
+    """The attempt that made each point, where there was more than one."""
+
+
+class Curves(NamedTuple):
+    """Curves of an experiment."""
+
+    series: dict[str, Series]
+    next: int
+    """Give this as `after` to get what comes later; the last points may come again."""
+
+
+class Event(NamedTuple):
+    """Something that happened to an experiment."""
+
+    kind: str
+    """queued, started, resumed, progress, succeeded, ..."""
+    version: int
+    """The experiment's version; rises."""
+    data: dict[str, Any]
+
+
+class Client:
+    """A service at an address.
+
+    Every call is repeated for `patience` seconds while the service does not answer, submissions too: they carry
+    a key by which the service knows them again. Exceptions are those of `bilevel_client.errors`.
+
+    Args:
+        base_url: address of the service, such as http://127.0.0.1:8000.
+        api_key: its key, if it has one.
+        patience: seconds during which a call that got no answer is repeated.
+        timeout: seconds without a byte after which a connection counts as lost.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        api_key: str | None = None,
+        *,
+        patience: float = 10.0,
+        timeout: float = 30.0,
+    ) -> None:
+        self._transport = Transport(base_url.rstrip("/"), api_key, patience=patience, timeout=timeout)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._transport.close()
+
+    @property
+    def patience(self) -> float:
+        """Seconds during which a call that got no answer is repeated."""
+        return self._transport.patience
+
+    @patience.setter
+    def patience(self, seconds: float) -> None:
+        self._transport.patience = seconds
+
+    def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Record:
+        """Submits an experiment and returns its record, `queued`.
+
+        Args:
+            spec: what to run, as in the examples.
+            idempotency_key: a second submission with the same key and spec gives the first experiment.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
+        return self._json("POST", "/v1/experiments", json=dict(spec), headers=headers)
+
+    def get(self, experiment_id: str, *, wait: float = 0.0, version: int | None = None) -> Record:
+        """An experiment's record.
+
+        Args:
+            experiment_id: which experiment.
+            wait: answer when its version is no longer `version`, or after so many seconds (at most 60).
+            version: the version that is known already.
+        """
+        params = {"wait": wait, "version": version} if wait and version is not None else {}
+        return self._json("GET", _place(experiment_id), params=params, wait=wait)
+
+    def list(
+        self,
+        *,
+        status: str | Sequence[str] = (),
+        kind: str | Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        name: str | None = None,
+        id_prefix: str | None = None,
+        created_after: str | None = None,
+        created_before: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Record]:
+        """Experiments that pass all filters, newest first, read page by page.
+
+        Args:
+            status: one of these states.
+            kind: one of these kinds of problem.
+            labels: all of these labels.
+            name: text that the name contains.
+            id_prefix: beginning of the id.
+            created_after: ISO 8601 time with time zone.
+            created_before: ISO 8601 time with time zone.
+            limit: stop after so many.
+        """
+        labelled = [f"{label}:{value}" for label, value in (labels or {}).items()]
+        given = {"status": status, "kind": kind, "label": labelled, "name": name, "id_prefix": id_prefix}
+        given |= {"created_after": created_after, "created_before": created_before}
+        params: dict[str, Any] = {field: value for field, value in given.items() if value}
+        left = limit
+        while left is None or left > 0:
+            page = self._json("GET", "/v1/experiments", params={**params, "page_size": min(left or 100, 100)})
+            yield from page["items"]
+            left = None if left is None else left - len(page["items"])
+            if page["next"] is None:
+                return
+            params["cursor"] = page["next"]
+
+    def find(self, beginning: str) -> str:
+        """The id that begins so.
+
+        Raises:
+            NotFound: there is none.
+            Invalid: there are several.
+        """
+        if len(beginning) == 36:
+            return beginning
+        found = [record["id"] for record in self.list(id_prefix=beginning, limit=2)]
+        if not found:
+            raise NotFound(f"There is no experiment whose id begins with {beginning}.")
+        if len(found) > 1:
+            raise Invalid(f"Several ids begin with {beginning}: give more of it.")
+        return str(found[0])
+
+    def wait(self, experiment_id: str, *, timeout: float | None = None) -> Record:
+        """Waits until the experiment has ended, and returns its record, whatever the end.
+
+        Raises:
+            StillRunning: it had not after `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        record = self.get(experiment_id)
+        while record["status"] not in TERMINAL:
+            left = LONGEST_POLL if deadline is None else min(deadline - time.monotonic(), LONGEST_POLL)
+            if left <= 0:
+                raise StillRunning(f"The experiment is {record['status']} after {timeout:g} s.")
+            record = self.get(experiment_id, wait=left, version=record["version"])
+        return record
+
+    def curves(
+        self, experiment_id: str, series: str | Sequence[str] = (), *, after: int = -1, max_points: int = 500
+    ) -> Curves:
+        """Curves with at most `max_points` points a series, spikes kept.
+
+        Args:
+            experiment_id: which experiment.
+            series: names, with `*` for any text; by default all.
+            after: only points after this hyperiteration.
+            max_points: between 4 and 10 000.
+        """
+        params: dict[str, Any] = {"series": series, "after": after, "max_points": max_points}
+        answer = self._json("GET", f"{_place(experiment_id)}/curves", params=params)
+        found = {
+            name: Series(column["step"], [float(value) for value in column["value"]], column.get("attempt"))
+            for name, column in answer["series"].items()
+        }
+        return Curves(found, answer["next"])
+
+    def result(self, experiment_id: str) -> dict[str, Any]:
+        """The result of an experiment that has succeeded.
+
+        Raises:
+            Conflict: it has not, or not yet.
+        """
+        return self._json("GET", f"{_place(experiment_id)}/result")
+
+    def cancel(self, experiment_id: str) -> Record:
+        """Cancels an experiment, and returns its record: `cancelled`, or `cancelling` while it is being stopped.
+
+        Raises:
+            Conflict: it has succeeded or failed.
+        """
+        return self._json("POST", f"{_place(experiment_id)}:cancel")
+
+    def events(self, experiment_id: str, *, after: int = 0) -> Iterator[Event]:
+        """What happened, and what happens until the experiment ends; goes on after lost connections.
+
+        Args:
+            experiment_id: which experiment.
+            after: only events after this version.
+        """
+        last, lost_at = after, time.monotonic()
+        while True:
+            try:
+                for event in self._events(experiment_id, last):
+                    last, lost_at = event.version, time.monotonic()
+                    yield event
+                    if event.kind in TERMINAL:
+                        return
+                if self.get(experiment_id)["status"] in TERMINAL:
+                    return
+            except Unreachable:
+                if time.monotonic() - lost_at > self.patience:
+                    raise
+                time.sleep(0.5)
+
+    def artifacts(self, experiment_id: str) -> Sequence[dict[str, Any]]:
+        """The files that the experiment made: name, media type, size, sha256 of each."""
+        found: Sequence[dict[str, Any]] = self._json("GET", f"{_place(experiment_id)}/artifacts")["artifacts"]
+        return found
+
+    def artifact(self, experiment_id: str, name: str, *, to: Path | None = None) -> bytes:
+        """The content of a file that the experiment made; also written to `to`, if given."""
+        place = f"{_place(experiment_id)}/artifacts/{quote(name, safe='')}"
+        content = self._transport.send("GET", place).content
+        if to is not None:
+            to.write_bytes(content)
+        return content
+
+    def catalog(self) -> dict[str, Any]:
+        """Every kind that a spec can name, with its JSON Schema and an example."""
+        return self._json("GET", "/v1/catalog")
+
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        answer = self._transport.send(method, path, **options)
+        try:
+            content = answer.json()
+        except ValueError as error:
+            raise ServiceError(f"{path} did not answer with JSON: is this the address of a Bilevel service?") from error
+        assert isinstance(content, dict)
+        return content
+
+    def _events(self, experiment_id: str, after: int) -> Iterator[Event]:
+        headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream", "Cache-Control": "no-store"}
+        with self._transport.stream(f"{_place(experiment_id)}/events", headers) as answer:
+            if answer.status_code == 204:
+                return
+            for event in httpx_sse.EventSource(answer).iter_sse():
+                yield Event(event.event, int(event.id), event.json())
+
+
+def _place(experiment_id: str) -> str:
+    return f"/v1/experiments/{quote(experiment_id, safe='')}"

@@ -1,0 +1,29 @@
+"""The `bilevel` command: one file a group of commands; its help says what the exit statuses mean."""
+
+import click
+
+from bilevel_client.commands.curves import curves
+from bilevel_client.commands.experiments import cancel, list_experiments, result, show, submit, watch
+from bilevel_client.commands.files import artifact, catalog
+from bilevel_client.commands.here import data, up
+
+EPILOG = """
+\b
+Exit status:
+  0  all is well
+  1  the experiment failed or was cancelled
+  2  the request is not possible: usage, spec, id, key, state
+  3  the service does not answer, or failed at it
+
+Where ID is asked for, its beginning is enough. --url and --api-key can be given as BILEVEL_URL and BILEVEL_API_KEY.
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="bilevel")
+def main() -> None:
+    """Bilevel optimization as a service: submit experiments, watch their curves, take their results."""
+
+
+for _command in (up, submit, list_experiments, show, watch, cancel, curves, result, artifact, catalog, data):
+    main.add_command(_command)

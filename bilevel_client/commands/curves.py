@@ -1,0 +1,71 @@
+"""The command for curves: a table, JSON, or a picture."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bilevel_client.commands.service import Service, with_service
+
+PLOTTED = 2000
+"""Points a series in a picture, where as many are there."""
+
+
+@click.command()
+@click.argument("experiments", metavar="ID...", nargs=-1, required=True)
+@click.option("--series", multiple=True, help="Only series of this name; * stands for any text.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw them into this file (png, svg, pdf)."
+)
+@with_service
+def curves(service: Service, experiments: Sequence[str], series: Sequence[str], plot: Path | None) -> None:
+    """Show the curves of experiments; several are drawn into one picture to compare them."""
+    with service.client() as client:
+        records = [client.get(client.find(experiment)) for experiment in experiments]
+        points = PLOTTED if plot or service.as_json else 500
+        found = [client.curves(record["id"], series, max_points=points) for record in records]
+    if plot is not None:
+        _draw(plot, list(zip(records, found, strict=True)))
+        click.echo(json.dumps({"file": str(plot)}) if service.as_json else f"Drawn into {plot}.")
+    elif service.as_json:
+        answers = [_plain(each) for each in found]
+        service.print_json(
+            answers[0] if len(answers) == 1 else dict(zip((r["id"] for r in records), answers, strict=True))
+        )
+    else:
+        from bilevel_client.commands import tables
+
+        for record, each in zip(records, found, strict=True):
+            tables.show(
+                tables.curves(record, each) if each.series else f"{record['id'][:8]} has no such points so far."
+            )
+
+
+def _draw(plot: Path, drawn: list[tuple[dict[str, Any], Any]]) -> None:
+    if not any(found.series for _, found in drawn):
+        raise click.UsageError("There are no points to draw so far.")
+    try:
+        from bilevel_client.commands.plotting import draw
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise click.UsageError("Pictures need matplotlib: pip install 'bilevel[plot]'") from error
+    try:
+        draw(plot, drawn)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{plot} cannot be written: {error}") from error
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    """As the service answers: non-finite values as strings."""
+    names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+    return {
+        "series": {
+            name: {"step": series.step, "value": [names.get(str(value), value) for value in series.value]}
+            | ({"attempt": series.attempt} if series.attempt else {})
+            for name, series in found.series.items()
+        },
+        "next": found.next,
+    }

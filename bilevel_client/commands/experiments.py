@@ -1,0 +1,148 @@
+"""Commands for experiments: submit, list, show, watch, cancel, result."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, with_service
+
+if TYPE_CHECKING:
+    from bilevel_client.client import Client
+
+STATUSES = ["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set a field; can be given several times.")
+@click.option("--wait", is_flag=True, help="Show its progress until it has ended, then its result.")
+@click.option("--key", help="Idempotency key: submitted again with the same key, it is the same experiment.")
+@with_service
+def submit(service: Service, file: Path, settings: Sequence[str], wait: bool, key: str | None) -> None:
+    """Submit the experiment in FILE, JSON or YAML."""
+    from bilevel_client import specs
+
+    try:
+        spec = specs.assign(specs.load(file), settings)
+    except specs.BadSpec as error:
+        raise click.UsageError(str(error)) from error
+    with service.client() as client:
+        record = client.submit(spec, idempotency_key=key)
+        if wait:
+            if not service.as_json:
+                click.echo(f"Submitted {record['name']} as {record['id']}.", err=True)
+            _follow(service, client, [record["id"]])
+        elif service.as_json:
+            service.print_json(record)
+        else:
+            click.echo(record["id"])
+
+
+@click.command("list")
+@click.option("--status", multiple=True, type=click.Choice(STATUSES), help="Only in one of these states.")
+@click.option("--kind", multiple=True, help="Only with one of these kinds of problem.")
+@click.option("--label", "labels", multiple=True, metavar="NAME:VALUE", help="Only with all of these labels.")
+@click.option("--name", help="Only with this text in the name.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+@with_service
+def list_experiments(
+    service: Service, status: Sequence[str], kind: Sequence[str], labels: Sequence[str], name: str | None, limit: int
+) -> None:
+    """List experiments, newest first."""
+    if unfit := [label for label in labels if not all(label.partition(":"))]:
+        raise click.UsageError(f"`{unfit[0]}`: a label is given as NAME:VALUE")
+    wanted = {label: value for label, _, value in (each.partition(":") for each in labels)}
+    with service.client() as client:
+        records = list(client.list(status=status, kind=kind, labels=wanted, name=name, limit=limit))
+    if service.as_json:
+        service.print_json(records)
+        return
+    from bilevel_client.commands import tables
+
+    tables.show(tables.experiments(records) if records else "No experiments.")
+
+
+@click.command()
+@click.argument("experiment", metavar="ID")
+@with_service
+def show(service: Service, experiment: str) -> None:
+    """Show an experiment: where it stands and what was asked for."""
+    with service.client() as client:
+        record = client.get(client.find(experiment))
+    if service.as_json:
+        service.print_json(record)
+        return
+    from bilevel_client.commands import tables
+
+    tables.show(tables.experiment(record))
+
+
+@click.command()
+@click.argument("experiments", metavar="ID...", nargs=-1, required=True)
+@with_service
+def watch(service: Service, experiments: Sequence[str]) -> None:
+    """Show the progress of experiments until they have ended, then their results."""
+    with service.client() as client:
+        _follow(service, client, list(dict.fromkeys(client.find(experiment) for experiment in experiments)))
+
+
+@click.command()
+@click.argument("experiments", metavar="ID...", nargs=-1, required=True)
+@with_service
+def cancel(service: Service, experiments: Sequence[str]) -> None:
+    """Cancel experiments; one that runs writes a checkpoint and stops."""
+    with service.client() as client:
+        records = [client.cancel(client.find(experiment)) for experiment in experiments]
+    if service.as_json:
+        service.print_json(records[0] if len(records) == 1 else records)
+        return
+    for record in records:
+        click.echo(f"{record['id']} is {record['status']}.")
+
+
+@click.command()
+@click.argument("experiment", metavar="ID")
+@with_service
+def result(service: Service, experiment: str) -> None:
+    """Show the result of an experiment; its exit status is 1 if the experiment failed or was cancelled."""
+    from bilevel_client.errors import Conflict
+
+    with service.client() as client:
+        record = client.get(client.find(experiment))
+        try:
+            found = client.result(record["id"])
+        except Conflict as refusal:
+            if refusal.code != "no_result":
+                raise
+            click.echo(refusal.detail, err=True)
+            raise SystemExit(DID_NOT_SUCCEED) from None
+    if service.as_json:
+        service.print_json(found)
+        return
+    from bilevel_client.commands import tables
+
+    tables.show(tables.result(record, found))
+
+
+def _follow(service: Service, client: "Client", experiments: list[str]) -> None:
+    """Shows progress until all have ended, then the results; exit status 1 if one did not succeed."""
+    from bilevel_client.commands import tables
+    from bilevel_client.commands.following import follow
+
+    client.patience = PATIENT
+    records = follow(client, experiments, quiet=service.as_json)
+    results: dict[str, Any] = {
+        record["id"]: client.result(record["id"]) for record in records if record["status"] == "succeeded"
+    }
+    if service.as_json:
+        answers = [{**record, "result": results.get(record["id"])} for record in records]
+        service.print_json(answers[0] if len(answers) == 1 else answers)
+    else:
+        for record in records:
+            succeeded = record["id"] in results
+            tables.show(tables.result(record, results[record["id"]]) if succeeded else tables.ending(record))
+    if len(results) < len(records):
+        raise SystemExit(DID_NOT_SUCCEED)

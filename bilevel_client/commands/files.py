@@ -1,0 +1,55 @@
+"""Commands for what experiments made, and for what can be asked for: artifact, catalog."""
+
+from pathlib import Path
+
+import click
+
+from bilevel_client.commands.service import Service, with_service
+
+
+@click.command()
+@click.argument("experiment", metavar="ID")
+@click.argument("name", required=False)
+@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: NAME]")
+@with_service
+def artifact(service: Service, experiment: str, name: str | None, to: Path | None) -> None:
+    """Fetch the artifact NAME of an experiment; without NAME, list them."""
+    with service.client() as client:
+        experiment_id = client.find(experiment)
+        if name is not None:
+            target = to or Path(Path(name).name)
+            size = len(client.artifact(experiment_id, name, to=target))
+            if service.as_json:
+                service.print_json({"file": str(target), "size": size})
+            else:
+                click.echo(f"{target}: {size} bytes")
+            return
+        found = client.artifacts(experiment_id)
+    if service.as_json:
+        service.print_json(list(found))
+        return
+    for each in found:
+        click.echo(f"{each['name']}  {each['size']} bytes  {each['sha256'][:12]}")
+    if not found:
+        click.echo("No artifacts.")
+
+
+@click.command()
+@click.argument("kind", required=False)
+@with_service
+def catalog(service: Service, kind: str | None) -> None:
+    """List every kind that a spec can name; with KIND, show its example and schema."""
+    with service.client() as client:
+        found = client.catalog()
+    entries = [{"section": section, **entry} for section, members in found["kinds"].items() for entry in members]
+    if kind is not None:
+        entries = [entry for entry in entries if entry["kind"] == kind]
+        if not entries:
+            raise click.UsageError(f"There is no kind `{kind}`; `bilevel catalog` lists them.")
+        service.print_json(entries[0] if len(entries) == 1 else entries)
+    elif service.as_json:
+        service.print_json(found)
+    else:
+        from bilevel_client.commands import tables
+
+        tables.show(tables.catalog(found["kinds"]))

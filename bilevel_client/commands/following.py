@@ -1,0 +1,158 @@
+"""Progress of experiments, live in a terminal, or line by line elsewhere."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from bilevel_client.client import TERMINAL, Client, Record
+from bilevel_client.commands.numbers import duration, number, percent
+
+if TYPE_CHECKING:
+    from bilevel_client.client import Curves
+
+PAUSE = 1.0
+"""Seconds between two looks at several experiments."""
+LINE_EVERY = 10.0
+"""Seconds between two lines about an experiment that runs, where there is no terminal."""
+SERIES = ("outer_objective", "validation/accuracy", "validation/loss")
+COLOURS = {"queued": "yellow", "running": "cyan", "cancelling": "magenta", "succeeded": "green", "failed": "red"}
+
+
+class Follower:
+    """What is known of one experiment: its record, and the newest point of the series worth showing."""
+
+    def __init__(self, client: Client, experiment_id: str) -> None:
+        self._client = client
+        self._after = -1
+        self._newest: dict[str, float] = {}
+        self.record: Record = client.get(experiment_id)
+        self._read_curves()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows."""
+        return self.record["status"] in TERMINAL
+
+    def look(self, wait: float) -> None:
+        """Reads the record again when it has changed, or after so many seconds; then the new points."""
+        version = self.record["version"]
+        self.record = self._client.get(self.record["id"], wait=wait, version=version)
+        if self.record["version"] != version:
+            self._read_curves()
+
+    def figures(self) -> str:
+        """The newest values."""
+        shown = []
+        if (objective := self._newest.get("outer_objective")) is not None:
+            shown.append(f"outer objective {number(objective)}")
+        if (accuracy := self._newest.get("validation/accuracy")) is not None:
+            shown.append(f"validation accuracy {percent(accuracy)}")
+        elif (loss := self._newest.get("validation/loss")) is not None:
+            shown.append(f"validation loss {number(loss)}")
+        return "  ".join(shown)
+
+    def time_to_go(self) -> str:
+        """When it will have ended, or how it has."""
+        status: str = self.record["status"]
+        eta = self.record["progress"]["eta_seconds"]
+        return f"{duration(eta)} to go" if status == "running" and eta is not None else status
+
+    def _read_curves(self) -> None:
+        curves: Curves = self._client.curves(self.record["id"], SERIES, after=self._after, max_points=4)
+        self._after = curves.next
+        self._newest |= {name: series.value[-1] for name, series in curves.series.items() if series.value}
+
+
+def follow(client: Client, experiments: Sequence[str], *, quiet: bool = False) -> list[Record]:
+    """Waits until all experiments have ended, and shows how far they are on standard error.
+
+    Args:
+        client: of the service.
+        experiments: their ids.
+        quiet: show nothing.
+
+    Returns:
+        Their records.
+    """
+    console = Console(file=sys.stderr, quiet=quiet, highlight=False)
+    followers = [Follower(client, experiment) for experiment in experiments]
+    display = _bars if console.is_terminal and not quiet else _lines
+    display(console, followers)
+    return [follower.record for follower in followers]
+
+
+def _look(followers: Sequence[Follower]) -> None:
+    running = [follower for follower in followers if not follower.ended]
+    for follower in running:
+        follower.look(wait=PAUSE if len(running) == 1 else 0.0)
+    # Changes come about once a second; looking more often would show nothing more.
+    time.sleep(0.2 if len(running) == 1 else PAUSE)
+
+
+def _bars(console: Console, followers: Sequence[Follower]) -> None:
+    progress = Progress(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}", style="cyan"),
+        TextColumn("{task.fields[to_go]}"),
+        console=console,
+        refresh_per_second=8,
+    )
+    with progress:
+        tasks = [progress.add_task(_name(follower.record), total=None, figures="", to_go="") for follower in followers]
+        while True:
+            for task, follower in zip(tasks, followers, strict=True):
+                _show(progress, task, follower)
+            if all(follower.ended for follower in followers):
+                return
+            _look(followers)
+
+
+def _show(progress: Progress, task: TaskID, follower: Follower) -> None:
+    record = follower.record
+    colour = COLOURS.get(record["status"], "white")
+    # Before the first point the bar has no length, so that it pulses.
+    started = record["progress"]["hyperiteration"] > 0 or follower.ended
+    progress.update(
+        task,
+        completed=record["progress"]["hyperiteration"],
+        total=record["progress"]["hyperiterations"] if started else None,
+        figures=follower.figures(),
+        to_go=f"[{colour}]{follower.time_to_go()}[/]",
+    )
+
+
+def _lines(console: Console, followers: Sequence[Follower]) -> None:
+    told: dict[str, tuple[Any, float]] = {}
+    while True:
+        for follower in followers:
+            record = follower.record
+            state, at = told.get(record["id"], (None, -math.inf))
+            now = (record["status"], record["attempt"])
+            if state != now or (not follower.ended and time.monotonic() - at > LINE_EVERY):
+                told[record["id"]] = (now, time.monotonic())
+                console.print(_line(follower), soft_wrap=True, markup=False)
+        if all(follower.ended for follower in followers):
+            return
+        _look(followers)
+
+
+def _line(follower: Follower) -> str:
+    record = follower.record
+    progress = record["progress"]
+    steps = f"{progress['hyperiteration']}/{progress['hyperiterations']}"
+    parts = (record["id"][:8], record["status"], steps, follower.figures())
+    to_go = follower.time_to_go()
+    return "  ".join(part for part in (*parts, to_go if to_go != record["status"] else "") if part)
+
+
+def _name(record: Record) -> str:
+    name: str = record["name"]
+    return name if len(name) <= 32 else f"{name[:31]}…"

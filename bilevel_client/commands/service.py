@@ -1,0 +1,77 @@
+"""What every command that speaks with the service has in common: its options, its errors, its exit status."""
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from bilevel_client.errors import ServerFault, ServiceError, Unreachable
+
+if TYPE_CHECKING:
+    from bilevel_client.client import Client
+
+DID_NOT_SUCCEED, NOT_POSSIBLE, NO_SERVICE = 1, 2, 3
+"""Exit statuses."""
+QUICK = 2.0
+"""Seconds for which a command tries to reach the service; those that wait try for `PATIENT` once they have begun."""
+PATIENT = 120.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """Where the service is, and how to print what it says."""
+
+    url: str
+    api_key: str | None
+    as_json: bool
+
+    @contextmanager
+    def client(self) -> Iterator["Client"]:
+        """A client of the service; its errors end the command."""
+        from bilevel_client.client import Client
+
+        with Client(self.url, self.api_key, patience=QUICK) as client:
+            try:
+                yield client
+            except ServiceError as error:
+                self.end(error)
+
+    def end(self, error: ServiceError) -> NoReturn:
+        """Says what went wrong and ends the command."""
+        if self.as_json and error.problem:
+            click.echo(json.dumps(error.problem, indent=2), err=True)
+        else:
+            click.secho("Error: ", fg="red", bold=True, err=True, nl=False)
+            lines = [f"{each.get('pointer') or each.get('parameter')}: {each['detail']}" for each in error.errors]
+            click.echo("\n       ".join(lines) if len(lines) > 1 else error.detail, err=True)
+        raise SystemExit(NO_SERVICE if isinstance(error, Unreachable | ServerFault) else NOT_POSSIBLE)
+
+    def print_json(self, value: Any) -> None:
+        """Prints a value as JSON."""
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def with_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --url, --api-key and --json, and gives the command a Service as its first argument."""
+
+    @functools.wraps(command)
+    def wrapped(url: str, api_key: str | None, as_json: bool, **options: Any) -> None:
+        command(Service(url, api_key, as_json), **options)
+
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--api-key", envvar="BILEVEL_API_KEY", help="Key of the service.  [env: BILEVEL_API_KEY]"),
+        click.option(
+            "--url",
+            envvar="BILEVEL_URL",
+            default="http://127.0.0.1:8000",
+            show_default=True,
+            help="Address of the service.  [env: BILEVEL_URL]",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped

@@ -1,0 +1,206 @@
+"""What the service says, as tables for a terminal."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from bilevel_client.client import Curves, Record
+from bilevel_client.commands.numbers import age, duration, number, percent, sparkline
+
+COLOURS = {
+    "queued": "yellow",
+    "running": "cyan",
+    "cancelling": "magenta",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "bright_black",
+}
+
+WIDE = 240
+"""Characters of a line in a file or pipe."""
+
+
+def show(content: RenderableType) -> None:
+    """Prints to standard output; where that is no terminal, without regard to its width."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(content)
+
+
+def experiments(records: Sequence[Record]) -> Table:
+    """One experiment a line."""
+    table = _table("id", "name", "problem", "status", "progress", "submitted", "labels")
+    for record in records:
+        labels = " ".join(f"{name}:{value}" for name, value in record["labels"].items())
+        table.add_row(
+            Text(record["id"][:8], "bold"),
+            Text(record["name"]),
+            record["spec"]["problem"]["kind"],
+            _status(record),
+            _progress(record),
+            age(record["created_at"]),
+            Text(labels, "bright_black"),
+        )
+    return table
+
+
+def experiment(record: Record) -> Group:
+    """Everything about one experiment."""
+    facts = _facts()
+    facts.add_row("id", record["id"])
+    facts.add_row("status", _status(record))
+    facts.add_row("progress", _progress(record))
+    facts.add_row("attempt", str(record["attempt"]))
+    for moment in ("created_at", "started_at", "finished_at"):
+        if record[moment]:
+            facts.add_row(moment.removesuffix("_at"), f"{record[moment]} ({age(record[moment])})")
+    if record["labels"]:
+        facts.add_row("labels", Text(", ".join(f"{name}:{value}" for name, value in record["labels"].items())))
+    if record["error"]:
+        facts.add_row("error", Text(_error(record["error"]), "red"))
+    spec = Syntax(json.dumps(record["spec"], indent=2), "json", background_color="default", word_wrap=True)
+    return Group(Text(record["name"], "bold"), facts, "", spec)
+
+
+def ending(record: Record) -> Text:
+    """How an experiment ended that has no result."""
+    text = Text.assemble(
+        (record["name"], "bold"), f" ({record['id'][:8]}) ", (record["status"], COLOURS[record["status"]])
+    )
+    if record["error"]:
+        text.append(f": {_error(record['error'])}")
+    return text
+
+
+def result(record: Record, found: Mapping[str, Any]) -> Group:
+    """Metrics, what the problem reports, and what they were made with."""
+    report = found.get("report", {})
+    rows = [*_scores(found), *((name, report[name]) for name in sorted(report) if _is_metrics(report[name]))]
+    names = sorted({metric for _, metrics in rows for metric in metrics})
+    table = _table("", *(name.replace("_", " ") for name in names))
+    for label, metrics in rows:
+        table.add_row(label, *(_metric(name, metrics.get(name)) for name in names))
+    parts: list[RenderableType] = [Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), table]
+    facts = _facts()
+    for name, value in _leaves({name: value for name, value in sorted(report.items()) if not _is_metrics(value)}):
+        facts.add_row(name.replace("_", " "), _reported(name, value))
+    if facts.rows:
+        parts += [facts, ""]
+    return Group(*parts, Text(_made(found), "bright_black"))
+
+
+def _scores(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Metrics of the outer variables that were best on validation data, and of the last ones."""
+    best, final = found["best"], found["final"]
+    same = best["hyperiteration"] == final["hyperiteration"]
+    yield f"best, hyperiteration {best['hyperiteration']}: validation", best.get("validation", {})
+    yield f"best, hyperiteration {best['hyperiteration']}: test", found.get("test", {})
+    if not same:
+        yield f"last, hyperiteration {final['hyperiteration']}: validation", final.get("validation", {})
+        yield f"last, hyperiteration {final['hyperiteration']}: test", final.get("test", {})
+
+
+def _is_metrics(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(each, Mapping) and "mean" in each for each in value.values())
+
+
+def curves(record: Record, found: Curves) -> Group:
+    """One series a line, with its course in small."""
+    table = _table("series", "first", "last", "least", "greatest", "")
+    for name, series in found.series.items():
+        shown = percent if "accuracy" in name else number
+        ends = (series.value[0], series.value[-1], min(series.value), max(series.value))
+        table.add_row(name, *(shown(value) for value in ends), Text(sparkline(series.value), "cyan"))
+    return Group(Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), table)
+
+
+def catalog(kinds: Mapping[str, Sequence[Mapping[str, Any]]]) -> Group:
+    """Every kind by section."""
+    parts: list[RenderableType] = []
+    for section, entries in kinds.items():
+        table = _facts()
+        for entry in entries:
+            note = Text("\nnot prepared here", "yellow") if entry.get("missing") else Text()
+            description = " ".join(entry["description"].split("\n\n")[0].split())
+            table.add_row(entry["kind"], Text.assemble(description, note))
+        parts += [Text(section, "bold"), table, ""]
+    return Group(*parts)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        # Where the terminal is too narrow, what people wrote gives way, and what commands take stays whole.
+        table.add_column(column, overflow="ellipsis", no_wrap=column not in ("name", "labels"))
+    return table
+
+
+def _facts() -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bright_black", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _status(record: Record) -> Text:
+    return Text(record["status"], COLOURS[record["status"]])
+
+
+def _progress(record: Record) -> str:
+    progress = record["progress"]
+    text = f"{progress['hyperiteration']}/{progress['hyperiterations']}"
+    if record["status"] == "running" and progress["eta_seconds"] is not None:
+        text += f", {duration(progress['eta_seconds'])} to go"
+    return text
+
+
+def _error(error: Mapping[str, Any]) -> str:
+    return f"{error['message']} ({error['category']}: {error['code']}, attempt {error['attempt']})"
+
+
+def _metric(name: str, metric: Mapping[str, Any] | None) -> str:
+    if metric is None:
+        return ""
+    shown = percent if "accuracy" in name else number
+    text = shown(metric["mean"])
+    if metric.get("ci95") is not None:
+        interval = percent(metric["ci95"]) if "accuracy" in name else number(metric["ci95"], digits=2)
+        text = f"{text.removesuffix(' %')} ± {interval}"
+    return text
+
+
+def _reported(name: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return percent(value) if "accuracy" in name else number(value) if isinstance(value, float) else str(value)
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _made(found: Mapping[str, Any]) -> str:
+    timing, environment = found.get("timing", {}), found.get("environment", {})
+    parts = []
+    if "total_seconds" in timing:
+        parts.append(duration(timing["total_seconds"]))
+    if "seconds_per_hyperiteration" in timing:
+        parts.append(f"{number(timing['seconds_per_hyperiteration'])} s a hyperiteration")
+    if peak := found.get("memory", {}).get("peak_mb"):
+        parts.append(f"{peak:.0f} MB")
+    if device := environment.get("device"):
+        parts.append(f"on {environment.get('device_name') or device}")
+    if torch := environment.get("torch"):
+        parts.append(f"torch {torch}")
+    return ", ".join(parts)

@@ -1,0 +1,97 @@
+"""One request, tried again while that may help: every call of this client is safe to repeat."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from bilevel_client.errors import ServiceError, Unreachable, error_for
+
+PASSING = frozenset({429, 502, 503, 504})
+"""Statuses that may be gone a moment later."""
+LONGEST_PAUSE = 5.0
+
+
+class Transport:
+    """Sends requests to a service.
+
+    Args:
+        base_url: address of the service.
+        api_key: its key, if it has one.
+        patience: seconds during which a request that got no answer is sent again.
+        timeout: seconds without a byte after which a connection counts as lost.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None, *, patience: float, timeout: float) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout, follow_redirects=True)
+        self.patience = patience
+        self.timeout = timeout
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def send(self, method: str, path: str, *, wait: float = 0.0, **options: Any) -> httpx.Response:
+        """The answer to a request, if it is a success.
+
+        Args:
+            method: GET or POST.
+            path: place below the base URL.
+            wait: seconds that the service may take to answer, beyond the timeout.
+            **options: passed to httpx.
+
+        Raises:
+            ServiceError: of the kind that the answer says.
+        """
+        for pause in self._pauses():
+            try:
+                answer = self._http.request(method, path, timeout=self.timeout + wait, **options)
+            except httpx.TransportError as error:
+                if pause is None:
+                    raise self._unreachable(error) from error
+            else:
+                if answer.is_success:
+                    return answer
+                if pause is None or answer.status_code not in PASSING:
+                    raise refused(answer)
+            time.sleep(pause)
+        raise AssertionError("the pauses end with None")
+
+    @contextmanager
+    def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """The answer to a GET request, to be read as it arrives; not tried again."""
+        try:
+            with self._http.stream("GET", path, headers=dict(headers)) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise refused(answer)
+                yield answer
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _pauses(self) -> Iterator[float | None]:
+        """Seconds to sleep after each failed try; None: it was the last."""
+        deadline = time.monotonic() + self.patience
+        pause = 0.1
+        while time.monotonic() + pause < deadline:
+            yield pause
+            pause = min(2 * pause, LONGEST_PAUSE)
+        yield None
+
+    def _unreachable(self, error: httpx.TransportError) -> ServiceError:
+        reason = str(error) or type(error).__name__
+        return Unreachable(f"No answer from {self._http.base_url}: {reason}. Is the service running (`bilevel up`)?")
+
+
+def refused(answer: httpx.Response) -> ServiceError:
+    """The exception for an answer that is no success; the body has been read."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {"detail": f"The service answered {answer.status_code} {answer.reason_phrase}: {answer.text[:200]}"}
+    return error_for(answer.status_code, problem)

@@ -1,0 +1,130 @@
+"""Every member of every union becomes functions; the matrix is built from the unions themselves."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.bilevel import trees
+from core.build import build, build_inner, build_method, make_context
+from core.spec import KINDS, Experiment, kind_of
+from core.spec.base import Spec
+
+SMALL: dict[str, dict[str, Any]] = {
+    "quadratic": {"inner_dimension": 4, "outer_dimension": 2},
+    "regularization": {"train": 30, "validation": 20},
+    "hyper_cleaning": {"train": 30, "validation": 20, "final_steps": 5, "l2": 0.1},
+    "hyper_representation": {"model": {"kind": "mlp", "hidden": [3]}, "query": 2, "meta_batch": 2, "l2": 0.1},
+}
+
+
+def spec(kind: str, algorithm: dict[str, Any], **rest: Any) -> Experiment:
+    problem = {"kind": kind, **SMALL.get(kind, {})}
+    return Experiment.model_validate({"problem": problem, "algorithm": algorithm, **rest})
+
+
+def kinds(section: str) -> list[str]:
+    return [kind_of(member) for member in KINDS[section]]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("problem", kinds("problem"))
+@pytest.mark.parametrize("dynamics", kinds("dynamics"))
+def test_every_problem_runs_under_every_dynamics(
+    problem: str, dynamics: str, precision: str, synthetic_omniglot: Path
+) -> None:
+    experiment = spec(
+        problem,
+        {"steps": 2, "dynamics": {"kind": dynamics, "rate": 0.05}},
+        resources={"precision": precision},
+        evaluation={"episodes": 2},
+    )
+    instance, algorithm = build(experiment, device="cpu", data_dir=synthetic_omniglot)
+    state, series = algorithm.step(0, algorithm.init(instance.initial))
+    dtype = getattr(torch, precision)
+    assert {leaf.dtype for leaf in trees.leaves(state)} == {dtype}
+    assert series["outer_objective"].dtype == dtype
+    assert trees.all_finite(state.lam)
+    assert trees.norm(trees.subtract(state.lam, instance.initial)) > 0
+    for metrics in instance.evaluate(state.lam):
+        assert metrics["loss"].mean == metrics["loss"].mean
+    assert instance.selection.metric in instance.evaluate(state.lam).validation
+
+
+@pytest.mark.parametrize("method", kinds("hypergradient"))
+@pytest.mark.parametrize("problem", kinds("problem"))
+def test_every_method_runs_on_every_problem_that_it_is_allowed_on(
+    problem: str, method: str, synthetic_omniglot: Path
+) -> None:
+    if method == "exact" and problem in ("hyper_cleaning", "hyper_representation"):
+        pytest.skip("refused: no closed form")
+    if method == "forward" and problem == "hyper_representation":
+        pytest.skip("refused: too many outer variables; tests/core/problems has a smaller one")
+    experiment = spec(problem, {"steps": 3, "hypergradient": {"kind": method}})
+    instance, algorithm = build(experiment, device="cpu", data_dir=synthetic_omniglot)
+    state, series = algorithm.step(0, algorithm.init(instance.initial))
+    assert trees.all_finite(state.lam)
+    assert series.keys() >= {"outer_objective", "hypergradient_norm", "inner_objective_end"}
+
+
+@pytest.mark.parametrize("solver", kinds("solver"))
+def test_every_solver_tends_to_the_closed_form(solver: str, tmp_path: Path) -> None:
+    def grad(method: dict[str, Any]) -> Any:
+        dynamics = {"kind": "gradient_descent", "rate": 1.0}
+        algorithm = {"steps": 500, "dynamics": dynamics, "hypergradient": method}
+        experiment = spec("quadratic", algorithm, resources={"precision": "float64"})
+        context = make_context(experiment, device="cpu", data_dir=tmp_path)
+        instance = build(experiment, device="cpu", data_dir=tmp_path).instance
+        found = build_method(experiment, build_inner(experiment.algorithm), context)
+        return found(*instance.at(0), instance.initial, steps=500).grad["lam"]  # type: ignore[call-overload,index]
+
+    knobs = {"cg": {"tolerance": 1e-12}, "neumann": {"iterations": 500}, "dense": {}}
+    chosen = {"kind": solver, **knobs.get(solver, {"iterations": 500, "tolerance": 1e-12})}
+    found = grad({"kind": "implicit", "solver": chosen})
+    torch.testing.assert_close(found, grad({"kind": "exact"}), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("optimizer", kinds("optimizer"))
+def test_every_optimizer_descends_and_decays(optimizer: str, tmp_path: Path) -> None:
+    def moved(k: int, decay: float) -> float:
+        chosen = {"kind": optimizer, "rate": 1e-3, "decay": decay}
+        instance, algorithm = build(
+            spec("quadratic", {"steps": 20, "optimizer": chosen}), device="cpu", data_dir=tmp_path
+        )
+        start = algorithm.init(instance.initial)
+        state, _ = algorithm.step(k, start)
+        before, after = (instance.evaluate(lam).validation["loss"].mean for lam in (start.lam, state.lam))
+        assert after < before
+        return float(trees.norm(trees.subtract(state.lam, start.lam)))
+
+    assert moved(4, 0.5) == pytest.approx(moved(4, 0.0) / 3, rel=1e-3)
+
+
+@pytest.mark.parametrize(("section", "member"), [("model", member) for member in KINDS["model"]])
+def test_every_model_serves_where_it_is_allowed(section: str, member: type[Spec], synthetic_omniglot: Path) -> None:
+    model = {"kind": kind_of(member)}
+    problem = "hyper_representation" if model["kind"] == "conv4" else "regularization"
+    described = {"kind": problem, **SMALL[problem], "model": model}
+    experiment = Experiment.model_validate({"problem": described, "algorithm": {"steps": 1}})
+    instance, algorithm = build(experiment, device="cpu", data_dir=synthetic_omniglot)
+    assert trees.all_finite(algorithm.step(0, algorithm.init(instance.initial))[0].lam)
+
+
+@pytest.mark.parametrize("weights", kinds("weights"))
+def test_both_weightings_are_built(weights: str, tmp_path: Path) -> None:
+    problem = {"kind": "hyper_cleaning", **SMALL["hyper_cleaning"], "weights": {"kind": weights}}
+    experiment = Experiment.model_validate({"problem": problem, "algorithm": {"steps": 1}})
+    instance, _ = build(experiment, device="cpu", data_dir=tmp_path)
+    assert instance.artifacts(instance.initial)["examples"]["weights"].tolist() == [0.5] * 30
+
+
+def test_learned_numbers_start_where_the_spec_says(tmp_path: Path) -> None:
+    dynamics = {"kind": "nesterov", "rate": 0.25, "momentum": 0.7, "learn_rate": True, "learn_momentum": True}
+    instance, algorithm = build(spec("quadratic", {"dynamics": dynamics}), device="cpu", data_dir=tmp_path)
+    assert {"log_rate", "logit_momentum"} < instance.initial.keys()  # type: ignore[union-attr]
+    natural = instance.natural(instance.initial)
+    assert float(natural["rate"]) == pytest.approx(0.25)
+    assert float(natural["momentum"]) == pytest.approx(0.7)
+    state, _ = algorithm.step(0, algorithm.init(instance.initial))
+    assert float(instance.natural(state.lam)["rate"]) != pytest.approx(0.25, rel=1e-6)

@@ -1,0 +1,84 @@
+"""Every example is run for a few hyperiterations, and together they show every problem and every method."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from core.checkpointing import MemoryCheckpoints
+from core.recording import MemoryRecorder
+from core.run import Finished, run
+from core.spec import KINDS, Experiment, kind_of
+
+FOLDER = Path(__file__).parents[1] / "examples"
+FILES = sorted(path for path in FOLDER.iterdir() if path.suffix in (".json", ".yaml"))
+FEW_STEPS = 20
+
+
+def read(path: Path) -> dict[str, Any]:
+    text = path.read_text()
+    spec: dict[str, Any] = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    return spec
+
+
+def shortened(spec: dict[str, Any]) -> Experiment:
+    """The same spec with less to do."""
+    canonical = Experiment.model_validate(spec).canonical()
+    canonical["algorithm"] |= {"hyperiterations": 2, "steps": min(canonical["algorithm"]["steps"], FEW_STEPS)}
+    hypergradient = canonical["algorithm"]["hypergradient"]
+    if hypergradient.get("truncate"):
+        hypergradient["truncate"] = FEW_STEPS // 2
+    canonical["evaluation"] |= {"every": 1, "episodes": 4}
+    problem = canonical["problem"]
+    if "meta_batch" in problem:
+        problem["meta_batch"] = 2
+    if "final_steps" in problem:
+        problem["final_steps"] = FEW_STEPS
+    return Experiment.model_validate(canonical)
+
+
+def runnable(path: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where its data are; skips where they are real and not there."""
+    if read(path)["problem"]["kind"] != "hyper_representation":
+        return tmp_path
+    data_dir: Path = request.getfixturevalue("data_dir")
+    return data_dir
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_example_runs(path: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    recorder = MemoryRecorder()
+    finished = run(
+        shortened(read(path)),
+        device="cpu",
+        data_dir=runnable(path, request, tmp_path),
+        recorder=recorder,
+        checkpoints=MemoryCheckpoints(),
+    )
+    assert isinstance(finished, Finished)
+    assert list(recorder.curves["outer_objective"]) == [0, 1]
+    assert list(recorder.curves["validation/loss"]) == [0, 1, 2]
+    json.dumps(finished.result, allow_nan=False)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_example_is_named_and_labelled(path: Path) -> None:
+    spec = Experiment.model_validate(read(path))
+    assert spec.name != "untitled"
+    assert spec.labels
+
+
+def kinds(data: Any) -> set[str]:
+    """Every `kind` in a spec."""
+    if isinstance(data, dict):
+        own = {data["kind"]} if "kind" in data else set()
+        return own.union(*(kinds(part) for part in data.values()))
+    return set()
+
+
+@pytest.mark.parametrize("section", ["problem", "weights", "dynamics", "hypergradient", "solver", "optimizer", "model"])
+def test_every_kind_has_an_example(section: str) -> None:
+    shown = set().union(*(kinds(Experiment.model_validate(read(path)).canonical()) for path in FILES))
+    assert {kind_of(member) for member in KINDS[section]} <= shown
