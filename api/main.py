@@ -92,9 +92,9 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             for status, response in operation["responses"].items():
-                schemas_given = [content["schema"] for content in response.get("content", {}).values() if content]
-                if status[0] in "45" and schemas_given:
-                    response["content"] = {errors.MEDIA_TYPE: {"schema": schemas_given[0]}}
+                content = [each for each in response.get("content", {}).values() if "schema" in each]
+                if status[0] in "45" and content:
+                    response["content"] = {errors.MEDIA_TYPE: content[0]}
     return document
 
 

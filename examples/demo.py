@@ -9,6 +9,7 @@ BILEVEL_DATA_DIR, a few-shot experiment runs beside it.
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from rich.text import Text
 from bilevel_client import Client, Invalid, Series
 
 EXAMPLES = Path(__file__).resolve().parent
+OTHERS = ("DATABASE_URL", "BROKER_URL", "BILEVEL_API_KEY")
 ENDED = ("succeeded", "failed", "cancelled")
 SHOWN = (
     ("outer_objective", "outer objective", False),
@@ -54,7 +56,11 @@ def service(console: Console) -> Iterator[str]:
     """`bilevel up` in a temporary home on a free port; yields its address and leaves nothing behind."""
     with tempfile.TemporaryDirectory(prefix="bilevel-demo-") as home:
         command = [sys.executable, "-m", "local", "up", "--home", home, "--port", "0", "--slots", "2"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        # A service of its own, whatever the environment says of others.
+        environment = {name: value for name, value in os.environ.items() if name not in OTHERS}
+        with subprocess.Popen(
+            command, env=environment, cwd=EXAMPLES.parent, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
             try:
                 yield _address(process, console)
             finally:

@@ -50,7 +50,8 @@ def up(settings: Settings, *, home: Path, host: str, port: int, say: Callable[[s
 
 
 def _check_exposure(host: str, settings: Settings) -> None:
-    if settings.api_key is None and not _is_loopback(host):
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    if not key and not _is_loopback(host):
         raise Refused(f"{host} can be reached by others: set BILEVEL_API_KEY to a secret, or listen on 127.0.0.1")
 
 
@@ -91,8 +92,8 @@ def _start(supervisor: Supervisor, settings: Settings, listener: socket.socket) 
     environment = child_environment(
         DATABASE_URL=database_url,
         BROKER_URL=broker_url,
-        BILEVEL_STORAGE_DIR=str(storage),
-        BILEVEL_DATA_DIR=str(settings.data_dir),
+        BILEVEL_STORAGE_DIR=str(storage.expanduser().resolve()),
+        BILEVEL_DATA_DIR=str(settings.data_dir.expanduser().resolve()),
         BILEVEL_SLOTS=str(settings.slots),
     )
     if supervisor.stopping:

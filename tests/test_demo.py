@@ -34,8 +34,7 @@ def test_demo(
     monkeypatch.setattr(demo, "EXAMPLES", tmp_path)
     monkeypatch.setenv("BILEVEL_DATA_DIR", str(tmp_path / "empty"))
     monkeypatch.setenv("BILEVEL_DEVICES", "cpu")
-    monkeypatch.setenv("DATABASE_URL", "")
-    monkeypatch.setenv("BROKER_URL", "")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somebody.else/precious")
     monkeypatch.setattr(sys, "argv", ["demo.py", "--out", str(tmp_path / "out")])
     demo.main()
     printed = capsys.readouterr().out

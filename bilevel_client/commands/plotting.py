@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bilevel_client.client import Curves, Record, Series
@@ -16,8 +17,10 @@ from bilevel_client.commands.numbers import number, percent
 
 Drawn = Sequence[tuple[Record, Curves]]
 
-PALETTE = ("#3b6fd4", "#e07b39", "#2a9d78", "#b5489b", "#8a6fd1", "#c9a227", "#4aa8c9", "#d1495b")
-INK, FAINT, GRID = "#23272e", "#7a828e", "#e7e9ed"
+PALETTE = ("#3b6fd4", "#e07b39", "#2a9d78", "#b5489b", "#8a6fd1", "#c9a227", "#4aa8c9", "#7d5a3c")
+Dashes = Literal["-", "--", ":", "-."]
+DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
+INK, FAINT, GRID, ALARM = "#23272e", "#7a828e", "#e7e9ed", "#d1495b"
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.5,
@@ -51,6 +54,8 @@ HEAD = 0.75
 """Inches for the title."""
 MOST_LINES = 8
 """Lines of a panel that are told apart by colour."""
+NOISY = 200
+"""Points from which a line is thin."""
 MARKED = 40
 """Points up to which each is marked."""
 
@@ -88,7 +93,7 @@ def draw(path: Path, drawn: Drawn) -> None:
     """
     with mpl.rc_context(STYLE):
         panels = list(_panels(sorted({name for _, curves in drawn for name in curves.series})))
-        columns = min(len(panels), 3 if len(panels) > 4 else 2)
+        columns = _columns(len(panels))
         rows = math.ceil(len(panels) / columns)
         figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + HEAD))
         rest = 1 - HEAD / figure.get_figheight()
@@ -145,50 +150,84 @@ def _filled(panel: Panel) -> Iterator[Panel]:
         yield panel
 
 
+def _columns(panels: int) -> int:
+    """Columns of a grid of panels: two for few, else three or four, whichever leaves fewer places empty."""
+    if panels <= 4:
+        return min(panels, 2)
+    return min((3, 4), key=lambda columns: -panels % columns)
+
+
+class Line(NamedTuple):
+    """One series of one experiment in a panel."""
+
+    series: Series
+    label: str
+    """What tells it from the other series of the panel; empty: there are none."""
+    colour: str
+    dashes: Dashes
+
+
+def _lines(panel: Panel, drawn: Drawn) -> list[Line]:
+    """One experiment: a colour for each series. Several: a colour for each experiment, dashes for each series.
+
+    Series that are too many to be told apart are a bundle of one colour.
+    """
+    lines = []
+    for experiment, (_, curves) in enumerate(drawn):
+        for place, name in enumerate(panel.series):
+            if name not in curves.series:
+                continue
+            label = _label(name) if 1 < len(panel.series) <= MOST_LINES else ""
+            tint = experiment if len(drawn) > 1 or not label else place
+            dashes = DASHES[place % len(DASHES)] if len(drawn) > 1 and label else "-"
+            lines.append(Line(curves.series[name], label, PALETTE[tint % len(PALETTE)], dashes))
+    return lines
+
+
 def _draw_panel(axes: Axes, panel: Panel, drawn: Drawn) -> None:
-    lines = [
-        (_label(panel, drawn, record, name), curves.series[name])
-        for record, curves in drawn
-        for name in panel.series
-        if name in curves.series
-    ]
-    values = [value for _, series in lines for value in series.value if math.isfinite(value)]
+    lines = _lines(panel, drawn)
+    values = [value for line in lines for value in line.series.value if math.isfinite(value)]
     if panel.logarithmic and values and min(values) > 0 and max(values) > 50 * min(values):
         axes.set_yscale("log")
+    for line in lines:
+        _draw_line(axes, line, faint=len(panel.series) > MOST_LINES)
     shown = percent if panel.fraction else number
-    many = len(lines) > MOST_LINES
-    for place, (label, series) in enumerate(lines):
-        newest = shown(series.value[-1])
-        _draw_line(axes, series, PALETTE[0 if many else place], "" if many else f"{label}   {newest}", many)
     axes.set_title(panel.title)
-    if len(lines) == 1:
-        axes.set_title(shown(lines[0][1].value[-1]), loc="right", color=PALETTE[0], fontsize=10)
     axes.set_xlabel("hyperiteration", loc="right")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     axes.margins(x=0.02)
     if panel.fraction:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-    if 1 < len(lines) <= MOST_LINES:
-        axes.legend(loc="best", handlelength=1.4)
+    if len(drawn) == 1 and len(lines) == 1:
+        axes.set_title(shown(lines[0].series.value[-1]), loc="right", color=PALETTE[0], fontsize=10)
+    labelled = {line.label: line for line in lines if line.label}
+    if labelled:
+        alone = len(drawn) == 1
+        keys = [
+            Line2D([], [], color=line.colour if alone else FAINT, linestyle=line.dashes, linewidth=1.8)
+            for line in labelled.values()
+        ]
+        newest = [f"   {shown(line.series.value[-1])}" if alone else "" for line in labelled.values()]
+        axes.legend(keys, [label + value for label, value in zip(labelled, newest, strict=True)], handlelength=1.6)
 
 
-def _draw_line(axes: Axes, series: Series, colour: str, label: str, faint: bool) -> None:
-    finite = [(step, value) for step, value in zip(series.step, series.value, strict=True) if math.isfinite(value)]
-    marker = {"marker": "o", "markersize": 3.6} if len(finite) <= MARKED and not faint else {}
-    noisy = len(finite) > 200
+def _draw_line(axes: Axes, line: Line, *, faint: bool) -> None:
+    series = line.series
+    finite = [math.isfinite(value) for value in series.value]
+    few = sum(finite) <= MARKED and not faint
     axes.plot(
         series.step,
-        [value if math.isfinite(value) else math.nan for value in series.value],
-        color=colour,
-        linewidth=1.0 if faint or noisy else 1.8,
+        [value if drawable else math.nan for value, drawable in zip(series.value, finite, strict=True)],
+        color=line.colour,
+        linestyle=line.dashes,
+        linewidth=1.0 if faint or len(finite) > NOISY else 1.8,
         alpha=0.55 if faint else 0.95,
-        solid_capstyle="round",
-        label=label or None,
-        **marker,  # type: ignore[arg-type]
+        marker="o" if few else "",
+        markersize=3.6,
     )
-    for step in sorted(set(series.step) - {step for step, _ in finite}):
-        # A value that is not finite has no height: it is marked at the upper edge.
-        axes.plot(step, 0.97, "x", color="#d1495b", transform=axes.get_xaxis_transform(), markersize=6, clip_on=False)
+    for step, drawable in zip(series.step, finite, strict=True):
+        if not drawable:  # it has no height: it is marked at the upper edge
+            axes.plot(step, 0.97, "x", color=ALARM, transform=axes.get_xaxis_transform(), markersize=6, clip_on=False)
     for step in _seams(series):
         axes.axvline(step, color=FAINT, linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
 
@@ -201,15 +240,13 @@ def _seams(series: Series) -> Iterator[int]:
             yield step
 
 
-def _label(panel: Panel, drawn: Drawn, record: Record, name: str) -> str:
-    """What tells a line from the others of its panel."""
-    own = ""
-    if len(panel.series) > 1:
-        first, _, rest = name.partition("/")
-        own = rest.replace("_", " ") if first == "outer" else LABELS.get(first, first)
-    if len(drawn) == 1:
-        return own
-    return f"{_name(record, 24)} ({record['id'][:4]})" + (f", {own}" if own else "")
+def _label(name: str) -> str:
+    """The short name of a series: validation of validation/accuracy, 0 of outer/rate/0."""
+    first, _, rest = name.partition("/")
+    if first != "outer":
+        return LABELS.get(first, first)
+    family = _family(name)
+    return rest.removeprefix(family).lstrip("_/").replace("_", " ") or rest
 
 
 def _name(record: Record, longest: int) -> str:
@@ -220,6 +257,10 @@ def _name(record: Record, longest: int) -> str:
 def _title(figure: Figure, drawn: Drawn) -> None:
     if len(drawn) > 1:
         _write(figure, 0.16, f"{len(drawn)} experiments", fontsize=14, fontweight="bold")
+        keys = [Line2D([], [], color=PALETTE[number % len(PALETTE)], linewidth=2.4) for number in range(len(drawn))]
+        names = [f"{_name(record, 40)} ({record['id'][:4]})" for record, _ in drawn]
+        place = (0.06 / figure.get_figwidth(), 1 - 0.40 / figure.get_figheight())
+        figure.legend(keys, names, loc="upper left", bbox_to_anchor=place, ncols=4, handlelength=1.4)
         return
     record = drawn[0][0]
     progress = record["progress"]

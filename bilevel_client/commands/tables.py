@@ -22,6 +22,8 @@ COLOURS = {
     "cancelled": "bright_black",
 }
 
+FIRST = ("kind", "name", "labels", "seed", "problem", "algorithm", "evaluation", "resources", "dataset", "model")
+"""Fields of a spec in the order in which they are shown; others follow by name."""
 WIDE = 240
 """Characters of a line in a file or pipe."""
 
@@ -65,7 +67,7 @@ def experiment(record: Record) -> Group:
         facts.add_row("labels", Text(", ".join(f"{name}:{value}" for name, value in record["labels"].items())))
     if record["error"]:
         facts.add_row("error", Text(_error(record["error"]), "red"))
-    spec = Syntax(json.dumps(record["spec"], indent=2), "json", background_color="default", word_wrap=True)
+    spec = Syntax(json.dumps(_ordered(record["spec"]), indent=2), "json", background_color="default", word_wrap=True)
     return Group(Text(record["name"], "bold"), facts, "", spec)
 
 
@@ -132,6 +134,14 @@ def catalog(kinds: Mapping[str, Sequence[Mapping[str, Any]]]) -> Group:
             table.add_row(entry["kind"], Text.assemble(description, note))
         parts += [Text(section, "bold"), table, ""]
     return Group(*parts)
+
+
+def _ordered(value: Any) -> Any:
+    """The same data with the fields first that one looks for first."""
+    if not isinstance(value, Mapping):
+        return value
+    first = [name for name in FIRST if name in value]
+    return {name: _ordered(value[name]) for name in (*first, *sorted(value.keys() - set(first)))}
 
 
 def _table(*columns: str) -> Table:

@@ -145,14 +145,17 @@ def test_a_broker_that_is_down_delays_and_a_broker_that_forgot_is_rung_again(ser
 
 def test_an_experiment_that_keeps_losing_its_child_fails_in_the_end(service, spec):
     experiment_id = service.submit(spec(hyperiterations=1_000_000))
-    worker = service.start_worker(infrastructure_attempts=2)
-    for attempt in (1, 2):
+    worker = service.start_worker(infrastructure_attempts=3)
+    for attempt in (1, 2, 3):
         service.wait(experiment_id, lambda now, n=attempt: len(now.attempts) == n and now.attempts[-1].outcome is None)
         deadline = time.monotonic() + 30
         while not (children := service.children(worker)):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        os.killpg(children[0].pid, signal.SIGKILL)
+        if attempt == 2:  # the fork server dies, and its child with it; the next attempt gets a new one
+            children[0].parent().kill()
+        else:
+            os.killpg(children[0].pid, signal.SIGKILL)
     done = service.wait(experiment_id)
-    assert (done.status, done.outcomes) == (Status.FAILED, ["lost", "lost"])
+    assert (done.status, done.outcomes) == (Status.FAILED, ["lost"] * 3)
     assert (done.row.error["category"], done.row.error["code"]) == ("infrastructure", "child_died")
