@@ -4,9 +4,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -203,3 +205,85 @@ def settings(database_url: str, redis_url: str, storage_dir: Path, tmp_path: Pat
             "backoff_seconds": 0.1,
         }
     )
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """A real server at a free port of this machine; yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        import uvicorn
+
+        from api.main import create_app
+
+        config = uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=1, ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[[Settings], AbstractContextManager[str]]:
+    """Serves with given settings; to be used with `with`."""
+    return serving
+
+
+@pytest.fixture
+def address(settings: Settings) -> Iterator[str]:
+    """Address of a real server."""
+    with serving(settings) as address:
+        yield address
+
+
+class Slot:
+    """Plays the worker's part by the store's own functions, one step at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def start(self, experiment_id: str) -> int:
+        """Claims the experiment, which has to be the only one queued; returns the attempt."""
+        with transaction(self.engine) as session:
+            claim = claiming.claim(session, slot="test", device="cpu", lease_seconds=60)
+        assert claim is not None
+        assert str(claim.experiment_id) == experiment_id
+        return claim.attempt
+
+    def write(self, experiment_id: str, attempt: int, series: Mapping[str, Mapping[int, float]]) -> None:
+        """Writes a batch of points by series and step."""
+        chunks = {name: points.Chunk(list(values), list(values.values())) for name, values in series.items()}
+        with transaction(self.engine) as session:
+            points.write(session, UUID(experiment_id), attempt, points.Batch(chunks, ()))
+
+    def succeed(self, experiment_id: str, attempt: int, result: Mapping[str, Any], **artifacts: Any) -> None:
+        """Ends with a result."""
+        with transaction(self.engine) as session:
+            assert finishing.succeed(session, UUID(experiment_id), attempt, result=result, artifacts=artifacts)
+
+    def fail(self, experiment_id: str, attempt: int, failure: finishing.Failure) -> None:
+        """Ends with an error."""
+        with transaction(self.engine) as session:
+            assert finishing.fail(session, UUID(experiment_id), attempt, failure)
+
+    def cancel(self, experiment_id: str, attempt: int) -> None:
+        """Ends as it was asked to."""
+        with transaction(self.engine) as session:
+            assert finishing.cancel(session, UUID(experiment_id), attempt)
+
+    def release(self, experiment_id: str, attempt: int) -> None:
+        """Gives the experiment back to the queue."""
+        with transaction(self.engine) as session:
+            assert finishing.release(session, UUID(experiment_id), attempt)
+
+
+@pytest.fixture
+def slot(engine: Engine) -> Slot:
+    """A slot to play."""
+    return Slot(engine)

@@ -80,17 +80,6 @@ def dual_walk(
     return Hypergradient(grad, outer_loss, State(x.mT @ last), _diagnose(kernel, last, targets, support_labels, l2))
 
 
-@torch.no_grad()
-def fit_predict(
-    support: Tensor, labels: Tensor, query: Tensor, *, steps: int, way: int, rate: float | Tensor, l2: float = 0.0
-) -> Tensor:
-    """Logits [B, q, C] of the query features [B, q, d], of heads fitted on the support features [B, n, d]."""
-    x = _with_one(support)
-    rates = torch.as_tensor(rate, dtype=x.dtype, device=x.device).expand(steps)
-    walk = _walk(x @ x.mT, _one_hot(labels, x, way), rates, l2)
-    return _with_one(query) @ x.mT @ walk.iterates[-1]
-
-
 class _Walk(NamedTuple):
     iterates: list[Tensor]  # A_0 .. A_T
     probabilities: list[Tensor]  # softmax(K A_t), t < T

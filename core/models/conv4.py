@@ -12,8 +12,6 @@ from core.models.initialization import glorot
 from core.models.model import Representation
 from core.models.norm import Statistics, normalize, statistics
 
-BLOCKS = 4
-
 
 def conv4(
     filters: int = 64,

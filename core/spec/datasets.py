@@ -6,8 +6,6 @@ from pydantic import Field
 
 from core.spec.base import Spec
 
-Target = Literal["classes", "number"]
-
 
 class Table(Spec):
     """Examples with a feature vector each; the facts are class variables, not fields."""

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional
 
 from core.bilevel import softmax_heads, trees
 from core.bilevel.dynamics import Scalar, full_batch, gradient_descent
@@ -111,29 +110,18 @@ def test_dual_walk_through_an_embedding_is_unrolling_everything() -> None:
 
 def test_first_step_is_the_centred_prototype_classifier() -> None:
     """From w_0 = 0, balanced: w_1 for class c is eta/n times (sum of its features - n/C times their mean)."""
-    x = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    z = {"support": torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)}
     labels = torch.arange(6) % 3
-    query = torch.eye(4, dtype=torch.float64)[None]
-    logits = softmax_heads.fit_predict(x, labels, query, steps=1, way=3, rate=0.5)
+    init = partial(softmax_heads.init, way=3)
+    loss = partial(softmax_heads.inner_objective, support_labels=labels)
+    phi = gradient_descent(full_batch(loss), init, rate=0.5)
+    w = phi.step(1, phi.init(z), z).w
+    assert isinstance(w, Tensor)
+    x = z["support"]
     sums = torch.stack([x[0, labels == c].sum(0) for c in range(3)], dim=1)
     expected = 0.5 / 6 * (sums - x[0].sum(0)[:, None] / 3)
-    assert torch.allclose(logits[0], expected, rtol=1e-12)  # the bias stays 0 where classes are balanced
-
-
-@pytest.mark.parametrize("l2", [0.0, 0.2])
-def test_fit_predict_is_the_plain_walk(l2: float) -> None:
-    generator = torch.Generator().manual_seed(4)
-    problem, phi, walk, z = pieces(generator, tasks=2, sizes=(7, 5, 3), way=3, shared=False, l2=l2, rate=0.4)
-    found = walk(problem, phi, z, steps=9)
-    assert isinstance(found.state.w, Tensor)
-    labels = walk.keywords["support_labels"]  # type: ignore[attr-defined]
-    rate = torch.tensor(0.4, dtype=torch.float64)
-    logits = softmax_heads.fit_predict(z["support"], labels, z["query"], steps=9, way=3, rate=rate, l2=l2)
-    expected = z["query"] @ found.state.w[:, :-1] + found.state.w[:, -1:]
-    assert torch.allclose(logits, expected, rtol=1e-10)
-    query_labels = walk.keywords["query_labels"]  # type: ignore[attr-defined]
-    loss = functional.cross_entropy(logits.reshape(-1, 3), query_labels.reshape(-1))
-    assert torch.allclose(loss, found.outer_loss)
+    assert torch.allclose(w[0, :-1], expected, rtol=1e-12)
+    assert torch.allclose(w[0, -1], torch.zeros(3, dtype=torch.float64), atol=1e-12)  # balanced: the bias stays 0
 
 
 def test_divergence_shows() -> None:
