@@ -1,8 +1,11 @@
 """`python -m api`: serves the application with uvicorn."""
 
 import argparse
+from ipaddress import ip_address
 
 import uvicorn
+
+from core.settings import settings
 
 
 def main() -> None:
@@ -13,6 +16,8 @@ def main() -> None:
     parser.add_argument("--fd", type=int, help="number of an open socket to listen at, instead of an address")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     arguments = parser.parse_args()
+    if arguments.fd is None and not _loopback(arguments.host) and settings().api_key is None:
+        parser.error(f"{arguments.host} can be reached by others: set BILEVEL_API_KEY, or listen at 127.0.0.1")
     uvicorn.run(
         "api.main:create_app",
         factory=True,
@@ -24,6 +29,13 @@ def main() -> None:
         timeout_graceful_shutdown=2,
         timeout_keep_alive=75,
     )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 if __name__ == "__main__":

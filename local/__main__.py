@@ -1,5 +1,6 @@
 """`python -m local up` and `python -m local data`: what `bilevel up` and `bilevel data` run."""
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -51,9 +52,14 @@ def up(home: Path, host: str, port: int, slots: int | None) -> None:
     if slots is not None:
         settings = settings.model_copy(update={"slots": slots})
     try:
-        run(settings, home=home, host=host, port=port, say=lambda line: click.echo(line))
+        run(settings, home=home, host=host, port=port, say=_say)
     except Refused as refusal:
         raise click.ClickException(str(refusal)) from None
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal is gone: the services must run on, or be stopped, all the same
+        click.echo(line)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -10,8 +11,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -20,7 +22,8 @@ from sqlalchemy import Engine
 
 import migrations
 from core.settings import Settings
-from core.store.engine import make_engine
+from core.store import claiming, finishing, points
+from core.store.engine import make_engine, transaction
 
 DATABASE = "bilevel"
 

@@ -59,8 +59,12 @@ class Follower:
     def time_to_go(self) -> str:
         """When it will have ended, or how it has."""
         status: str = self.record["status"]
-        eta = self.record["progress"]["eta_seconds"]
-        return f"{duration(eta)} to go" if status == "running" and eta is not None else status
+        progress = self.record["progress"]
+        if status != "running" or progress["eta_seconds"] is None:
+            return status
+        # After the last hyperiteration it is evaluated, which takes a time that nobody knows.
+        last = progress["hyperiteration"] >= progress["hyperiterations"] - 1
+        return "evaluating" if last else f"{duration(progress['eta_seconds'])} to go"
 
     def _read_curves(self) -> None:
         curves: Curves = self._client.curves(self.record["id"], SERIES, after=self._after, max_points=4)

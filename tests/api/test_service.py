@@ -189,6 +189,15 @@ print(psutil.Process().memory_info().rss >> 20, psutil.Process().cpu_times().use
     assert float(seconds) < 5  # about 0.7 on an idle core
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.org"])
+def test_without_a_key_it_listens_on_this_machine_only(host: str) -> None:
+    environment = {"DATABASE_URL": "postgresql://nowhere", "BROKER_URL": "redis://nowhere"}
+    command = [sys.executable, "-m", "api", "--host", host, "--port", "0"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 2
+    assert "BILEVEL_API_KEY" in ran.stderr
+
+
 def test_python_m_api_serves_and_stops_with_open_streams(settings: Settings, submitted: str, tmp_path: Path) -> None:
     import socket
 

@@ -151,6 +151,20 @@ def test_stopping_leaves_no_process_behind_and_gives_work_back(tmp_path: Path) -
         assert up.end(signal.SIGINT) == 0
 
 
+def test_stopping_needs_no_terminal(tmp_path: Path) -> None:
+    arguments = command(tmp_path / "home", "--port", "0")
+    with subprocess.Popen(arguments, env=child_environment(**IMPATIENT), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("ready;") for line in process.stdout)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.stdout.close()
+        process.send_signal(signal.SIGHUP)
+        process.wait(60)
+    assert len(family) > 4
+    assert alive(family) == []
+    assert read_processes(Home(tmp_path / "home")) == {}
+
+
 def test_parts_that_die_are_started_again(tmp_path: Path) -> None:
     with running(tmp_path / "home") as up:
         for name in ("api", "worker", "redis", "postgres"):

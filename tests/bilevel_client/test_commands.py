@@ -1,0 +1,314 @@
+"""The `bilevel` command against a real server: what it prints and how it ends."""
+
+import json
+import math
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from bilevel_client import Client
+from bilevel_client.commands import main
+from core.store import finishing
+from core.store.blobs import Blobs
+
+RESULT: dict[str, Any] = {
+    "best": {"hyperiteration": 40, "validation": {"accuracy": {"mean": 0.9575, "ci95": 0.0198, "examples": 400}}},
+    "final": {
+        "hyperiteration": 100,
+        "validation": {"accuracy": {"mean": 0.95, "ci95": 0.02, "examples": 400}},
+        "test": {"accuracy": {"mean": 0.94, "ci95": 0.02, "examples": 597}},
+    },
+    "test": {"accuracy": {"mean": 0.9665, "ci95": 0.0144, "examples": 597}, "loss": {"mean": "NaN", "ci95": None}},
+    "report": {
+        "baseline": {"accuracy": {"mean": 0.7353, "ci95": 0.03}},
+        "f1": 0.9512,
+        "corrupted": 400,
+        "deep": {"a": 1.5},
+    },
+    "timing": {"total_seconds": 72.0, "seconds_per_hyperiteration": 0.4},
+    "memory": {"peak_mb": 356.0},
+    "environment": {"device": "cpu", "device_name": "a processor", "torch": "2.13.0"},
+}
+SPEC = {"name": "flipped labels", "labels": {"paper": "table-3"}, "problem": {"kind": "quadratic"}}
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> str:
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps(SPEC))
+    return str(file)
+
+
+@pytest.fixture
+def worker(slot: Any, address: str) -> Any:
+    """Runs one experiment in the background as soon as it is there."""
+    threads = []
+
+    def run(ending: str = "succeeded") -> None:
+        with Client(address) as client:
+            while not (found := list(client.list(status="queued"))):
+                time.sleep(0.05)
+        experiment_id = found[0]["id"]
+        attempt = slot.start(experiment_id)
+        for step in range(0, 100, 20):
+            values = {k: 1.0 / (k + 1) for k in range(step, step + 20)}
+            slot.write(experiment_id, attempt, {"outer_objective": values, "validation/accuracy": {step: 0.9}})
+            time.sleep(0.05)
+        if ending == "succeeded":
+            slot.succeed(experiment_id, attempt, RESULT)
+        else:
+            slot.fail(experiment_id, attempt, finishing.Failure("user", "diverged", "Lower the rate."))
+
+    def start(ending: str = "succeeded") -> None:
+        threads.append(threading.Thread(target=run, args=[ending]))
+        threads[-1].start()
+
+    yield start
+    for thread in threads:
+        thread.join(20)
+
+
+def test_submit_prints_the_id(bilevel: Any, spec: str) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    assert json.loads(bilevel("show", experiment_id[:8], "--json").stdout)["id"] == experiment_id
+
+
+def test_submit_with_values_set_and_json(bilevel: Any, spec: str) -> None:
+    answer = bilevel("submit", spec, "--set", "algorithm.steps=7", "--set", "labels.run=a=b", "--json")
+    record = json.loads(answer.stdout)
+    assert record["spec"]["algorithm"]["steps"] == 7
+    assert record["labels"] == {"paper": "table-3", "run": "a=b"}
+
+
+def test_submit_with_a_key_twice_is_one(bilevel: Any, spec: str) -> None:
+    assert bilevel("submit", spec, "--key", "k").stdout == bilevel("submit", spec, "--key", "k").stdout
+
+
+def test_submit_from_standard_input(bilevel: Any) -> None:
+    answer = bilevel("submit", "-", "--json", stdin="problem: {kind: quadratic, damping: 1e-2}\n")
+    assert json.loads(answer.stdout)["spec"]["problem"]["damping"] == 0.01
+
+
+def test_submit_and_wait_ends_with_the_result(bilevel: Any, spec: str, worker: Any) -> None:
+    worker()
+    answer = bilevel("submit", spec, "--wait")
+    assert "95.75 ± 1.98 %" in answer.stdout
+    assert "96.65 ± 1.44 %" in answer.stdout
+    assert "73.53 ± 3.00 %" in answer.stdout
+    assert "0.9512" in answer.stdout
+    assert "72 s, 0.4 s a hyperiteration, 356 MB, on a processor, torch 2.13.0" in answer.stdout
+    assert "succeeded" in answer.stderr
+    assert "outer objective" in answer.stderr
+
+
+def test_submit_and_wait_in_json(bilevel: Any, spec: str, worker: Any) -> None:
+    worker()
+    answer = bilevel("submit", spec, "--wait", "--json")
+    record = json.loads(answer.stdout)
+    assert record["status"] == "succeeded"
+    assert record["result"] == RESULT
+    assert answer.stderr == ""
+
+
+def test_a_failure_is_exit_status_1(bilevel: Any, spec: str, worker: Any) -> None:
+    worker("failed")
+    answer = bilevel("submit", spec, "--wait", status=1)
+    assert "Lower the rate." in answer.stdout
+    experiment_id = json.loads(bilevel("list", "--json").stdout)[0]["id"]
+    assert "Lower the rate." in bilevel("watch", experiment_id, status=1).stdout
+    assert "has failed" in bilevel("result", experiment_id, status=1).stderr
+    assert json.loads(bilevel("watch", experiment_id, "--json", status=1).stdout)["result"] is None
+
+
+def test_watch_several(bilevel: Any, spec: str, worker: Any) -> None:
+    first = bilevel("submit", spec).stdout.strip()
+    bilevel("cancel", first)
+    worker()
+    second = bilevel("submit", spec).stdout.strip()
+    answers = json.loads(bilevel("watch", first, second, "--json", status=1).stdout)
+    assert [answer["status"] for answer in answers] == ["cancelled", "succeeded"]
+
+
+def test_the_terminal_shows_bars(bilevel: Any, spec: str, worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "140")
+    worker()
+    shown = bilevel("submit", spec, "--wait").stderr
+    assert "━" in shown
+    assert "100/100" in shown
+    assert "validation accuracy 90.00 %" in shown
+
+
+def test_list(bilevel: Any, spec: str) -> None:
+    assert bilevel("list").stdout == "No experiments.\n"
+    ids = [bilevel("submit", spec).stdout.strip() for _ in range(3)]
+    bilevel("cancel", ids[0])
+    table = bilevel("list").stdout
+    for shown in (
+        ids[0][:8],
+        "flipped labels",
+        "paper:table-3",
+        "quadratic",
+        "queued",
+        "cancelled",
+        "0/100",
+        "just now",
+    ):
+        assert shown in table
+    assert ids[1][:8] not in bilevel("list", "--status", "cancelled").stdout
+    assert len(json.loads(bilevel("list", "-n", "2", "--json").stdout)) == 2
+    assert len(json.loads(bilevel("list", "--label", "paper:table-3", "--json").stdout)) == 3
+    bilevel("list", "--label", "paper", status=2)
+    bilevel("list", "--kind", "quadratc", status=2)
+
+
+def test_show(bilevel: Any, spec: str) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    shown = bilevel("show", experiment_id).stdout
+    for part in (experiment_id, "flipped labels", "queued", '"kind": "quadratic"', "paper:table-3"):
+        assert part in shown
+
+
+def test_cancel(bilevel: Any, spec: str, slot: Any) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    slot.start(experiment_id)
+    assert f"{experiment_id} is cancelling." in bilevel("cancel", experiment_id[:8]).stdout
+    assert json.loads(bilevel("cancel", experiment_id, "--json").stdout)["status"] == "cancelling"
+
+
+def test_result_before_the_end(bilevel: Any, spec: str) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    assert "queued" in bilevel("result", experiment_id, status=2).stderr
+
+
+@pytest.fixture
+def drawn(bilevel: Any, spec: str, slot: Any) -> str:
+    """Id of an experiment with curves of every sort, made by two attempts, with a value that is not finite."""
+    experiment_id = str(bilevel("submit", spec).stdout.strip())
+    attempt = slot.start(experiment_id)
+    falling = {k: math.exp(-k / 10) for k in range(60)}
+    names = ("outer_objective", "inner_objective_start", "inner_objective_end", "hypergradient_norm", "seconds", "mine")
+    slot.write(experiment_id, attempt, dict.fromkeys(names, falling))
+    slot.release(experiment_id, attempt)
+    attempt = slot.start(experiment_id)
+    accuracy = {0: 0.1, 50: 0.95}
+    outer = {f"outer/strength/{i}": {k: (i + 1) * value for k, value in falling.items()} for i in range(12)}
+    outer |= {"outer/weight_clean": falling, "outer/weight_corrupted": falling}
+    metrics = {"validation/accuracy": accuracy, "test/accuracy": accuracy, "validation/loss": {0: 1.0, 50: math.nan}}
+    slot.write(experiment_id, attempt, {"outer_objective": {k: falling[k] for k in range(40, 60)}, **outer, **metrics})
+    return experiment_id
+
+
+def test_curves_as_a_table(bilevel: Any, drawn: str) -> None:
+    table = bilevel("curves", drawn, "--series", "validation/*", "--series", "outer_objective").stdout
+    assert "validation/accuracy" in table
+    assert "95.00 %" in table
+    assert "▁" in table
+    assert "NaN" in table
+    assert "hypergradient_norm" not in table
+    assert "no such points" in bilevel("curves", drawn, "--series", "nothing").stdout
+
+
+def test_curves_in_json(bilevel: Any, drawn: str) -> None:
+    answer = json.loads(bilevel("curves", drawn, "--json").stdout)
+    assert answer["series"]["validation/loss"] == {"step": [0, 50], "value": [1.0, "NaN"]}
+    assert set(answer["series"]["outer_objective"]["attempt"]) == {1, 2}
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_curves_as_a_picture(bilevel: Any, drawn: str, tmp_path: Path, suffix: str) -> None:
+    picture = tmp_path / f"curves.{suffix}"
+    bilevel("curves", drawn, "--plot", str(picture))
+    content = picture.read_bytes()
+    assert content.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+    assert len(content) > 20_000
+
+
+def test_a_picture_that_compares(bilevel: Any, drawn: str, spec: str, slot: Any, tmp_path: Path) -> None:
+    other = bilevel("submit", spec).stdout.strip()
+    slot.write(other, slot.start(other), {"outer_objective": {0: 1.0, 1: 0.5}, "validation/accuracy": {0: 0.5}})
+    picture = tmp_path / "both.svg"
+    answer = bilevel("curves", drawn, other, "--plot", str(picture), "--json")
+    assert json.loads(answer.stdout) == {"file": str(picture)}
+    assert set(json.loads(bilevel("curves", drawn, other, "--json").stdout)) == {drawn, other}
+
+
+def test_pictures_that_cannot_be(bilevel: Any, drawn: str, spec: str, tmp_path: Path) -> None:
+    assert "cannot be written" in bilevel("curves", drawn, "--plot", str(tmp_path / "x.nonsense"), status=2).stderr
+    assert "cannot be written" in bilevel("curves", drawn, "--plot", str(tmp_path / "no" / "x.png"), status=2).stderr
+    empty = bilevel("submit", spec).stdout.strip()
+    assert "no points" in bilevel("curves", empty, "--plot", str(tmp_path / "x.png"), status=2).stderr
+
+
+def test_artifacts(bilevel: Any, spec: str, slot: Any, storage_dir: Path, tmp_path: Path) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    assert bilevel("artifact", experiment_id).stdout == "No artifacts.\n"
+    artifact = finishing.StoredArtifact("application/octet-stream", Blobs(storage_dir).put(b"tensors"))
+    slot.succeed(experiment_id, slot.start(experiment_id), RESULT, **{"a.safetensors": artifact})
+    assert "a.safetensors  7 bytes" in bilevel("artifact", experiment_id).stdout
+    assert json.loads(bilevel("artifact", experiment_id, "--json").stdout)[0]["size"] == 7
+    target = tmp_path / "fetched"
+    bilevel("artifact", experiment_id, "a.safetensors", "--to", str(target))
+    assert target.read_bytes() == b"tensors"
+    assert "`a.safetensors`" in bilevel("artifact", experiment_id, "b", status=2).stderr
+
+
+def test_catalogue(bilevel: Any) -> None:
+    assert "hyper_cleaning" in bilevel("catalog").stdout
+    assert json.loads(bilevel("catalog", "quadratic").stdout)["example"]["kind"] == "quadratic"
+    assert "kinds" in json.loads(bilevel("catalog", "--json").stdout)
+    bilevel("catalog", "nothing", status=2)
+
+
+def test_refusals_are_exit_status_2(bilevel: Any, spec: str, tmp_path: Path) -> None:
+    answer = bilevel("submit", spec, "--set", "problem.damp=1", status=2)
+    assert "/problem/damp: `damp` is not known here (did you mean `damping`?)" in answer.stderr
+    answer = bilevel("submit", spec, "--set", "problem.damp=1", "--set", "seed=-1", status=2)
+    assert "/problem/damp" in answer.stderr
+    assert "/seed" in answer.stderr
+    problem = json.loads(bilevel("submit", spec, "--set", "seed=-1", "--json", status=2).stderr)
+    assert problem["errors"][0]["pointer"] == "/seed"
+    bilevel("submit", str(tmp_path / "nothing"), status=2)
+    bilevel("submit", spec, "--set", "nonsense", status=2)
+    bilevel("show", "6f0c1f6e-0000-4000-8000-000000000000", status=2)
+    bilevel("show", "00000000", status=2)
+    bilevel("nonsense", status=2)
+
+
+def test_no_service_is_exit_status_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bilevel_client.commands.service.QUICK", 0.2)
+    result = CliRunner().invoke(main, ["list", "--url", "http://127.0.0.1:1"])
+    assert result.exit_code == 3
+    assert "bilevel up" in result.stderr
+
+
+def test_help_says_what_the_statuses_mean_and_is_quick() -> None:
+    program = """
+import sys
+from bilevel_client.commands import main
+try:
+    main(["--help"])
+except SystemExit:
+    heavy = {"httpx", "rich", "matplotlib", "yaml", "torch", "numpy", "core", "local", "api"} & set(sys.modules)
+    assert not heavy, heavy
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "1  the experiment failed or was cancelled" in ran.stdout
+    for name in ("up", "submit", "list", "show", "watch", "cancel", "curves", "result", "artifact", "catalog", "data"):
+        assert f"\n  {name} " in ran.stdout
+
+
+@pytest.mark.parametrize(("command", "shown"), [("up", "Postgres, Redis"), ("data", "prepare")])
+def test_up_and_data_hand_over_to_the_service(command: str, shown: str, tmp_path: Path) -> None:
+    (tmp_path / "local").mkdir()  # a folder of that name in the current directory is not taken for the package
+    program = "from bilevel_client.commands import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert shown in ran.stdout
