@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """Time between batches of points."""
     reap_seconds: Annotated[float, Field(gt=0)] = 5.0
     """Time between the reaper's rounds."""
+    alive_file: Path | None = None
+    """If set, a worker touches this file after each round of its reaper that reached the database: for health checks."""
     infrastructure_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     """Attempts that may end through no fault of the experiment before it fails."""
     backoff_seconds: Annotated[float, Field(ge=0)] = 5.0

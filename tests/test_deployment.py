@@ -3,11 +3,13 @@
 import importlib.metadata
 import importlib.util
 import json
+import os
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -261,3 +263,22 @@ def test_pre_commit_runs_the_lint_command() -> None:
     (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert repo["repo"] == "local"
     assert [hook["entry"] for hook in repo["hooks"]] == ["make lint"]
+
+
+def test_the_workers_health_check_looks_at_the_age_of_its_file(tmp_path: Path) -> None:
+    services = compose()["services"]
+    alive = tmp_path / "alive"
+    for name in ("worker", "worker-gpu"):
+        kind, command = services[name]["healthcheck"]["test"]
+        assert kind == "CMD-SHELL"
+        command = command.replace("$$", "$").replace(services[name]["environment"]["BILEVEL_ALIVE_FILE"], str(alive))
+
+        def healthy(command: str = command) -> bool:
+            return subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode == 0
+
+        alive.unlink(missing_ok=True)
+        assert not healthy()
+        alive.touch()
+        assert healthy()
+        os.utime(alive, (time.time() - 300, time.time() - 300))
+        assert not healthy()

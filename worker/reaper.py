@@ -33,6 +33,7 @@ class Reaper:
     def __init__(self, engine: Engine, queue: Celery, settings: Settings, stopping: threading.Event) -> None:
         self._engine, self._queue, self._stopping = engine, queue, stopping
         self._every, self._blobs = settings.reap_seconds, Blobs(settings.storage_dir)
+        self._alive_file = settings.alive_file
         self._budget = Budget(settings.infrastructure_attempts, settings.backoff_seconds)
         self._thread = threading.Thread(target=self._go, name="reaper", daemon=True)
 
@@ -71,6 +72,8 @@ class Reaper:
                 if time.monotonic() >= sweep_at:
                     self.sweep()
                     sweep_at = time.monotonic() + SWEEP_SECONDS
+                if self._alive_file is not None:
+                    self._alive_file.touch()
             except (DatabaseUnreachable, BrokerUnreachable) as error:
                 logger.warning("no round: %s", error)
             except Exception:  # this thread has to outlive whatever one round meets

@@ -118,7 +118,7 @@ class Service:
 def environment(settings: Settings) -> dict[str, str]:
     """The environment that gives these settings."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("BILEVEL_")}
-    fields = settings.model_dump(exclude={"database_url", "broker_url", "api_key"})
+    fields = settings.model_dump(exclude={"database_url", "broker_url", "api_key"}, exclude_none=True)
     return {
         **own,
         **{f"BILEVEL_{name.upper()}": str(value) for name, value in fields.items()},

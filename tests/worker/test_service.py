@@ -96,3 +96,13 @@ def test_hints_are_counted(redis_url):
     ring(queue)
     ring(queue)
     assert unheard(queue) == 2
+
+
+def test_a_worker_shows_that_it_is_alive(service, spec, tmp_path):
+    alive = tmp_path / "alive"
+    service.start_worker(alive_file=alive)
+    service.wait(service.submit(spec(hyperiterations=5)))
+    assert alive.exists()
+    before = alive.stat().st_mtime_ns
+    service.wait(service.submit(spec(hyperiterations=5)))
+    service.wait(service.submit(spec(hyperiterations=5)), lambda _: alive.stat().st_mtime_ns > before)
