@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     reap_seconds: Annotated[float, Field(gt=0)] = 5.0
     """Time between the reaper's rounds."""
     alive_file: Path | None = None
-    """If set, a worker touches this file after each round of its reaper that reached the database: for health checks."""
+    """If set, a worker touches it after each round of its reaper that reached the database: for health checks."""
     infrastructure_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     """Attempts that may end through no fault of the experiment before it fails."""
     backoff_seconds: Annotated[float, Field(ge=0)] = 5.0
