@@ -19,13 +19,13 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        announced = dict(scope["headers"]).get(b"content-length", b"")
-        received = int(announced) if announced.isdigit() else 0
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        announced = int(length) if length.isdigit() else 0
         counted = 0
 
         async def counting() -> Message:
             nonlocal counted
-            if received <= self.largest:
+            if announced <= self.largest:
                 message = await receive()
                 counted += len(message.get("body", b""))
                 if counted <= self.largest:

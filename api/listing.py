@@ -1,7 +1,6 @@
 """The query of a list: filters, and the opaque cursor of its pages."""
 
 import base64
-import binascii
 import json
 import re
 from datetime import datetime
@@ -23,8 +22,8 @@ def _decode(cursor: str) -> Position:
     try:
         created_at, experiment_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         return Position(datetime.fromisoformat(created_at), UUID(experiment_id))
-    except (binascii.Error, ValueError, TypeError, AttributeError) as error:
-        raise PydanticCustomError("cursor", "The cursor is none that a page gave as `next`") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise PydanticCustomError("cursor", "The cursor is not one that a page gave as `next`") from error
 
 
 def _checked_cursor(cursor: str) -> str:

@@ -179,12 +179,12 @@ def progress(reading: Reading) -> Progress:
     """How far the experiment of a row is."""
     row = reading.row
     done, total = row.hyperiteration, row.hyperiterations
-    running = row.status in ACTIVE and reading.seconds is not None
+    seconds = reading.seconds if row.status in ACTIVE else None
     return Progress(
         hyperiteration=done,
         hyperiterations=total,
         fraction=min(done / total, 1.0),
-        eta_seconds=round((total - done) * reading.seconds, 3) if running and reading.seconds is not None else None,
+        eta_seconds=None if seconds is None else round((total - done) * seconds, 3),
     )
 
 

@@ -108,7 +108,7 @@ class Client:
         Args:
             experiment_id: which experiment.
             wait: answer when its version is no longer `version`, or after so many seconds (at most 60).
-            version: the version that is known already.
+            version: the version that is known already; without it the answer comes at once.
         """
         params = {"wait": wait, "version": version} if wait and version is not None else {}
         return self._json("GET", _place(experiment_id), params=params, wait=wait)

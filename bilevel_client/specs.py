@@ -26,7 +26,7 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(spec, dict):
         raise BadSpec(f"{path}: a spec is an object with fields such as `problem` and `algorithm`")
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(spec))
+        plain: dict[str, Any] = _parse(json.dumps(spec))
     except TypeError as error:
         raise BadSpec(f"{path}: {error}: write dates and the like in quotes") from error
     return plain
@@ -68,9 +68,14 @@ def _put(place: Any, name: str, value: Any, setting: str) -> None:
         raise BadSpec(f"`{setting}`: there is nothing called `{name}` to set")
 
 
+def _parse(text: str) -> Any:
+    """JSON; NaN and infinities, which cannot be sent as numbers, become text that the service refuses by its place."""
+    return json.loads(text, parse_constant=str)
+
+
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return _parse(text)
     except json.JSONDecodeError:
         return text
 

@@ -11,9 +11,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Every field is an environment variable: BILEVEL_ and its name in capitals, but for the two URLs."""
+    """Every field is an environment variable: BILEVEL_ and its name in capitals, but for the two URLs.
 
-    model_config = SettingsConfigDict(env_prefix="BILEVEL_", frozen=True, use_attribute_docstrings=True)
+    A variable that is empty counts as not set, so that an empty key is no key.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="BILEVEL_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
+    )
 
     database_url: Annotated[SecretStr, Field(validation_alias="DATABASE_URL")] = SecretStr("")
     """postgresql://user:password@host/database; `bilevel up` starts a server of its own when it is empty."""

@@ -1,5 +1,6 @@
 """Starting and stopping processes so that none is left behind."""
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -108,7 +109,7 @@ def stop(process: psutil.Process, stop_signal: signal.Signals, grace: float, *, 
 
 def _kill(processes: Sequence[psutil.Process]) -> None:
     for process in processes:
-        if process.is_running():
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(processes, timeout=10)
 

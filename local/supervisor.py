@@ -43,7 +43,7 @@ class Supervisor:
         self.signals = 0
 
     def listen(self) -> None:
-        """From now on SIGINT and SIGTERM ask us to stop; a second one to hurry."""
+        """From now on SIGINT, SIGTERM and SIGHUP ask us to stop; a second one to hurry."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 

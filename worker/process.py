@@ -1,5 +1,6 @@
 """A child process from the fork server, as its slot sees it."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -86,11 +87,9 @@ class Child:
     def _signal(self, number: signal.Signals, *, group: bool) -> None:
         if wait([self._process.sentinel], 0.0):
             return  # it has ended, and its number may be somebody else's by now
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it has ended since
             # Until its first step it is in the fork server's group.
             if group and os.getpgid(self.pid) == self.pid:
                 os.killpg(self.pid, number)
             else:
                 os.kill(self.pid, number)
-        except ProcessLookupError:
-            pass

@@ -22,6 +22,8 @@ router = APIRouter(tags=["events"])
 
 INTERVAL = 1.0
 """Seconds between two looks at an experiment for one client."""
+LARGEST = 2**53
+"""Versions that a client can have are below this, which every JSON parser takes."""
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Ends after the event `succeeded`, `failed` or `cancelled`.",
@@ -49,10 +51,13 @@ def seen(
     last_event_id: Annotated[
         str | None, Header(alias="Last-Event-ID", description="The `id` of the last event that you have.")
     ] = None,
-    after: Annotated[int, Query(ge=0, description="The same as Last-Event-ID, which goes before it.")] = 0,
+    after: Annotated[
+        int, Query(ge=0, le=LARGEST, description="The same as Last-Event-ID, which counts where both are given.")
+    ] = 0,
 ) -> int:
     """The version up to which the client has the events; found before the stream begins, so that it can be refused."""
-    last = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else after
+    ours = last_event_id is not None and last_event_id.isdecimal() and len(last_event_id) < len(str(LARGEST))
+    last = int(last_event_id) if last_event_id is not None and ours else after
     news = look(uses, experiment_id, last)
     if Status(news.now.row.status).terminal and not news.events:
         raise HTTPException(204)

@@ -1,10 +1,8 @@
 """What an experiment reached, and the files it made."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Response
-from fastapi import Path as PathParameter
+from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import FileResponse, JSONResponse
 
 from api import schemas
@@ -85,7 +83,7 @@ def artifacts(experiment_id: ExperimentId, uses: Uses, caller: Caller) -> schema
 )
 def artifact(
     experiment_id: ExperimentId,
-    name: Annotated[str, PathParameter(max_length=200, description="Name of the artifact.")],
+    name: Annotated[str, Path(max_length=200, description="Name of the artifact.")],
     uses: Uses,
     caller: Caller,
     if_none_match: IfNoneMatch = None,
@@ -96,7 +94,7 @@ def artifact(
     tag = etag(row.sha256)
     if matches(if_none_match, tag):
         return Response(status_code=304, headers={"ETag": tag})
-    path: Path = Blobs(uses.settings.storage_dir).path(row.sha256)
+    path = Blobs(uses.settings.storage_dir).path(row.sha256)
     if not path.is_file():
         detail = f"The file of artifact `{name}` is not in the service's storage: BILEVEL_STORAGE_DIR has to be shared."
         raise Refusal(500, "artifact_lost", detail)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from bilevel_client.client import TERMINAL, Client, Record
 from bilevel_client.commands.numbers import duration, number, percent
+from bilevel_client.commands.tables import colour
 
 if TYPE_CHECKING:
     from bilevel_client.client import Curves
@@ -20,7 +21,6 @@ PAUSE = 1.0
 LINE_EVERY = 10.0
 """Seconds between two lines about an experiment that runs, where there is no terminal."""
 SERIES = ("outer_objective", "validation/accuracy", "validation/loss")
-COLOURS = {"queued": "yellow", "running": "cyan", "cancelling": "magenta", "succeeded": "green", "failed": "red"}
 
 
 class Follower:
@@ -121,7 +121,6 @@ def _bars(console: Console, followers: Sequence[Follower]) -> None:
 
 def _show(progress: Progress, task: TaskID, follower: Follower) -> None:
     record = follower.record
-    colour = COLOURS.get(record["status"], "white")
     # Before the first point the bar has no length, so that it pulses.
     started = record["progress"]["hyperiteration"] > 0 or follower.ended
     progress.update(
@@ -129,7 +128,7 @@ def _show(progress: Progress, task: TaskID, follower: Follower) -> None:
         completed=record["progress"]["hyperiteration"],
         total=record["progress"]["hyperiterations"] if started else None,
         figures=follower.figures(),
-        to_go=f"[{colour}]{follower.time_to_go()}[/]",
+        to_go=f"[{colour(record)}]{follower.time_to_go()}[/]",
     )
 
 

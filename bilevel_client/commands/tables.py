@@ -36,6 +36,11 @@ def show(content: RenderableType) -> None:
     console.print(content)
 
 
+def colour(record: Record) -> str:
+    """The colour of an experiment's state; a newer service may have states that are not known here."""
+    return COLOURS.get(record["status"], "white")
+
+
 def experiments(records: Sequence[Record]) -> Table:
     """One experiment a line."""
     table = _table("id", "name", "problem", "status", "progress", "submitted", "labels")
@@ -73,9 +78,7 @@ def experiment(record: Record) -> Group:
 
 def ending(record: Record) -> Text:
     """How an experiment ended that has no result."""
-    text = Text.assemble(
-        (record["name"], "bold"), f" ({record['id'][:8]}) ", (record["status"], COLOURS[record["status"]])
-    )
+    text = Text.assemble((record["name"], "bold"), f" ({record['id'][:8]}) ", (record["status"], colour(record)))
     if record["error"]:
         text.append(f": {_error(record['error'])}")
     return text
@@ -160,7 +163,7 @@ def _facts() -> Table:
 
 
 def _status(record: Record) -> Text:
-    return Text(record["status"], COLOURS[record["status"]])
+    return Text(record["status"], colour(record))
 
 
 def _progress(record: Record) -> str:
@@ -187,9 +190,9 @@ def _metric(name: str, metric: Mapping[str, Any] | None) -> str:
 
 
 def _reported(name: str, value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not isinstance(value, float):
         return str(value)
-    return percent(value) if "accuracy" in name else number(value) if isinstance(value, float) else str(value)
+    return percent(value) if "accuracy" in name else number(value)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -30,16 +30,22 @@ def init(z: Tree, *, way: int) -> Tensor:
     return x.new_zeros(x.shape[0], x.shape[2] + 1, way)
 
 
+def scores(w: Tree, x: Tensor) -> Tensor:
+    """Logits [B, n, C] of the heads w for the features x [B, n, d]."""
+    assert isinstance(w, Tensor)
+    return torch.baddbmm(w[:, -1:], x, w[:, :-1])
+
+
 def inner_objective(w: Tree, z: Tree, *, support_labels: Tensor, l2: float = 0.0) -> Tensor:
     """Sum over tasks of the mean cross-entropy of the support set, + l2/2 ||w||^2."""
     x = _entry(z, "support")
-    loss = x.shape[0] * _cross_entropy(_logits(w, x), support_labels)
+    loss = x.shape[0] * _cross_entropy(scores(w, x), support_labels)
     return loss + l2 / 2 * trees.dot(w, w) if l2 else loss
 
 
 def outer_objective(w: Tree, z: Tree, *, query_labels: Tensor) -> Tensor:
     """Mean over tasks of the mean cross-entropy of the query set."""
-    return _cross_entropy(_logits(w, _entry(z, "query")), query_labels)
+    return _cross_entropy(scores(w, _entry(z, "query")), query_labels)
 
 
 @torch.no_grad()
@@ -150,11 +156,6 @@ def _entry(z: Tree, name: str) -> Tensor:
 
 def _with_one(x: Tensor) -> Tensor:
     return torch.cat([x, x.new_ones(1).expand(*x.shape[:-1], 1)], dim=-1)
-
-
-def _logits(w: Tree, x: Tensor) -> Tensor:
-    assert isinstance(w, Tensor)
-    return torch.baddbmm(w[:, -1:], x, w[:, :-1])
 
 
 def _one_hot(labels: Tensor, like: Tensor, way: int) -> Tensor:

@@ -7,7 +7,7 @@ the meta-batch, L sums over tasks the mean cross-entropy of the support set and 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -151,8 +151,8 @@ class FewShot:
 
     def fit_and_score(self, z: Tree) -> tuple[Tensor, Tensor]:
         """Fits the heads on the support sets for T steps: accuracy [B] and mean cross-entropy [B] of the query sets."""
-        w: Any = self.inner.solve(*self.heads.state(self.inner), z)
-        scores = torch.baddbmm(w[:, -1:], entry(z, "query"), w[:, :-1])  # [B, q, way]
+        w = self.inner.solve(*self.heads.state(self.inner), z)
+        scores = softmax_heads.scores(w, entry(z, "query"))  # [B, q, way]
         labels = self.heads.query_labels.expand(scores.shape[:2])
         loss = functional.cross_entropy(scores.mT, labels, reduction="none").mean(-1)
         return (scores.argmax(-1) == labels).double().mean(-1), loss.double()

@@ -31,11 +31,11 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
     data = tables.load(problem, context)
     train, validation, test = data.split
     loss = losses.squared if squares(problem) else losses.cross_entropy
-    start = context.place(model.init(stream(context.seed, "initialization")))
+    start: Tree = context.place(model.init(stream(context.seed, "initialization")))
 
     def objective(w: Tree, lam: Tree, rows: Rows) -> Tensor:
         fit = loss(model.apply(w, train.x[rows]), train.y[rows]).mean()
-        return fit + penalty(w, entry(lam, STRENGTH).exp())
+        return fit + penalty(w, _strength(lam))
 
     everything, part = minibatches(
         objective, examples=len(train.x), batch=inner.batch, seed=context.seed, device=context.device
@@ -45,7 +45,7 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         return loss(model.apply(w, validation.x), validation.y).mean()
 
     def init(lam: Tree) -> Tree:
-        return cast(Tree, start)
+        return start
 
     stated = Problem(everything, outer, init, ridge(problem, train))
     dynamics = inner.dynamics(part, init)
@@ -66,7 +66,7 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         at=lambda k: (stated, dynamics),
         evaluate=evaluate,
         selection=LOWEST_LOSS,
-        natural=lambda lam: {"strength": positive.forward(entry(lam, STRENGTH)), **inner.natural(lam)},
+        natural=lambda lam: {"strength": _strength(lam), **inner.natural(lam)},
     )
 
 
@@ -75,8 +75,12 @@ def penalty(w: Tree, strength: Tensor) -> Tensor:
     weights = _weights(w)
     if strength.ndim and len(weights) == 1:
         return 0.5 * (strength * (weights[0] ** 2).sum(1)).sum()
-    squares = torch.stack([(weight**2).sum() for weight in weights])
-    return 0.5 * (strength * squares).sum()
+    sums = torch.stack([(weight**2).sum() for weight in weights])
+    return 0.5 * (strength * sums).sum()
+
+
+def _strength(lam: Tree) -> Tensor:
+    return positive.forward(entry(lam, STRENGTH))
 
 
 def _weights(w: Tree) -> list[Tensor]:
@@ -109,7 +113,7 @@ def ridge(problem: spec.Regularization, train: Examples) -> Callable[[Tree], Tre
     ones = train.x.new_ones(features)
 
     def solution(lam: Tree) -> Tree:
-        strength = entry(lam, STRENGTH).exp() * ones
+        strength = _strength(lam) * ones
         if bias:
             strength = torch.cat([strength, strength.new_zeros(1)])
         w, info = torch.linalg.solve_ex(gram + torch.diag(strength), moments)

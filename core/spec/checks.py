@@ -102,8 +102,8 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
         case Exact() if not closed_form(problem):
             refuse(
                 "/algorithm/hypergradient",
-                f"`exact` needs an inner problem with a closed form, which {problem.kind} with these settings has "
-                "not: use `reverse` or `implicit`",
+                f"`exact` needs an inner problem with a closed form, which {problem.kind} does not have with "
+                "these settings: use `reverse` or `implicit`",
             )
         case Forward() if (count := outer_variables(problem, algorithm)) > FORWARD_LIMIT:
             refuse(

@@ -60,8 +60,13 @@ def change(
         return None
     if event is not None:
         append_event(session, experiment_id, version, event, data or {})
-    session.execute(select(func.pg_notify(CHANNEL, str(experiment_id))))
+    notify(session, experiment_id)
     return version
+
+
+def notify(session: Session, experiment_id: UUID) -> None:
+    """Tells the listeners, when the transaction commits, that the experiment has changed."""
+    session.execute(select(func.pg_notify(CHANNEL, str(experiment_id))))
 
 
 def append_event(session: Session, experiment_id: UUID, version: int, kind: str, data: Mapping[str, Any]) -> None:

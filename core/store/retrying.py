@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from core.errors import DatabaseUnreachable
-from core.store.engine import transaction
+from core.store.engine import UNAVAILABLE, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +36,8 @@ def retrying(engine: Engine, action: Callable[[Session], T], *, patience: float)
         try:
             with transaction(engine) as session:
                 return action(session)
-        except (OperationalError, InterfaceError) as error:
-            reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+        except UNAVAILABLE as error:
+            reason = _reason(error)
             if time.monotonic() + pause > deadline:
                 raise DatabaseUnreachable(
                     f"The database did not answer for {patience:g} s: {reason}"
@@ -48,3 +47,9 @@ def retrying(engine: Engine, action: Callable[[Session], T], *, patience: float)
         logger.warning("database unreachable, trying again in %.1f s: %s", pause, reason)
         time.sleep(pause)
         pause = min(2 * pause, 10 * PAUSE_SECONDS)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what the driver says, without the statement that SQLAlchemy adds."""
+    text = str(getattr(error, "orig", None) or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import IdempotencyConflict
 from core.spec import Experiment
-from core.store.changes import CHANNEL, append_event
+from core.store.changes import append_event, notify
 from core.store.tables import ExperimentRow, IdempotencyRow
 
 
@@ -72,7 +72,7 @@ def _insert(session: Session, spec: Experiment) -> UUID:
         )
     )
     append_event(session, experiment_id, 1, "queued", {})
-    session.execute(select(func.pg_notify(CHANNEL, str(experiment_id))))
+    notify(session, experiment_id)
     return experiment_id
 
 

@@ -127,7 +127,7 @@ def test_one_connection_listens_for_all_clients(client: httpx.Client, submitted:
     assert found == (1,)
 
 
-@pytest.mark.parametrize("value", ["x", "-1", ""])
+@pytest.mark.parametrize("value", ["x", "-1", "", "9" * 30])
 def test_an_id_that_is_none_of_ours_begins_at_the_beginning(
     client: httpx.Client, submitted: str, slot: Any, value: str
 ) -> None:

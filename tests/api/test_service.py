@@ -1,11 +1,11 @@
 """The service as a whole: key, health, catalogue, OpenAPI document, outages, the process."""
 
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -198,9 +198,7 @@ def test_without_a_key_it_listens_on_this_machine_only(host: str) -> None:
     assert "BILEVEL_API_KEY" in ran.stderr
 
 
-def test_python_m_api_serves_and_stops_with_open_streams(settings: Settings, submitted: str, tmp_path: Path) -> None:
-    import socket
-
+def test_python_m_api_serves_and_stops_with_open_streams(settings: Settings, submitted: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     environment = {

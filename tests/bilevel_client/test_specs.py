@@ -17,6 +17,12 @@ def test_json_and_yaml_are_the_same(tmp_path: Path) -> None:
     assert specs.load(tmp_path / "a.json") == specs.load(tmp_path / "a.yaml") == SPEC
 
 
+@pytest.mark.parametrize("text", [".nan", "-.inf"])
+def test_numbers_that_json_does_not_have_become_text(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yml").write_text(f"rate: {text}\n")
+    assert specs.load(tmp_path / "a.yml") == {"rate": {".nan": "NaN", "-.inf": "-Infinity"}[text]}
+
+
 @pytest.mark.parametrize(("text", "value"), [("1e-5", 1e-5), ("1E3", 1000.0), ("-2.5e+1", -25.0), ("3", 3)])
 def test_numbers_in_yaml_are_numbers(tmp_path: Path, text: str, value: float) -> None:
     (tmp_path / "a.yml").write_text(f"rate: {text}\n")
@@ -57,6 +63,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
         ("hidden=[3]", {**SPEC, "hidden": [3]}),
         ("algorithm.dynamics.rate=1", {**SPEC, "algorithm": {"dynamics": {"rate": 1}}}),
         ("labels.a=b=c", {**SPEC, "labels": {"a": "b=c"}}),
+        ("seed=NaN", {**SPEC, "seed": "NaN"}),
     ],
 )
 def test_values_are_set(setting: str, expected: dict[str, Any]) -> None:

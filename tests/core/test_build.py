@@ -1,5 +1,6 @@
 """Every member of every union becomes functions; the matrix is built from the unions themselves."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_every_problem_runs_under_every_dynamics(
     assert trees.all_finite(state.lam)
     assert trees.norm(trees.subtract(state.lam, instance.initial)) > 0
     for metrics in instance.evaluate(state.lam):
-        assert metrics["loss"].mean == metrics["loss"].mean
+        assert math.isfinite(metrics["loss"].mean)
     assert instance.selection.metric in instance.evaluate(state.lam).validation
 
 
@@ -101,8 +102,8 @@ def test_every_optimizer_descends_and_decays(optimizer: str, tmp_path: Path) -> 
     assert moved(4, 0.5) == pytest.approx(moved(4, 0.0) / 3, rel=1e-3)
 
 
-@pytest.mark.parametrize(("section", "member"), [("model", member) for member in KINDS["model"]])
-def test_every_model_serves_where_it_is_allowed(section: str, member: type[Spec], synthetic_omniglot: Path) -> None:
+@pytest.mark.parametrize("member", KINDS["model"])
+def test_every_model_serves_where_it_is_allowed(member: type[Spec], synthetic_omniglot: Path) -> None:
     model = {"kind": kind_of(member)}
     problem = "hyper_representation" if model["kind"] == "conv4" else "regularization"
     described = {"kind": problem, **SMALL[problem], "model": model}

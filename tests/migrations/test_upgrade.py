@@ -39,8 +39,11 @@ def test_upgrade_from_nothing_gives_the_declared_tables(empty: Engine, empty_dat
     }
 
 
-def test_upgrade_twice_changes_nothing(database_url: str) -> None:
+def test_upgrade_twice_changes_nothing(engine: Engine, database_url: str) -> None:
+    before = inspect(engine).get_table_names()
     migrations.upgrade(database_url)
+    assert inspect(engine).get_table_names() == before
+    assert migrations.current(engine) == migrations.head()
 
 
 def test_two_processes_upgrade_at_once(empty_database_url: str) -> None:

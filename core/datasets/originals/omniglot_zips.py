@@ -75,7 +75,7 @@ def _read(path: Path, *, evaluation: bool) -> dict[Character, Array]:
         raise DataInvalid(f"{path} is not a readable zip file of PNG images: {error}") from error
     incomplete = [character.name for character, count in drawn.items() if count != DRAWERS]
     if incomplete or not images:
-        what = f"{incomplete[0]} has not {DRAWERS} images" if incomplete else "has no characters"
+        what = f"{incomplete[0]} does not have {DRAWERS} images" if incomplete else "has no characters"
         raise DataInvalid(f"{path}: {what}: take images_background.zip and images_evaluation.zip, whole")
     return images
 

@@ -38,17 +38,14 @@ def test_mnist_from_idx_files(tmp_path: Path) -> None:
         idx(labels[1], tmp_path / "d.gz"),
     ]
     arrays = convert("mnist", files)
-    for name, expected in zip(("x_train", "y_train", "x_test", "y_test"), _interleave(images, labels), strict=True):
+    published = {"x_train": images[0], "y_train": labels[0], "x_test": images[1], "y_test": labels[1]}
+    for name, expected in published.items():
         np.testing.assert_array_equal(arrays[name], expected)
         assert arrays[name].dtype == np.uint8
     with pytest.raises(DataInvalid, match="check the order of the files"):
         convert("mnist", [files[1], files[0], *files[2:]])
     with pytest.raises(DataInvalid, match="3 labels for 5 images"):
         convert("mnist", [files[0], files[3], files[2], files[1]])
-
-
-def _interleave(images: list[np.ndarray], labels: list[np.ndarray]) -> list[np.ndarray]:
-    return [images[0], labels[0], images[1], labels[1]]
 
 
 def test_a_truncated_idx_file_is_refused(tmp_path: Path) -> None:
@@ -231,7 +228,7 @@ def test_the_lists_of_vinyals(tmp_path: Path) -> None:
 def test_an_incomplete_omniglot_is_refused(tmp_path: Path) -> None:
     whole = archive(tmp_path / "images_background.zip", ["Greek/character01"])
     part = archive(tmp_path / "images_evaluation.zip", ["Latin/character01"], images=19)
-    with pytest.raises(DataInvalid, match="Latin/character01 has not 20 images"):
+    with pytest.raises(DataInvalid, match="Latin/character01 does not have 20 images"):
         omniglot(whole, part, [])
     part.write_bytes(whole.read_bytes()[:500])
     with pytest.raises(DataInvalid, match="not a readable zip file"):

@@ -101,7 +101,7 @@ def test_a_short_outage_costs_nothing(store, claimed, nowhere, caplog):
     assert stored(store) == {"loss": {k: float(k) for k in range(5)}}
 
 
-def test_a_commit_whose_answer_was_lost_is_repeated_without_harm(store, claimed, nowhere, monkeypatch):
+def test_a_commit_whose_answer_was_lost_is_repeated_without_harm(store, claimed):
     mine = recorder(store, claimed.experiment_id, flush_seconds=3600.0)
     mine.points(0, {"loss": 0.0})
     mine.event("evaluated", {"hyperiteration": 0})
