@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
+import psutil
 import psycopg
 import pytest
 import redis
@@ -290,3 +291,10 @@ class Slot:
 def slot(engine: Engine) -> Slot:
     """A slot to play."""
     return Slot(engine)
+
+
+@pytest.fixture
+def left_behind() -> Callable[[], set[psutil.Process]]:
+    """The child processes that have come since the test began and are still there."""
+    before = set(psutil.Process().children())
+    return lambda: set(psutil.Process().children()) - before

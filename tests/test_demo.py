@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +23,11 @@ def demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.service
 def test_demo(
-    demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    demo: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    left_behind: Callable[[], set[psutil.Process]],
 ) -> None:
     for name in ("hyper_cleaning_digits", "omniglot_5way_1shot"):
         spec = json.loads((EXAMPLES / f"{name}.json").read_text())
@@ -42,7 +47,7 @@ def test_demo(
         assert text in printed
     with Image.open(tmp_path / "out/demo.png") as picture:
         assert picture.size == (1800, 1200)
-    assert psutil.Process().children() == []
+    assert not left_behind()
 
 
 @pytest.mark.parametrize(

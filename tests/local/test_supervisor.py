@@ -50,7 +50,9 @@ def service(home: Home, script: str, name: str = "test", **fields: object) -> Se
     return made._replace(**fields)
 
 
-def test_start_waits_until_it_serves(supervisor: Supervisor, home: Home, tmp_path: Path) -> None:
+def test_start_waits_until_it_serves(
+    supervisor: Supervisor, home: Home, tmp_path: Path, left_behind: Callable[[], set[psutil.Process]]
+) -> None:
     flag = tmp_path / "flag"
     script = f"import pathlib, time; time.sleep(0.2); pathlib.Path({str(flag)!r}).touch(); time.sleep(60)"
     supervisor.start(service(home, script, ready=flag.exists))
@@ -60,7 +62,7 @@ def test_start_waits_until_it_serves(supervisor: Supervisor, home: Home, tmp_pat
     assert [entry["name"] for entry in content["processes"]] == ["test"]
     supervisor.stop()
     assert read_processes(home) == {}
-    assert psutil.Process().children() == []
+    assert not left_behind()
 
 
 def test_start_shows_the_log_of_what_does_not_start(supervisor: Supervisor, home: Home) -> None:
@@ -89,7 +91,9 @@ def test_what_dies_is_started_again(supervisor: Supervisor, home: Home, said: li
     assert read_processes(home)["processes"][0]["pid"] == supervisor.running["test"].process.pid
 
 
-def test_what_keeps_dying_ends_everything(supervisor: Supervisor, home: Home, said: list[str]) -> None:
+def test_what_keeps_dying_ends_everything(
+    supervisor: Supervisor, home: Home, said: list[str], left_behind: Callable[[], set[psutil.Process]]
+) -> None:
     supervisor.start(service(home, FOREVER, name="other"))
     supervisor.start(service(home, "print('broken'); raise SystemExit(3)"))
     with pytest.raises(Refused, match=r"(?s)test keeps dying; .*broken"):
@@ -97,10 +101,12 @@ def test_what_keeps_dying_ends_everything(supervisor: Supervisor, home: Home, sa
     assert said == ["test ended (exit code 3); starting it again"] * module.ATTEMPTS
     assert supervisor.running["other"].process.poll() is None
     supervisor.stop()
-    assert psutil.Process().children() == []
+    assert not left_behind()
 
 
-def test_signals_ask_to_stop_and_then_to_hurry(supervisor: Supervisor, home: Home) -> None:
+def test_signals_ask_to_stop_and_then_to_hurry(
+    supervisor: Supervisor, home: Home, left_behind: Callable[[], set[psutil.Process]]
+) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         supervisor.listen()
@@ -115,7 +121,7 @@ def test_signals_ask_to_stop_and_then_to_hurry(supervisor: Supervisor, home: Hom
         supervisor.watch()
         threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
         supervisor.stop()
-        assert psutil.Process().children() == []
+        assert not left_behind()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
