@@ -233,6 +233,7 @@ class Client:
                         return
                 if self.get(experiment_id)["status"] in TERMINAL:
                     return
+                time.sleep(0.5)
             except Unreachable:
                 if time.monotonic() - lost_at > self.patience:
                     raise

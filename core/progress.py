@@ -88,7 +88,7 @@ class Progress:
         # Cloned, as the file format refuses tensors that share memory and the best lam may be the present one.
         tensors = {name: leaf.clone() for name, leaf in trees.named_leaves(parts).items()}
         facts = {
-            "spec_sha256": spec.sha256(),
+            "spec": spec.canonical(),
             "best": self.best[0]._asdict() if self.best else None,
             "seconds": asdict(self.seconds),
         }
@@ -108,8 +108,8 @@ def restore(checkpoint: Checkpoint, spec: Experiment, *, like: Progress) -> Prog
     """
     try:
         named, facts = unpack(checkpoint.payload)
-        if facts["spec_sha256"] != spec.sha256():
-            raise CheckpointInvalid("The checkpoint is one of another experiment: its spec has another hash.")
+        if Experiment.model_validate(facts["spec"]) != spec:
+            raise CheckpointInvalid("The checkpoint is one of another experiment: its spec is not the same.")
         parts: dict[str, Tree] = {"state": like.state}
         if facts["best"]:
             parts["best"] = like.state.lam

@@ -7,6 +7,7 @@ import socket
 import threading
 from typing import Any, NoReturn
 
+import psutil
 from celery import signals
 
 from core.queue import TASK, make_queue
@@ -33,9 +34,10 @@ class Worker:
         engine = make_engine(settings.database_url.get_secret_value(), pool_size=count + 2, name="bilevel worker")
         who = f"{socket.gethostname()}/{os.getpid()}"
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        memory = psutil.virtual_memory().total * 9 // 10 // count
         for number in range(count):
             device = found[number % len(found)]
-            self._free.put(Slot(f"{who}/{number}", device, threads, engine, settings, self.stopping))
+            self._free.put(Slot(f"{who}/{number}", device, threads, engine, settings, self.stopping, memory))
         self.slots = count
         self.queue = make_queue(settings.broker_url.get_secret_value())
         self.queue.conf.worker_redirect_stdouts = False

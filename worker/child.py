@@ -51,16 +51,18 @@ def _run(order: Order, stop: Callable[[], bool]) -> Report:
     checkpoints = StoreCheckpoints(
         engine, blobs, order.experiment_id, order.attempt, recorder=recorder, patience=settings.lease_seconds
     )
-    ended = run(
-        Experiment.model_validate(order.spec),
-        device=order.device,
-        data_dir=settings.data_dir,
-        recorder=recorder,
-        checkpoints=checkpoints,
-        stop=stop,
-        checkpoint_seconds=settings.checkpoint_seconds,
-    )
-    recorder.flush()
+    try:
+        ended = run(
+            Experiment.model_validate(order.spec),
+            device=order.device,
+            data_dir=settings.data_dir,
+            recorder=recorder,
+            checkpoints=checkpoints,
+            stop=stop,
+            checkpoint_seconds=settings.checkpoint_seconds,
+        )
+    finally:
+        recorder.flush()  # whichever way it ends: the curve up to there
     if not isinstance(ended, Finished):
         return Report("stopped", {})
     artifacts = {

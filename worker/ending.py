@@ -45,7 +45,10 @@ def transition(claimed: Claim, ending: Ending, budget: Budget) -> Transition:
         case Reason.TIME:
             return held(fail, failure=Failure("timeout", "time_limit", "The time limit of the spec is reached."))
         case Reason.MEMORY:
-            message = "The memory limit of the spec is exceeded."
+            message = (
+                "It took more main memory than `resources.memory_limit` of the spec or, without one, than the slot's "
+                "share of the machine: make its batches, models or data smaller, or raise the limit."
+            )
             return held(fail, failure=Failure("user", "out_of_memory", message))
         case Reason.ABANDONED:
             message = "The worker could not reach the database for its heartbeats."

@@ -52,5 +52,7 @@ class Heartbeat:
                 )
             except DatabaseUnreachable as error:
                 logger.warning("no heartbeat for %s: %s", self._claim.experiment_id, error)
+            except Exception:  # this thread has to outlive whatever one heartbeat meets
+                logger.exception("no heartbeat for %s", self._claim.experiment_id)
             else:
                 self._renewed_at = sent_at

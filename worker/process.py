@@ -79,7 +79,8 @@ class Child:
         return f"exit status {code}"
 
     def close(self) -> None:
-        """Lets go of an ended child."""
+        """Lets go of the child; kills it if it has not ended."""
+        self.kill()
         self._pipe.close()
         self._process.join()
         self._process.close()

@@ -31,13 +31,22 @@ class Slot:
         engine: connections, shared with the worker's other slots.
         settings: the worker's.
         stopping: set when the worker is to end.
+        memory: bytes of main memory that an experiment may take unless its spec says otherwise.
     """
 
     def __init__(
-        self, name: str, device: str, threads: int, engine: Engine, settings: Settings, stopping: threading.Event
+        self,
+        name: str,
+        device: str,
+        threads: int,
+        engine: Engine,
+        settings: Settings,
+        stopping: threading.Event,
+        memory: int,
     ) -> None:
         self.name, self.device = name, device
         self._threads, self._engine, self._settings, self._stopping = threads, engine, settings, stopping
+        self._memory = memory
 
     def drain(self) -> int:
         """Runs experiments until there is none left for this slot, or the worker stops; returns how many."""
@@ -93,7 +102,7 @@ class Slot:
         memory = resources["memory_limit"]
         return Limits(
             time=resources["time_limit"],
-            memory=None if memory is None else memory * MIB,
+            memory=self._memory if memory is None else memory * MIB,
             abandon=self._settings.abandon_seconds,
             grace=self._settings.grace_seconds,
         )

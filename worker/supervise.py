@@ -35,7 +35,7 @@ class Limits(NamedTuple):
 
     time: float | None
     """Seconds that it may run."""
-    memory: int | None
+    memory: int
     """Bytes of main memory that it may occupy."""
     abandon: float
     """Seconds without a heartbeat after which it is killed."""
@@ -67,7 +67,7 @@ def _reason(child: Child, heartbeat: Heartbeat, limits: Limits, stopping: Callab
         return Reason.FENCED
     if heartbeat.age() > limits.abandon:
         return Reason.ABANDONED
-    if limits.memory is not None and child.memory() > limits.memory:
+    if child.memory() > limits.memory:
         return Reason.MEMORY
     if heartbeat.status is Status.CANCELLING:
         return Reason.CANCEL

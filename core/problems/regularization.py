@@ -5,6 +5,7 @@ L(w, lam) = mean training loss + 1/2 sum_j exp(lam_j) w_j^2 over the weights, no
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import cast
 
 import torch
@@ -109,13 +110,17 @@ def ridge(problem: spec.Regularization, train: Examples) -> Callable[[Tree], Tre
     bias, features = problem.model.bias, train.x.shape[1]
     x = torch.cat([train.x, train.x.new_ones(len(train.x), 1)], dim=1) if bias else train.x
     y = losses.desired(train.y, outputs(problem.dataset), x.dtype)
-    gram, moments = x.T @ x / len(x), x.T @ y / len(x)
     ones = train.x.new_ones(features)
+
+    @cache
+    def products() -> tuple[Tensor, Tensor]:
+        return x.T @ x / len(x), x.T @ y / len(x)
 
     def solution(lam: Tree) -> Tree:
         strength = _strength(lam) * ones
         if bias:
             strength = torch.cat([strength, strength.new_zeros(1)])
+        gram, moments = products()
         w, info = torch.linalg.solve_ex(gram + torch.diag(strength), moments)
         w = torch.where(info == 0, w, math.nan)
         return {"weight": w[:features], "bias": w[features]} if bias else {"weight": w}

@@ -65,6 +65,8 @@ def _check_split(problem: Regularization | HyperCleaning) -> None:
 
 
 def _check_regularization(problem: Regularization) -> None:
+    if min(training_examples(problem), validation_examples(problem)) < 2:
+        refuse("/problem/train", "one example has no spread to standardize by: raise `train` or `validation` to 2")
     if problem.loss == "cross_entropy" and not problem.dataset.classes:
         refuse("/problem/loss", f"{problem.dataset.kind} has a number as target: use the loss `squared`")
     if problem.strength == "feature" and not isinstance(problem.model, Linear):

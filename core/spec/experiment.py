@@ -33,7 +33,7 @@ class Resources(Spec):
     time_limit: Annotated[float, Field(gt=0, le=3e6)] | None = None
     """Seconds that an attempt may run, wall clock; by default no limit."""
     memory_limit: Annotated[int, Field(ge=128, le=10_000_000)] | None = None
-    """MiB of main memory that the child process may take; by default no limit."""
+    """MiB of main memory that the child process may take; by default the slot's share of nine tenths of the machine."""
 
 
 class Experiment(Spec):
@@ -65,6 +65,19 @@ class Experiment(Spec):
         return self.model_dump(mode="json")
 
     def sha256(self) -> str:
-        """Hash of the canonical spec; two specs with the same hash are the same experiment."""
-        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """Hash of what the spec says beyond the defaults; two specs with the same hash are the same experiment.
+
+        A later version that adds a field with a default leaves the hashes of all specs as they are.
+        """
+        text = json.dumps(_chosen(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _chosen(part: Spec) -> dict[str, Any]:
+    """The fields that differ from their defaults, and every `kind`."""
+    values = {name: getattr(part, name) for name in type(part).model_fields}
+    return {
+        name: _chosen(value) if isinstance(value, Spec) else value
+        for name, value in values.items()
+        if name == "kind" or value != type(part).model_fields[name].get_default(call_default_factory=True)
+    }

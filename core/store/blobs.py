@@ -1,5 +1,6 @@
 """A folder of files named by the SHA-256 of what is in them: checkpoints and artifacts."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -33,7 +34,9 @@ class Blobs:
         blob = Blob(hashlib.sha256(content).hexdigest(), len(content))
         target = self.path(blob.sha256)
         if target.exists() and target.stat().st_size == blob.size:
-            return blob
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(target)  # young again, so that it is not taken for forgotten before somebody refers to it
+                return blob
         for folder in (self._aside, target.parent):
             folder.mkdir(parents=True, exist_ok=True)
         aside = self._aside / uuid4().hex
@@ -49,12 +52,10 @@ class Blobs:
         """The content.
 
         Raises:
-            BlobInvalid: the file is missing, or is not what its name says.
+            FileNotFoundError: there is no such file.
+            BlobInvalid: it is not what its name says.
         """
-        try:
-            content = self.path(sha256).read_bytes()
-        except FileNotFoundError as error:
-            raise BlobInvalid(f"The file {sha256[:12]}… is missing from the storage folder {self._folder}.") from error
+        content = self.path(sha256).read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise BlobInvalid(f"The file {sha256[:12]}… in the storage folder {self._folder} is damaged.")
         return content

@@ -13,7 +13,7 @@ from core.status import Status
 from core.store.blobs import Blob
 from core.store.changes import change, held_by
 from core.store.clock import later, now
-from core.store.tables import ArtifactRow, AttemptRow, ExperimentRow, LeaseRow
+from core.store.tables import ArtifactRow, AttemptRow, CheckpointRow, ExperimentRow, LeaseRow
 
 LONGEST_BACKOFF_SECONDS = 600.0
 
@@ -29,7 +29,8 @@ class Failure(NamedTuple):
 
     def to_json(self, attempt: int) -> dict[str, Any]:
         """The error as it is stored."""
-        error = {"category": self.category, "code": self.code, "message": self.message, "attempt": attempt}
+        message = self.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # which Postgres refuses in text
+        error = {"category": self.category, "code": self.code, "message": message, "attempt": attempt}
         return {**self.facts, **error}
 
 
@@ -75,6 +76,8 @@ def succeed(
         result=dict(result),
         hyperiteration=ExperimentRow.hyperiterations,
     )
+    if status is not None:
+        session.execute(delete(CheckpointRow).where(CheckpointRow.experiment_id == experiment_id))  # swept in time
     for name, artifact in artifacts.items() if status else ():
         values = {"attempt": attempt, "media_type": artifact.media_type, **artifact.blob._asdict()}
         session.execute(

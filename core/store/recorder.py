@@ -130,15 +130,23 @@ class StoreCheckpoints:
         """The newest checkpoint whose file verifies; damaged ones are dropped with a warning.
 
         Raises:
+            FileNotFoundError: no file of any is there, as when the storage folder is not mounted: better to wait for
+                it than to begin again.
             Fenced: another attempt holds the experiment.
             DatabaseUnreachable: the patience is spent.
         """
+        missing: FileNotFoundError | None = None
         for manifest in self._retrying(lambda session: checkpoints.manifests(session, self._experiment_id)):
             try:
                 return Checkpoint(manifest.hyperiteration, self._blobs.get(manifest.sha256))
+            except FileNotFoundError as error:
+                logger.warning("checkpoint %d of %s: %s", manifest.hyperiteration, self._experiment_id, error)
+                missing = error
             except BlobInvalid as error:
                 logger.warning("checkpoint %d of %s: %s", manifest.hyperiteration, self._experiment_id, error)
                 self._retrying(partial(self._forget, damaged=manifest))
+        if missing is not None:
+            raise missing
         return None
 
     def save(self, checkpoint: Checkpoint) -> None:

@@ -190,6 +190,20 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(store, claimed, blob
     assert mine.latest() == Checkpoint(6, b"payload 6")
 
 
+def test_without_any_file_it_waits_for_the_storage_instead_of_beginning_again(store, claimed, blobs):
+    mine = keeper(store, blobs, claimed.experiment_id)
+    for k in (3, 6):
+        mine.save(Checkpoint(k, f"payload {k}".encode()))
+    kept = store.do(checkpoints.manifests, claimed.experiment_id)
+    for manifest in kept:
+        blobs.remove(manifest.sha256)
+    with pytest.raises(FileNotFoundError):
+        mine.latest()
+    assert store.do(checkpoints.manifests, claimed.experiment_id) == kept
+    blobs.put(b"payload 6")
+    assert mine.latest() == Checkpoint(6, b"payload 6")
+
+
 def test_a_file_that_two_experiments_share_stays_as_long_as_one_refers_to_it(store, blobs, storage_dir):
     keepers = []
     for _ in range(2):
