@@ -76,20 +76,21 @@ def owner(home: Home) -> int | None:
     return names.get("postgres", names.get("nobody", 65534))
 
 
-def let_through(path: Path) -> None:
+def let_through(path: Path, say: Callable[[str], None]) -> None:
     """Lets other users pass, without listing, the folders that lead to `path`; Postgres needs it when we are root."""
     for folder in path.parents:
         mode = folder.stat().st_mode
         if not mode & 0o001:
             folder.chmod(mode | 0o001)
+            say(f"Postgres does not run as root: other users may now pass (not list) {folder}")
 
 
-def prepare(home: Home, binaries: Binaries, environment: Mapping[str, str]) -> None:
+def prepare(home: Home, binaries: Binaries, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     """Makes the cluster if there is none yet, and clears away what a killed server left."""
     user = owner(home)
     if user is not None:
-        let_through(home.postgres)
-        let_through(binaries.folder / "postgres")
+        let_through(home.postgres, say)
+        let_through(binaries.folder / "postgres", say)
     if home.postgres.exists():
         _clear_leftovers(home)
         return

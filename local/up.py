@@ -110,7 +110,7 @@ def _start(supervisor: Supervisor, settings: Settings, listener: socket.socket) 
 def _start_postgres(supervisor: Supervisor) -> str:
     home = supervisor.home
     binaries = postgres.choose(home)
-    postgres.prepare(home, binaries, child_environment())
+    postgres.prepare(home, binaries, child_environment(), supervisor.say)
     supervisor.start(postgres.service(home, binaries, child_environment()))
     supervisor.say(f"Postgres  {binaries.version}, embedded")
     return postgres.url(home)

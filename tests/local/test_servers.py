@@ -32,7 +32,7 @@ def running_postgres(home: Home) -> Iterator[str]:
     supervisor = Supervisor(home, "", lambda line: None)
     binaries = postgres.choose(home)
     home.make_sockets(postgres.owner(home))
-    postgres.prepare(home, binaries, child_environment())
+    postgres.prepare(home, binaries, child_environment(), print)
     try:
         supervisor.start(postgres.service(home, binaries, child_environment()))
         yield postgres.url(home)
@@ -126,3 +126,15 @@ def test_redis_keeps_its_data(home: Home) -> None:
         assert client.config_get("appendonly") == {"appendonly": "yes"}
         assert client.config_get("port") == {"port": "0"}
         assert stat.S_IMODE(Path(redis.url(home).removeprefix("redis+socket://")).stat().st_mode) == 0o700
+
+
+def test_folders_that_are_opened_for_postgres_are_named(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    said: list[str] = []
+    postgres.let_through(closed / "postgres", said.append)
+    assert closed.stat().st_mode & 0o777 == 0o701
+    assert any(line.endswith(f"may now pass (not list) {closed}") for line in said)
+    said.clear()
+    postgres.let_through(closed / "postgres", said.append)
+    assert said == []
