@@ -1,5 +1,6 @@
 """From pydantic's errors to what a person can mend: a JSON pointer into the body and what is allowed there."""
 
+import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -56,6 +57,10 @@ def _detail(error: Mapping[str, Any], allowed: Sequence[str]) -> str:
             return _impossible(error["input"], _unquoted(context["expected"]))
         case "missing":
             return "This field is required"
+        case "model_attributes_type" | "model_type" | "dict_type" | "dict_attributes_type":
+            return f'An object is wanted here, such as {{"kind": ...}}, not {_shown(error["input"])}'
+        case "string_type":
+            return f"A text is wanted here, not {_shown(error['input'])}: write it in quotes"
         case _:
             return f"{error['msg']}, not {_shown(error['input'])}"
 
@@ -86,7 +91,8 @@ def _unquoted(listed: str) -> list[str]:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    """As JSON, cut short; half of a surrogate pair as an escape, for it cannot be sent."""
+    text = json.dumps(value, ensure_ascii=False, default=repr).encode(errors="backslashreplace").decode()
     return f"`{text[:77]}...`" if len(text) > 80 else f"`{text}`"
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import Category
 from core.status import ACTIVE, Status
 from core.store.reading import Reading
-from core.store.tables import ArtifactRow
+from core.store.tables import ArtifactRow, ExperimentRow
 
 
 class Answer(BaseModel):
@@ -71,6 +71,8 @@ class ExperimentRecord(Answer):
     started_at: datetime | None
     """When the first attempt began."""
     finished_at: datetime | None
+    waiting_for: str | None
+    """What a queued experiment waits for; null otherwise."""
     error: Failure | None
     spec: dict[str, Any]
     """The spec with every default written out."""
@@ -188,6 +190,13 @@ def progress(reading: Reading) -> Progress:
     )
 
 
+def waiting_for(row: ExperimentRow) -> str | None:
+    """Which kind of slot has to come free; whether there is one, only the workers know."""
+    if row.status != Status.QUEUED:
+        return None
+    return "a free slot with a CUDA device" if row.device == "cuda" else "a free slot"
+
+
 def experiment(reading: Reading) -> ExperimentRecord:
     """The answer for a row."""
     row = reading.row
@@ -203,6 +212,7 @@ def experiment(reading: Reading) -> ExperimentRecord:
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        waiting_for=waiting_for(row),
         error=Failure.model_validate(row.error) if row.error is not None else None,
         spec=row.spec,
         spec_sha256=row.spec_sha256,

@@ -71,6 +71,8 @@ class Client:
         patience: float = 10.0,
         timeout: float = 30.0,
     ) -> None:
+        if not base_url.startswith(("http://", "https://")):
+            raise ServiceError(f"The address {base_url} does not say how to speak: begin it with http:// or https://")
         self._transport = Transport(base_url.rstrip("/"), api_key, patience=patience, timeout=timeout)
 
     def __enter__(self) -> "Client":

@@ -82,7 +82,7 @@ class Transport:
         yield None
 
     def _unreachable(self, error: httpx.TransportError) -> ServiceError:
-        reason = str(error) or type(error).__name__
+        reason = str(error).rstrip(".") or type(error).__name__
         return Unreachable(f"No answer from {self._http.base_url}: {reason}. Is the service running (`bilevel up`)?")
 
 

@@ -75,7 +75,7 @@ class Series:
         raise Diverged(
             f"The hypergradient at hyperiteration {k} is not finite (outer objective {point['outer_objective']:.3g}, "
             f"inner objective at w_T {point.get('inner_objective_end', math.nan):.3g}): lower the rate of the inner "
-            "dynamics or of the outer optimizer.",
+            + ("dynamics." if k == 0 else "dynamics or of the outer optimizer."),
             hyperiteration=k,
         )
 

@@ -65,10 +65,17 @@ class Home(NamedTuple):
         return path
 
     def make(self) -> None:
-        """Makes the folder and those below it that belong to us alone."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (self.redis, self.storage, self.path / "logs"):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        """Makes the folder and those below it that belong to us alone.
+
+        Raises:
+            Refused: one cannot be made.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.redis, self.storage, self.path / "logs"):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Refused(f"cannot make the folder {error.filename}: {error.strerror}; give another --home") from error
 
     def make_sockets(self, owner: int | None) -> None:
         """Makes the folder of sockets, empty, for the user `owner` (by default us) alone.

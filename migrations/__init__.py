@@ -47,7 +47,7 @@ def configuration(connection: Connection | None = None) -> Config:
 
 
 def _run(url: str, action: Callable[[Config], None]) -> None:
-    engine = make_engine(url, pool_size=1, name="bilevel migrations")
+    engine = make_engine(url, pool_size=1, name="bilevel migrations", stall_seconds=0)
     try:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})

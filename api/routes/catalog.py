@@ -1,5 +1,6 @@
 """Every kind that a spec can name, with its JSON Schema and an example."""
 
+import inspect
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -35,7 +36,7 @@ def catalog(uses: Uses, caller: Caller) -> dict[str, Any]:
 def _entry(member: type[Spec]) -> dict[str, Any]:
     return {
         "kind": kind_of(member),
-        "description": member.__doc__,
+        "description": inspect.cleandoc(member.__doc__ or ""),
         "example": member().model_dump(mode="json"),
         "schema": _schema(member),
     }

@@ -18,7 +18,10 @@ def artifact(service: Service, experiment: str, name: str | None, to: Path | Non
         experiment_id = client.find(experiment)
         if name is not None:
             target = to or Path(Path(name).name)
-            size = len(client.artifact(experiment_id, name, to=target))
+            try:
+                size = len(client.artifact(experiment_id, name, to=target))
+            except OSError as error:
+                raise click.UsageError(f"Cannot write {target}: {error.strerror}.") from None
             if service.as_json:
                 service.print_json({"file": str(target), "size": size})
             else:

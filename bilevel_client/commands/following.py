@@ -60,6 +60,8 @@ class Follower:
         """When it will have ended, or how it has."""
         status: str = self.record["status"]
         progress = self.record["progress"]
+        if status == "queued":
+            return f"waits for {self.record['waiting_for']}"
         if status != "running" or progress["eta_seconds"] is None:
             return status
         # After the last hyperiteration it is evaluated, which takes a time that nobody knows.

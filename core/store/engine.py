@@ -5,30 +5,39 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 __all__ = ["UNAVAILABLE", "Engine", "Session", "make_engine", "transaction"]
 
-UNAVAILABLE: tuple[type[Exception], ...] = (OperationalError, InterfaceError, PoolTimeout)
-"""What a statement raises when the server cannot be reached, goes away or has no connection left: try again."""
+UNAVAILABLE: tuple[type[Exception], ...] = (OperationalError, InterfaceError, InternalError, PoolTimeout)
+"""What a statement raises when the server cannot be reached, goes away, ends a stalled transaction or has no connection
+left: try again."""
+
+STALL_SECONDS = 10.0
+"""A process that freezes, or is cut off, in the middle of a transaction holds its locks no longer than this: nobody
+else could take its experiment over. Shorter than a lease."""
 
 
-def make_engine(url: str, *, pool_size: int = 5, name: str = "bilevel") -> Engine:
+def make_engine(url: str, *, pool_size: int = 5, name: str = "bilevel", stall_seconds: float = STALL_SECONDS) -> Engine:
     """An engine on a `postgresql://` URL; connections are checked before use and named in pg_stat_activity.
 
     Args:
         url: the database's URL; its driver is set to psycopg.
         pool_size: connections kept open (twice as many can be open for a while).
         name: application name that the server shows.
+        stall_seconds: the server ends a transaction that does nothing for so long, and a statement that waits for a
+            lock for so long; 0: never.
     """
+    stall = round(1000 * stall_seconds)
+    options = f"-c timezone=UTC -c idle_in_transaction_session_timeout={stall} -c lock_timeout={stall}"
     return create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        connect_args={"application_name": name, "connect_timeout": 10, "options": "-c timezone=UTC"},
+        connect_args={"application_name": name, "connect_timeout": 10, "options": options},
     )
 
 

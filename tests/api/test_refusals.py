@@ -205,3 +205,24 @@ def test_query_parameters_are_refused_by_name(refusing: httpx.Client, query: str
     problem = refusal(refusing.get(f"/v1/experiments?{query}"), 422)
     assert problem["errors"][0]["parameter"] == parameter
     assert message in problem["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer", "remedy"),
+    [
+        (
+            {"algorithm": {"optimizer": "adam"}},
+            "/algorithm/optimizer",
+            'An object is wanted here, such as {"kind": ...}',
+        ),
+        ({"labels": {"try": 1}}, "/labels/try", "A text is wanted here, not `1`: write it in quotes"),
+        ({"algorithm": None}, "/algorithm", "not `null`"),
+    ],
+)
+def test_a_value_of_the_wrong_type_says_what_to_write(
+    refusing: httpx.Client, change: dict[str, Any], pointer: str, remedy: str
+) -> None:
+    answer = refusing.post("/v1/experiments", json={"problem": {"kind": "quadratic"}} | change)
+    found = refusal(answer, 422)["errors"][0]
+    assert found["pointer"] == pointer
+    assert remedy in found["detail"]

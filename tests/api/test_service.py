@@ -1,5 +1,6 @@
 """The service as a whole: key, health, catalogue, OpenAPI document, outages, the process."""
 
+import inspect
 import socket
 import subprocess
 import sys
@@ -98,7 +99,7 @@ class TestCatalog:
             entries = answer["kinds"][section]
             assert [entry["kind"] for entry in entries] == [kind_of(member) for member in members]
             for entry, member in zip(entries, members, strict=True):
-                assert entry["description"] == member.__doc__
+                assert entry["description"] == inspect.getdoc(member)
                 Draft202012Validator(entry["schema"]).validate(entry["example"])
                 assert member.model_validate(entry["example"]) == member()
 

@@ -135,3 +135,13 @@ def test_a_missing_data_set_is_refused_before_anything_is_stored(
     assert refusal["errors"][0]["pointer"] == "/problem/dataset"
     assert "bilevel data prepare mnist" in refusal["detail"]
     assert count(engine) == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "waiting_for"), [("auto", "a free slot"), ("cuda", "a free slot with a CUDA device")]
+)
+def test_a_queued_experiment_says_what_it_waits_for(client: httpx.Client, device: str, waiting_for: str) -> None:
+    record = client.post("/v1/experiments", json=SPEC | {"resources": {"device": device}}).json()
+    assert record["waiting_for"] == waiting_for
+    ended = client.post(record["links"]["cancel"]).json()
+    assert ended["waiting_for"] is None

@@ -309,3 +309,12 @@ def test_missing_data_is_said_so(tmp_path: Path) -> None:
     spec = Experiment.model_validate({"problem": {"kind": "hyper_representation"}})
     with pytest.raises(DataMissing, match="bilevel data prepare omniglot"):
         Run(spec, tmp_path)
+
+
+def test_divergence_before_any_outer_step_blames_the_inner_dynamics_alone(tmp_path: Path) -> None:
+    spec = described(optimizer="sgd", dynamics={"kind": "gradient_descent", "rate": 1e4}, steps=200)
+    recorder, checkpoints = MemoryRecorder(), MemoryCheckpoints()
+    with pytest.raises(Diverged, match=r"lower the rate of the inner dynamics\.$") as caught:
+        run(spec, device="cpu", data_dir=tmp_path, recorder=recorder, checkpoints=checkpoints)
+    assert caught.value.hyperiteration == 0
+    assert list(recorder.curves["hypergradient_norm"]) == [0]

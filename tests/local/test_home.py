@@ -87,3 +87,9 @@ def test_a_long_log_is_set_aside(home: Home) -> None:
     log.write_bytes(bytes(LOG_LIMIT + 1))
     assert not home.log("api").exists()
     assert (home.path / "logs/api.old.log").stat().st_size == LOG_LIMIT + 1
+
+
+def test_a_home_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Refused, match=r"cannot make the folder .*/file/home: .*give another --home"):
+        Home(tmp_path / "file" / "home").make()

@@ -2,19 +2,22 @@
 
 import threading
 from datetime import timedelta
+from functools import partial
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
+from core.errors import DatabaseUnreachable
 from core.status import Status
 from core.store.cancelling import request_cancel
 from core.store.clock import now
-from core.store.engine import transaction
+from core.store.engine import UNAVAILABLE, Session, make_engine, transaction
 from core.store.finishing import Budget, release
 from core.store.leases import renew
 from core.store.points import Batch, Chunk, write
 from core.store.reaping import Reaped, reap
-from core.store.tables import ExperimentRow, LeaseRow
+from core.store.retrying import retrying
+from core.store.tables import CurveChunkRow, ExperimentRow, LeaseRow
 
 BUDGET = Budget(attempts=2, backoff_seconds=0.0)
 
@@ -47,6 +50,29 @@ def test_a_heartbeat_does_not_wait_behind_a_batch_of_points(store, claimed):
         renewed.start()
         renewed.join(10)
         assert not renewed.is_alive()
+
+
+def test_an_attempt_that_froze_in_the_middle_of_a_transaction_is_taken_over(store, claimed, database_url):
+    frozen = make_engine(database_url, stall_seconds=0.5)
+    with Session(frozen) as session:
+        write(session, claimed.experiment_id, 1, Batch({"loss": Chunk([0], [1.0])}, []))  # holds the row, never commits
+        expire(store)
+        assert store.do(reap, BUDGET) == [Reaped(claimed.experiment_id, 1, Status.QUEUED)]
+        with pytest.raises(UNAVAILABLE):
+            session.commit()
+    frozen.dispose()
+    assert store.do(lambda session: session.scalar(select(func.count()).select_from(CurveChunkRow))) == 0
+
+
+def test_who_waits_for_a_lock_gives_up_and_may_try_again(store, claimed, database_url):
+    impatient = make_engine(database_url, stall_seconds=0.3)
+    with transaction(store.engine) as session:
+        write(session, claimed.experiment_id, 1, Batch({"loss": Chunk([0], [1.0])}, []))
+        expire(store)
+        with pytest.raises(DatabaseUnreachable, match="lock timeout"):
+            retrying(impatient, partial(reap, budget=BUDGET), patience=0.0)
+    assert retrying(impatient, partial(reap, budget=BUDGET), patience=0.0)
+    impatient.dispose()
 
 
 def test_nothing_to_reap(store, claimed):
