@@ -14,7 +14,7 @@ from core.bilevel.embedding import composed, through_embedding
 from core.bilevel.hypergradients import dynamics_fixed_point, exact, forward, implicit, reverse, stationarity, unrolled
 from core.bilevel.linear_solve import Solver
 from core.bilevel.optimizers import OuterOptimizer
-from core.bilevel.problem import Algorithm, Dynamics, Hypergradient, Method, Problem, Tree
+from core.bilevel.problem import Algorithm, Dynamics, Hypergradient, Method, Problem, Tree, steady
 from core.bilevel.transforms import positive, unit_interval
 from core.models.conv4 import conv4
 from core.models.linear import linear
@@ -50,7 +50,7 @@ def build(spec: Experiment, *, device: str, data_dir: Path) -> Built:
     instance = build_instance(spec.problem, inner, context)
     algorithm = nested(
         instance.at,
-        build_method(spec, inner, context),
+        steady(build_method(spec, inner, context)),
         build_optimizer(spec.algorithm.optimizer),
         instance.project,
         steps=spec.algorithm.steps,

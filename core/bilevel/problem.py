@@ -61,6 +61,8 @@ class Hypergradient(NamedTuple):
     """s_T."""
     diagnostics: Mapping[str, Tensor]
     """Scalars worth recording: inner objective at 0 and T, ||grad_w L|| at w_T, solver residual, ..."""
+    carry: Tree = ()
+    """What the next hyperiteration may start from: a tree of tensors whose structure never changes."""
 
 
 class Method(Protocol):
@@ -69,6 +71,20 @@ class Method(Protocol):
     def __call__(self, problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int) -> Hypergradient:
         """Runs `steps` inner steps from s_0 and returns the hypergradient at lam."""
         ...
+
+
+class MethodSeries(NamedTuple):
+    """A method that may differ from one hyperiteration to the next: warm starts, tolerance schedules."""
+
+    init: Callable[[Problem, Dynamics, Tree], Tree]
+    """(problem and dynamics of hyperiteration 0, lam) -> the carry that hyperiteration 0 starts from."""
+    at: Callable[[int, Tree], Method]
+    """(k, carry) -> the method of hyperiteration k; the carry of its result is handed to hyperiteration k + 1."""
+
+
+def steady(method: Method) -> MethodSeries:
+    """The same method at every hyperiteration, with nothing to carry."""
+    return MethodSeries(lambda problem, dynamics, lam: (), lambda k, carry: method)
 
 
 class AlgorithmState(NamedTuple):
@@ -85,3 +101,6 @@ class Algorithm(NamedTuple):
     """lam -> state at hyperiteration 0."""
     step: Callable[[int, AlgorithmState], tuple[AlgorithmState, Mapping[str, Tensor]]]
     """(k, state) -> (next state, series values at lam_k), for k = 0, 1, ..."""
+    inner: Callable[[AlgorithmState], Tree] | None = None
+    """state -> the inner variables that belong to state.lam, where the algorithm keeps them from one hyperiteration to
+    the next; None where they are found anew by T steps."""

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from core.bilevel import trees
 from core.bilevel.optimizers import OuterOptimizer
-from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, Method, Problem, Tree
+from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, MethodSeries, Problem, Tree
 
 
 def nested(
     problem_at: Callable[[int], tuple[Problem, Dynamics]],
-    method: Method,
+    methods: MethodSeries,
     optimizer: OuterOptimizer,
     project: Callable[[Tree], Tree],
     *,
@@ -24,17 +24,19 @@ def nested(
     """
 
     def init(lam: Tree) -> AlgorithmState:
-        return AlgorithmState(lam, optimizer.init(lam))
+        return AlgorithmState(lam, (optimizer.init(lam), methods.init(*problem_at(0), lam)))
 
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
         problem, dynamics = problem_at(k)
-        found = method(problem, dynamics, state.lam, steps=steps)
+        assert isinstance(state.aux, tuple)
+        moments, carry = state.aux
+        found = methods.at(k, carry)(problem, dynamics, state.lam, steps=steps)
         series = {
             "outer_objective": found.outer_loss,
             "hypergradient_norm": trees.norm(found.grad),
             **found.diagnostics,
         }
-        lam, aux = optimizer.step(k, found.grad, state.aux, state.lam)
-        return AlgorithmState(project(lam), aux), series
+        lam, moments = optimizer.step(k, found.grad, moments, state.lam)
+        return AlgorithmState(project(lam), (moments, found.carry)), series
 
     return Algorithm(init, step)

@@ -12,7 +12,7 @@ from core.bilevel.algorithms import nested
 from core.bilevel.dynamics import full_batch, gradient_descent
 from core.bilevel.hypergradients import exact, reverse
 from core.bilevel.optimizers import OuterOptimizer
-from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, Problem, Tree
+from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, Problem, Tree, steady
 from core.bilevel.randomness import stream
 
 TARGET = torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64)
@@ -57,14 +57,14 @@ def start() -> Any:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_finds_the_minimizer(name: str) -> None:
-    algorithm = nested(partial(problem_at, rate=0.9), reverse, OPTIMIZERS[name], keep, steps=5)
+    algorithm = nested(partial(problem_at, rate=0.9), steady(reverse), OPTIMIZERS[name], keep, steps=5)
     state, series = go(algorithm, algorithm.init(start()), 0, 200)
     assert torch.allclose(state.lam["a"], TARGET, atol=1e-3)  # type: ignore[index, call-overload, arg-type]
     assert series[-1]["outer_objective"] < 1e-6 < series[0]["outer_objective"]
 
 
 def test_series_of_a_step_describe_lam_before_it() -> None:
-    algorithm = nested(problem_at, exact, OPTIMIZERS["sgd"], keep, steps=1)
+    algorithm = nested(problem_at, steady(exact), OPTIMIZERS["sgd"], keep, steps=1)
     _, series = go(algorithm, algorithm.init(start()), 0, 1)
     assert series[0].keys() == {
         "outer_objective",
@@ -81,7 +81,7 @@ def test_projects_after_every_step() -> None:
     def project(lam: Any) -> Tree:
         return {"a": projections.l1_ball(lam["a"], 1.0)}
 
-    algorithm = nested(problem_at, exact, OPTIMIZERS["sgd"], project, steps=1)
+    algorithm = nested(problem_at, steady(exact), OPTIMIZERS["sgd"], project, steps=1)
     state, _ = go(algorithm, algorithm.init(start()), 0, 200)
     assert torch.allclose(state.lam["a"], projections.l1_ball(TARGET, 1.0), atol=1e-9)  # type: ignore[index, call-overload, arg-type]
 
@@ -90,7 +90,7 @@ def test_projects_after_every_step() -> None:
 @pytest.mark.parametrize("stop", [0, 1, 7, 11])
 def test_resumes_to_the_bit_from_named_leaves(name: str, stop: int) -> None:
     optimizer: OuterOptimizer = OPTIMIZERS[name]
-    algorithm = nested(partial(problem_at, noise=0.3), reverse, optimizer, keep, steps=5)
+    algorithm = nested(partial(problem_at, noise=0.3), steady(reverse), optimizer, keep, steps=5)
     whole, series = go(algorithm, algorithm.init(start()), 0, 12)
     half, _ = go(algorithm, algorithm.init(start()), 0, stop)
     saved = {leaf: value.clone() for leaf, value in trees.named_leaves(half).items()}
@@ -101,6 +101,6 @@ def test_resumes_to_the_bit_from_named_leaves(name: str, stop: int) -> None:
 
 
 def test_divergence_shows_in_the_series() -> None:
-    algorithm = nested(partial(problem_at, rate=1e4), reverse, OPTIMIZERS["adam"], keep, steps=100)
+    algorithm = nested(partial(problem_at, rate=1e4), steady(reverse), OPTIMIZERS["adam"], keep, steps=100)
     _, series = go(algorithm, algorithm.init({"a": TARGET}), 0, 1)
     assert not torch.isfinite(series[0]["hypergradient_norm"])
