@@ -5,6 +5,7 @@ PYTHON ?= python3
 PYTHONS ?= python3.11 python3.12 python3.13
 BIN := .venv/bin
 INSTALLED := .venv/installed
+PEERS := .venv-bench/installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -16,7 +17,7 @@ help:
 	@echo 'make test     lint, then every test (options for pytest: make test ARGS="-k lease")'
 	@echo 'make lint     ruff, mypy, import contracts'
 	@echo 'make format   ruff format and safe fixes'
-	@echo 'make bench    the benchmarks'
+	@echo 'make bench    the benchmarks, with peers (options: make bench ARGS="few_shot --rounds 5")'
 	@echo 'make lock     resolve requirements.lock again (needs $(PYTHONS))'
 	@echo 'make clean    remove .venv and what the tools left'
 
@@ -57,9 +58,19 @@ format: $(INSTALLED)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(INSTALLED)
+# The peers' packages stay out of .venv; what .venv has, torch above all, is read from there.
+$(PEERS): $(INSTALLED) pyproject.toml
+	@echo '==> Making .venv-bench with the libraries that we compare with'
+	@$(PYTHON) -m venv .venv-bench
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(.venv-bench/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
+	@.venv-bench/bin/python -m pip --disable-pip-version-check install --quiet --constraint requirements.lock $$($(BIN)/python -c \
+		'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])')
+	@touch $@
+
+bench: $(PEERS)
 	@echo '==> Running the benchmarks'
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@.venv-bench/bin/python -m benchmarks $(ARGS)
 
 lock:
 	@$(PYTHON) deploy/check_python.py $(PYTHON)
@@ -67,4 +78,4 @@ lock:
 	@$(PYTHON) deploy/lock.py $(PYTHONS)
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,32 +1,38 @@
-"""Runs the benchmarks: `python -m benchmarks [few_shot] [hyper_cleaning] [--rounds N]`."""
+"""Runs the benchmarks: `python -m benchmarks [NAME ...] [--rounds N] [--publish]`."""
 
 import argparse
 import os
-import platform
 import sys
-
-import torch
+import warnings
 
 from benchmarks import few_shot, hyper_cleaning
+from benchmarks.publish import publish, save
 from core.settings import prepare_process
 
 BENCHMARKS = {"few_shot": few_shot.main, "hyper_cleaning": hyper_cleaning.main}
 
 
 def main() -> None:
-    """Runs those that are named, or all."""
+    """Runs those that are named, or all; prints each comparison when it is there and keeps all rows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; by default all")
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds; medians are printed")
+    parser.add_argument("--publish", action="store_true", help="write docs/results/engine.md as well")
     parser.add_argument("--prepared", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(BENCHMARKS):
         parser.error(f"no benchmark named {', '.join(sorted(unknown))}: choose from {', '.join(BENCHMARKS)}")
     if not arguments.prepared:
         _start_again_as_a_worker_would()
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {torch.get_num_threads()} threads\n")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torchopt")
+    found = []
     for name in arguments.names or BENCHMARKS:
-        BENCHMARKS[name](arguments.rounds)
+        for comparison in BENCHMARKS[name](arguments.rounds) or ():
+            print(comparison, end="\n\n", flush=True)
+            found.append(comparison)
+            save(found)
+    if arguments.publish:
+        publish(found, arguments.rounds)
 
 
 def _start_again_as_a_worker_would() -> None:

@@ -172,9 +172,10 @@ def locked() -> list[Requirement]:
 def wanted() -> list[Requirement]:
     project = PYPROJECT["project"]
     lines = [*project["dependencies"], *PYPROJECT["build-system"]["requires"]]
+    extras = project["optional-dependencies"]  # `bench` is pinned where it stands, for an environment of its own
     return [
         Requirement(line)
-        for line in [*lines, *(one for some in project["optional-dependencies"].values() for one in some)]
+        for line in [*lines, *(one for name, some in extras.items() if name != "bench" for one in some)]
     ]
 
 
