@@ -5,11 +5,11 @@ import os
 import sys
 import warnings
 
-from benchmarks import few_shot, hyper_cleaning
+from benchmarks import few_shot, hyper_cleaning, linear_models
 from benchmarks.publish import publish, save
 from core.settings import prepare_process
 
-BENCHMARKS = {"few_shot": few_shot.main, "hyper_cleaning": hyper_cleaning.main}
+BENCHMARKS = {"few_shot": few_shot.main, "hyper_cleaning": hyper_cleaning.main, "linear_models": linear_models.main}
 
 
 def main() -> None:

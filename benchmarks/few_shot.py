@@ -1,58 +1,139 @@
-"""A few-shot hyperiteration against its floor: one forward and backward pass of the same network, same images.
+"""A few-shot hyperiteration against its floor.
 
-Random images stand for Omniglot: speed does not depend on what is drawn.
+Floor: one forward and one backward pass of the same network over the same images in the same layout, and the same
+optimizer step. Random images stand for Omniglot: speed does not depend on what is drawn.
 """
 
-from functools import partial
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.measure import interleaved, table
+from benchmarks.measure import Comparison, compare
 from core.bilevel import trees
-from core.bilevel.embedding import through_embedding
-from core.bilevel.hypergradients import reverse
-from core.bilevel.problem import Method, Tree
-from core.build import build_inner, build_representation
-from core.datasets.episodes import Episodes
-from core.problems.hyper_representation import heads
-from core.problems.instance import Context
-from core.spec.algorithms import GradientDescent, Nested
+from core.bilevel.algorithms import nested
+from core.bilevel.derivatives import vjp
+from core.bilevel.optimizers import adam
+from core.bilevel.problem import Algorithm, AlgorithmState, MethodSeries
+from core.build import build_inner, build_method, build_representation, make_context
+from core.datasets.omniglot import ClassImages
+from core.problems.hyper_representation import FewShot, heads
+from core.recording import MemoryRecorder
+from core.series import Series
+from core.spec import Experiment
 from core.spec.problems import HyperRepresentation
 
-STEPS = (1, 4, 16, 64)
+STEPS = (1, 5, 16, 64, 256)
+OFTEN = 16
+"""Inner steps of what is measured at one number of them only."""
+OPTIMIZER = adam(rate=1e-3)
+SETTINGS: tuple[dict[str, int], ...] = (
+    {"way": 5, "shot": 1, "meta_batch": 4},
+    {"way": 5, "shot": 1, "meta_batch": 16},
+    {"way": 20, "shot": 5, "meta_batch": 4},
+)
+CLASSES = 40
+"""Classes of random images that episodes are drawn from."""
 
 
-def compare(problem: HyperRepresentation, rounds: int) -> str:
-    """Floor, dual walk and plain reverse mode for several numbers of inner steps."""
-    context = Context(0, torch.float32, torch.device("cpu"), Path(), 1)
-    network = build_representation(problem.model, torch.float32)
-    lam = network.init(torch.Generator().manual_seed(0))
-    fitted = heads(problem, context)
-    sizes = (problem.way * problem.shot, problem.way * problem.query)
-    support, query = (torch.rand(problem.meta_batch, size, 1, 28, 28) for size in sizes)
-    episodes = Episodes(support, query, fitted.support_labels, fitted.query_labels)
+class Stated(NamedTuple):
+    """An experiment on random images."""
 
-    def embed(lam: Tree) -> Tree:
-        return {"support": network.apply(lam, episodes.support), "query": network.apply(lam, episodes.query)}
-
-    cotangent = trees.map_leaves(torch.ones_like, embed(lam))
-
-    def floor() -> object:
-        return torch.func.vjp(embed, lam)[1](cotangent)
-
-    candidates = {"floor": floor}
-    for steps in STEPS:
-        inner = build_inner(Nested(steps=steps, dynamics=GradientDescent(rate=0.02)))
-        stated = fitted.state(inner, embed)
-        methods: dict[str, Method] = {"dual walk": fitted.dual_walk(inner), "plain reverse": reverse}
-        for name, method in methods.items():
-            candidates[f"{name}, T = {steps}"] = partial(through_embedding(method), *stated, lam, steps=steps)
-    title = f"{problem.way}-way {problem.shot}-shot, meta-batch {problem.meta_batch}, {torch.get_num_threads()} threads"
-    return table(title, interleaved(candidates, rounds))
+    few_shot: FewShot
+    methods: MethodSeries
+    algorithm: Algorithm
+    state: AlgorithmState
 
 
-def main(rounds: int) -> None:
-    """Prints the comparison for two settings."""
-    for meta_batch in (4, 16):
-        print(compare(HyperRepresentation(meta_batch=meta_batch), rounds), end="\n\n")
+def main(rounds: int) -> Iterator[Comparison]:
+    """Three settings: numbers of inner steps, chunks of tasks, formats, and the whole loop as users run it."""
+    for setting in SETTINGS:
+        name = f"{setting['way']}-way {setting['shot']}-shot, meta-batch {setting['meta_batch']}"
+        yield compare(
+            "few-shot hyperiteration", f"{name}, {torch.get_num_threads()} threads", candidates(setting), rounds
+        )
+
+
+def candidates(setting: dict[str, int]) -> dict[str, Callable[[], object]]:
+    """The floor, and what is measured against it."""
+    found = {"floor": floor(state(setting, OFTEN))}
+    found |= {f"dual walk, T = {steps}": hyperiteration(state(setting, steps)) for steps in STEPS}
+    plain = state(setting, OFTEN, hypergradient={"kind": "reverse", "segment": OFTEN})
+    found[f"plain reverse, T = {OFTEN}"] = hyperiteration(plain)
+    found[f"a task at a time, T = {OFTEN}"] = hyperiteration(state({**setting, "task_chunk": 1}, OFTEN))
+    found[f"bf16, T = {OFTEN}"] = hyperiteration(state(setting, OFTEN, precision="bf16"))
+    found[f"whole loop, T = {OFTEN}"] = whole_loop(state(setting, OFTEN))
+    return found
+
+
+def state(setting: dict[str, int], steps: int, *, precision: str = "float32", **algorithm: Any) -> Stated:
+    """Builds the experiment as the loop would."""
+    spec = Experiment.model_validate(
+        {
+            "problem": {"kind": "hyper_representation", **setting},
+            "algorithm": {
+                "steps": steps,
+                "dynamics": {"kind": "gradient_descent", "rate": 0.02},
+                **algorithm,
+            },
+            "resources": {"precision": precision},
+        }
+    )
+    assert isinstance(spec.problem, HyperRepresentation)
+    context = make_context(spec, device="cpu", data_dir=Path())
+    inner, model = build_inner(spec.algorithm), build_representation(spec.problem.model, context.dtype)
+    images = ClassImages(*(torch.randint(256, (CLASSES, 20, 1, 28, 28), dtype=torch.uint8) for _ in range(3)))
+    few_shot = FewShot(spec.problem, model, inner, context, images, heads(spec.problem, context))
+    methods = build_method(spec, inner, context)
+    made = nested(few_shot.at, methods, OPTIMIZER, lambda lam: lam, steps=steps)
+    lam = {"representation": model.init(torch.Generator().manual_seed(0))}
+    return Stated(few_shot, methods, made, made.init(lam))
+
+
+def floor(stated: Stated) -> Callable[[], object]:
+    """Forward, backward, optimizer step."""
+    problem, _ = stated.few_shot.at(0)
+    step = _optimizer_step(stated)
+    embed = problem.embed
+    assert embed is not None
+    with torch.no_grad():
+        cotangent = trees.map_leaves(torch.ones_like, embed(stated.state.lam))
+
+    @torch.no_grad()
+    def run() -> object:
+        return step(vjp(embed, stated.state.lam)[1](cotangent)[0])
+
+    return run
+
+
+def hyperiteration(stated: Stated) -> Callable[[], object]:
+    """The hypergradient of one fixed meta-batch, optimizer step."""
+    problem, dynamics = stated.few_shot.at(0)
+    step, method, steps = _optimizer_step(stated), stated.methods.at(0, ()), stated.few_shot.inner.steps
+
+    def run() -> object:
+        return step(method(problem, dynamics, stated.state.lam, steps=steps).grad)
+
+    return run
+
+
+def whole_loop(stated: Stated) -> Callable[[], object]:
+    """Sampling, hypergradient, optimizer, recording, for one hyperiteration after the other."""
+    series, counter, kept = Series(MemoryRecorder()), itertools.count(), [stated.state]
+
+    def run() -> object:
+        k = next(counter)
+        series.start()
+        state, values = stated.algorithm.step(k, kept[0])
+        series.add(k, values, {})
+        kept[0] = state
+        return state
+
+    return run
+
+
+def _optimizer_step(stated: Stated) -> Callable[[Any], object]:
+    lam, moments = stated.state.lam, OPTIMIZER.init(stated.state.lam)
+    return lambda grad: OPTIMIZER.step(0, grad, moments, lam)

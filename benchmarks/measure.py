@@ -78,6 +78,7 @@ def _rounds(candidates: Candidates, rounds: int, warmup: int = 2) -> tuple[dict[
 
 
 def interleaved(candidates: Candidates, rounds: int, warmup: int = 2) -> dict[str, float]:
+    """Median seconds of each candidate."""
     return _rounds(candidates, rounds, warmup)[0]
 
 

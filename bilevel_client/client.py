@@ -104,6 +104,16 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
         return self._json("POST", "/v1/experiments", json=dict(spec), headers=headers)
 
+    def plan(self, spec: Mapping[str, Any], **device: str | float) -> dict[str, Any]:
+        """What an experiment would cost: memory and time by part, what would not fit and what would; nothing is stored.
+
+        Args:
+            spec: what would be run, as for `submit`.
+            device: whose rates are taken, `device="cpu"` or `"cuda"`, and rates that were measured, by their names in
+                the answer's `device`.
+        """
+        return self._json("POST", "/v1/experiments:plan", json=dict(spec), params=device)
+
     def get(self, experiment_id: str, *, wait: float = 0.0, version: int | None = None) -> Record:
         """An experiment's record.
 

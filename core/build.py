@@ -1,5 +1,6 @@
 """From spec to functions: one `match` for each union."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
@@ -7,15 +8,29 @@ from typing import Any, NamedTuple, assert_never
 import torch
 
 from core.bilevel import dynamics as inner_dynamics
-from core.bilevel import linear_solve, optimizers
-from core.bilevel.algorithms import nested
+from core.bilevel import linear_models, linear_solve, optimizers
+from core.bilevel.algorithms import carried_forward, nested, real_time
 from core.bilevel.dynamics import Init, Scalar, StepObjective
-from core.bilevel.embedding import composed, through_embedding
-from core.bilevel.hypergradients import dynamics_fixed_point, exact, forward, implicit, reverse, stationarity, unrolled
+from core.bilevel.embedding import through_embedding
+from core.bilevel.graphs import graphed
+from core.bilevel.hypergradients import (
+    dynamics_fixed_point,
+    exact,
+    forward,
+    implicit,
+    random_forward,
+    reverse,
+    reversible,
+    stationarity,
+    unrolled,
+)
+from core.bilevel.hypergradients.random_forward import gaussian, rademacher
+from core.bilevel.linear_models.walk import Rate
 from core.bilevel.linear_solve import Solver
 from core.bilevel.optimizers import OuterOptimizer
-from core.bilevel.problem import Algorithm, Dynamics, Hypergradient, Method, Problem, Tree, steady
+from core.bilevel.problem import Algorithm, Dynamics, Method, MethodSeries, steady
 from core.bilevel.transforms import positive, unit_interval
+from core.measuring import measuring
 from core.models.conv4 import conv4
 from core.models.linear import linear
 from core.models.mlp import mlp, mlp_representation
@@ -25,9 +40,14 @@ from core.problems.hyper_representation import heads, hyper_representation
 from core.problems.inner import Inner, Learned
 from core.problems.instance import Context, Instance
 from core.problems.quadratic import quadratic
+from core.problems.random_quadratics import random_quadratics
 from core.problems.regularization import regularization
 from core.spec import Experiment, algorithms, models, problems
-from core.spec.sizes import outputs
+from core.spec.checks import analytic
+from core.spec.plugins import PluginModel, PluginProblem, code_of
+from core.spec.sizes import scores
+from core.spec.stochastic import Stochastic
+from core.stochastic import build_stochastic
 
 PIXELS = 28 * 28
 
@@ -48,20 +68,14 @@ def build(spec: Experiment, *, device: str, data_dir: Path) -> Built:
     context = make_context(spec, device=device, data_dir=data_dir)
     inner = build_inner(spec.algorithm)
     instance = build_instance(spec.problem, inner, context)
-    algorithm = nested(
-        instance.at,
-        steady(build_method(spec, inner, context)),
-        build_optimizer(spec.algorithm.optimizer),
-        instance.project,
-        steps=spec.algorithm.steps,
-    )
-    return Built(instance, algorithm)
+    return Built(instance, build_algorithm(spec, instance, inner, context))
 
 
 def make_context(spec: Experiment, *, device: str, data_dir: Path) -> Context:
     """Where and with what the experiment runs."""
     dtype = torch.float64 if spec.resources.precision == "float64" else torch.float32
-    return Context(spec.seed, dtype, torch.device(device), data_dir, spec.evaluation.episodes)
+    network = torch.bfloat16 if spec.resources.precision == "bf16" else dtype
+    return Context(spec.seed, dtype, torch.device(device), data_dir, spec.evaluation.episodes, network)
 
 
 def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> Instance:
@@ -69,13 +83,18 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
     match spec:
         case problems.Quadratic():
             return quadratic(spec, inner, context)
+        case problems.RandomQuadratics():
+            return random_quadratics(spec, inner, context)
         case problems.Regularization() | problems.HyperCleaning():
-            model = build_model(spec.model, spec.dataset.features, outputs(spec.dataset), context.dtype)
+            model = build_model(spec.model, spec.dataset.features, scores(spec), context.dtype)
             if isinstance(spec, problems.Regularization):
                 return regularization(spec, model, inner, context)
             return hyper_cleaning(spec, model, inner, context)
         case problems.HyperRepresentation():
             return hyper_representation(spec, build_representation(spec.model, context.dtype), inner, context)
+        case PluginProblem():
+            made: Instance = code_of(spec)(spec, inner, context)
+            return made
         case _:
             assert_never(spec)
 
@@ -87,6 +106,9 @@ def build_model(spec: models.TableModel, features: int, scores: int, dtype: torc
             return linear(features, scores, bias=spec.bias, dtype=dtype)
         case models.Mlp():
             return mlp(features, spec.hidden, scores, activation=spec.activation, dtype=dtype)
+        case PluginModel():
+            made: Model = code_of(spec)(spec, features, scores, dtype)
+            return made
         case _:
             assert_never(spec)
 
@@ -103,11 +125,16 @@ def build_representation(spec: models.Representation, dtype: torch.dtype) -> Rep
 
 
 def build_inner(spec: algorithms.Algorithm) -> Inner:
-    """The inner dynamics, with the rate and momentum as numbers or read from the outer variables."""
+    """The inner dynamics, with the rate and momentum as numbers or read from the outer variables.
+
+    Of an algorithm without dynamics, gradient descent for the models that a report fits.
+    """
+    if isinstance(spec, Stochastic):
+        spec = algorithms.Nested(dynamics=algorithms.GradientDescent(rate=spec.inner_rate))
     chosen = spec.dynamics
     learned: dict[str, Learned] = {}
     if chosen.learn_rate:
-        learned["rate"] = Learned("log_rate", positive, chosen.rate)
+        learned["rate"] = Learned("log_rate", positive, chosen.rate, spec.steps if chosen.rate_per_step else None)
     if getattr(chosen, "learn_momentum", False):
         learned["momentum"] = Learned("logit_momentum", unit_interval, getattr(chosen, "momentum", 0.0))
 
@@ -128,6 +155,15 @@ def build_inner(spec: algorithms.Algorithm) -> Inner:
         case algorithms.AdamDynamics():
             kind = inner_dynamics.adam
             knobs |= {"beta1": chosen.beta1, "beta2": chosen.beta2, "epsilon": chosen.epsilon}
+        case algorithms.AdamW():
+            kind = inner_dynamics.adamw
+            knobs |= {"beta1": chosen.beta1, "beta2": chosen.beta2, "epsilon": chosen.epsilon, "decay": chosen.decay}
+        case algorithms.RmsProp():
+            kind = inner_dynamics.rmsprop
+            knobs |= {"beta": chosen.beta, "epsilon": chosen.epsilon}
+        case algorithms.LineSearch():
+            kind = inner_dynamics.line_search
+            knobs |= {"shrink": chosen.shrink, "decrease": chosen.decrease, "trials": chosen.trials}
         case _:
             assert_never(chosen)
 
@@ -138,48 +174,108 @@ def build_inner(spec: algorithms.Algorithm) -> Inner:
     return Inner(
         dynamics,
         rate,
-        spec.steps,
+        spec.steps * spec.hyperiterations if isinstance(spec, algorithms.RealTime) else spec.steps,
         batch=chosen.batch,
         closed_form=isinstance(spec.hypergradient, algorithms.Exact),
         learned=learned,
+        steady_rate=_steady_rate(chosen, learned),
     )
 
 
-def build_method(spec: Experiment, inner: Inner, context: Context) -> Method:
-    """The hypergradient; the problem's embedding, where it has one, is factored out."""
-    chosen = spec.algorithm.hypergradient
+def _steady_rate(dynamics: algorithms.Dynamics, learned: Mapping[str, Learned]) -> Rate | None:
+    if not isinstance(dynamics, algorithms.GradientDescent) or dynamics.rate_per_step or dynamics.batch is not None:
+        return None
+    return learned["rate"].natural if "rate" in learned else dynamics.rate
+
+
+def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context: Context) -> Algorithm:
+    """What the loop calls once a hyperiteration."""
+    chosen = spec.algorithm
+    if isinstance(chosen, Stochastic):
+        assert instance.finite_sum is not None  # core.spec.checks refuses the others
+        return build_stochastic(chosen, instance.finite_sum, instance.project, seed=spec.seed)
+    methods = partial(build_method, inner=inner, context=context)
+    optimizer = build_optimizer(chosen.optimizer)
     match chosen:
-        case algorithms.Unrolled():
-            return through_embedding(unrolled)
-        case algorithms.Reverse():
-            if walks_in_dual(spec) and isinstance(spec.problem, problems.HyperRepresentation):
-                return through_embedding(heads(spec.problem, context).dual_walk(inner))
-            return through_embedding(partial(reverse, segment=chosen.segment, truncate=chosen.truncate))
-        case algorithms.Forward():
-            return _forward
-        case algorithms.Implicit():
-            return through_embedding(_implicit(chosen))
-        case algorithms.Exact():
-            return through_embedding(exact)
+        case algorithms.Nested():
+            measured = measuring(spec, methods)
+            return nested(instance.at, measured, optimizer, instance.project, steps=chosen.steps)
+        case algorithms.RealTime():
+            forward_mode = isinstance(chosen.hypergradient, algorithms.Forward)
+            going_on = carried_forward if forward_mode else methods(spec)
+            return real_time(instance.at, going_on, optimizer, instance.project, interval=chosen.interval)
         case _:
             assert_never(chosen)
 
 
+def build_method(spec: Experiment, inner: Inner, context: Context) -> MethodSeries:
+    """The hypergradient; the problem's embedding, where it has one, is factored out."""
+    algorithm = stepped(spec)
+    chosen = algorithm.hypergradient
+    match chosen:
+        case algorithms.Unrolled():
+            return steady(through_embedding(unrolled))
+        case algorithms.Reverse():
+            if walks_in_dual(spec) and isinstance(spec.problem, problems.HyperRepresentation):
+                walk = through_embedding(heads(spec.problem, context).dual_walk(inner))
+                return steady(graphed(walk) if context.device.type == "cuda" else walk)
+            knobs: dict[str, Any] = chosen.model_dump(exclude={"kind"})
+            if (rate := analytic_rate(spec, inner)) is not None:
+                return steady(partial(linear_models.reverse, rate=rate, **knobs))
+            return steady(through_embedding(partial(reverse, **knobs)))
+        case algorithms.Reversible():
+            return steady(through_embedding(_reversible(chosen, algorithm.dynamics, inner)))
+        case algorithms.Forward():
+            if (rate := analytic_rate(spec, inner)) is not None and chosen.chunk is None:
+                return steady(partial(linear_models.forward, rate=rate))
+            return steady(partial(forward, chunk=chosen.chunk))
+        case algorithms.RandomForward():
+            return _random_forward(chosen, context.seed)
+        case algorithms.Implicit():
+            return steady(through_embedding(_implicit(chosen)))
+        case algorithms.Exact():
+            return steady(through_embedding(exact))
+        case _:
+            assert_never(chosen)
+
+
+def stepped(spec: Experiment) -> algorithms.Stepped:
+    """The algorithm, where its hypergradient comes from steps of given dynamics."""
+    assert not isinstance(spec.algorithm, Stochastic), f"{spec.algorithm.kind} has no hypergradient of its own"
+    return spec.algorithm
+
+
+def analytic_rate(spec: Experiment, inner: Inner) -> Rate | None:
+    """The rate where reverse and forward mode take written-out steps: a linear model under steady gradient descent."""
+    return inner.steady_rate if analytic(spec.problem) else None
+
+
 def walks_in_dual(spec: Experiment) -> bool:
     """Whether reverse mode goes through the span of the support features: heads under plain gradient descent."""
-    chosen = spec.algorithm.hypergradient
+    algorithm = stepped(spec)
+    chosen = algorithm.hypergradient
     return (
         isinstance(spec.problem, problems.HyperRepresentation)
         and isinstance(chosen, algorithms.Reverse)
         and chosen.segment is None
         and chosen.truncate is None
-        and isinstance(spec.algorithm.dynamics, algorithms.GradientDescent)
+        and chosen.snapshots is None
+        and isinstance(algorithm.dynamics, algorithms.GradientDescent)
     )
 
 
-def _forward(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int) -> Hypergradient:
-    """Stated in lam, of which forward mode takes one tangent an entry, rather than in the larger z."""
-    return forward(*composed(problem, dynamics), lam, steps=steps)
+def _reversible(spec: algorithms.Reversible, dynamics: algorithms.Dynamics, inner: Inner) -> Method:
+    """Knows the numbers of heavy ball, beside the dynamics that use them."""
+    learned = inner.learned.get("momentum")
+    momentum: Scalar = learned.at if learned else getattr(dynamics, "momentum", 0.0)
+    return partial(reversible, rate=inner.rate, momentum=momentum, fraction_bits=spec.fraction_bits)
+
+
+def _random_forward(spec: algorithms.RandomForward, seed: int) -> MethodSeries:
+    """Fresh directions at every hyperiteration, nothing to carry."""
+    law = gaussian if spec.law == "gaussian" else rademacher
+    method = partial(random_forward, seed=seed, directions=spec.directions, law=law, chunk=spec.chunk)
+    return MethodSeries(lambda problem, dynamics, lam: (), lambda k, carry: partial(method, k=k))
 
 
 def _implicit(spec: algorithms.Implicit) -> Method:

@@ -19,6 +19,8 @@ from core.bilevel.problem import Tree
 from core.problems.instance import Instance
 from core.progress import Progress, Scores
 from core.spec import Experiment
+from core.spec.assumptions import assumptions
+from core.thresholds import Memory, summary
 
 MEDIA_TYPE = "application/octet-stream"
 
@@ -36,6 +38,8 @@ def make_result(
         "test": best.test,
         "selection": instance.selection._asdict(),
         "report": report,
+        "diagnostics": summary(progress.diagnostics),
+        "assumptions": [_with_measurements(entry, progress.diagnostics) for entry in assumptions(spec)],
         "timing": _timing(progress, time.perf_counter() - started),
         "memory": _memory(device),
         "environment": environment(device),
@@ -43,6 +47,11 @@ def make_result(
     }
     plain: dict[str, Any] = json_valid(result)
     return plain
+
+
+def _with_measurements(assumption: dict[str, Any], seen: Memory) -> dict[str, Any]:
+    """The assumption with the worst values of the series that measure it, if any were measured."""
+    return {**assumption, "worst": {name: seen[name].worst for name in assumption["series"] if name in seen}}
 
 
 def make_artifacts(instance: Instance, lam: Tree) -> dict[str, tuple[str, bytes]]:

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from core.bilevel import trees
-from core.bilevel.problem import AlgorithmState, Tree
+from core.bilevel.problem import Algorithm, AlgorithmState, Tree
 from core.checkpointing import Checkpoint, pack, unpack
 from core.errors import CheckpointInvalid
 from core.problems.instance import Instance, Metrics
 from core.spec import Experiment
+from core.thresholds import Memory, Seen
 
 Plain = Mapping[str, Mapping[str, float | int]]
 """Metric -> {"mean", "ci95", "examples" or "episodes"}."""
@@ -50,6 +51,8 @@ class Progress:
     best: tuple[Scores, Tree] | None = None
     """The best evaluation so far, and its lam."""
     seconds: Spent = field(default_factory=Spent)
+    diagnostics: Memory = field(default_factory=dict)
+    """What is remembered of the watched series."""
 
     def spent(self, *, setup: float = 0.0, hyperiterations: float = 0.0, evaluations: float = 0.0) -> "Progress":
         """Adds seconds."""
@@ -61,14 +64,19 @@ class Progress:
             ),
         )
 
+    def seen(self, diagnostics: Memory) -> "Progress":
+        """Takes what is remembered of the watched series up to this hyperiteration."""
+        return replace(self, diagnostics=diagnostics)
+
     def advance(self, state: AlgorithmState) -> "Progress":
         """The hyperiteration is done."""
         return replace(self, hyperiteration=self.hyperiteration + 1, state=state)
 
-    def evaluate(self, instance: Instance) -> tuple["Progress", Scores]:
+    def evaluate(self, instance: Instance, algorithm: Algorithm) -> tuple["Progress", Scores]:
         """Evaluates lam, which becomes the best so far if it is; only the validation metric has a say."""
         started = time.perf_counter()
-        found = instance.evaluate(self.state.lam)
+        kept = () if algorithm.inner is None else (algorithm.inner(self.state),)
+        found = instance.evaluate(self.state.lam, *kept)
         scores = Scores(self.hyperiteration, _plain(found.validation), _plain(found.test))
         name = instance.selection.metric
         before = float(self.best[0].validation[name]["mean"]) if self.best else None
@@ -91,6 +99,7 @@ class Progress:
             "spec": spec.canonical(),
             "best": self.best[0]._asdict() if self.best else None,
             "seconds": asdict(self.seconds),
+            "diagnostics": {name: seen._asdict() for name, seen in self.diagnostics.items()},
         }
         return Checkpoint(self.hyperiteration, pack(tensors, facts))
 
@@ -117,7 +126,8 @@ def restore(checkpoint: Checkpoint, spec: Experiment, *, like: Progress) -> Prog
         # Cloned, as kernels may round differently on memory that is not aligned, which tensors of a file are not.
         placed = trees.map_leaves(lambda leaf, model: leaf.to(model.device, model.dtype).clone(), tensors, parts)
         best = (Scores(**facts["best"]), placed["best"]) if facts["best"] else None
-        return Progress(checkpoint.hyperiteration, placed["state"], best, Spent(**facts["seconds"]))
+        seen = {name: Seen(**values) for name, values in facts.get("diagnostics", {}).items()}
+        return Progress(checkpoint.hyperiteration, placed["state"], best, Spent(**facts["seconds"]), seen)
     except CheckpointInvalid:
         raise
     except Exception as error:  # whatever is wrong with the bytes

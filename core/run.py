@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 from core.build import build
 from core.checkpointing import Checkpoints
+from core.numerics import by_resources
 from core.outcome import make_artifacts, make_result
 from core.progress import begin, restore
 from core.recording import Recorder
 from core.series import Series
 from core.spec import Experiment
+from core.thresholds import watched
 
 
 class Finished(NamedTuple):
@@ -35,6 +37,7 @@ def never() -> bool:
     return False
 
 
+@by_resources
 def run(
     spec: Experiment,
     *,
@@ -60,22 +63,22 @@ def run(
     if (checkpoint := checkpoints.latest()) is not None:
         progress = restore(checkpoint, spec, like=progress)
         recorder.event("resumed", {"hyperiteration": progress.hyperiteration})
-    series = Series(recorder)
+    series = Series(recorder, watched(spec), progress.diagnostics)
     progress = progress.spent(setup=time.perf_counter() - started)
     saved, last = time.monotonic(), spec.algorithm.hyperiterations
 
     for k in range(progress.hyperiteration, last + 1):
         stopping = stop()
         if stopping or time.monotonic() - saved > checkpoint_seconds:
-            progress = progress.spent(hyperiterations=series.drain())
+            progress = progress.spent(hyperiterations=series.drain()).seen(series.seen)
             recorder.flush()
             checkpoints.save(progress.checkpoint(spec))
             saved = time.monotonic()
         if stopping:
             return Stopped(k)
         if k % spec.evaluation.every == 0 or k == last:
-            progress = progress.spent(hyperiterations=series.drain())
-            progress, scores = progress.evaluate(instance)
+            progress = progress.spent(hyperiterations=series.drain()).seen(series.seen)
+            progress, scores = progress.evaluate(instance, algorithm)
             recorder.points(k, scores.points())
         if k < last:
             series.start()

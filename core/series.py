@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.errors import Diverged
 from core.recording import Recorder
+from core.thresholds import Memory, Watched, look
 
 BATCH_SECONDS = 0.1
 """Values younger than this may wait for others to be read with them."""
@@ -17,10 +18,18 @@ SEPARATE = 32
 
 
 class Series:
-    """Holds the values of the last few hyperiterations and hands them to the recorder together."""
+    """Holds the values of the last few hyperiterations and hands them to the recorder together.
 
-    def __init__(self, recorder: Recorder) -> None:
+    Args:
+        recorder: where the points go, and a `warning` for each threshold that is crossed.
+        watched: the series that have thresholds.
+        seen: what is remembered of them.
+    """
+
+    def __init__(self, recorder: Recorder, watched: Mapping[str, Watched] | None = None, seen: Memory | None = None):
         self._recorder = recorder
+        self._watched = watched or {}
+        self.seen: Memory = seen or {}
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
         self._since = 0.0
         self._seconds = 0.0
@@ -66,7 +75,13 @@ class Series:
             point = {name: next(numbers) for name in values}
             # "seconds" is the mean of those read together: kernels of a GPU run behind the loop.
             self._recorder.points(k, {**point, "seconds": elapsed / len(pending)})
+            self._warn(k, point)
             self._check(k, point)
+
+    def _warn(self, k: int, point: Mapping[str, float]) -> None:
+        self.seen, warnings = look(self._watched, self.seen, k, point)
+        for warning in warnings:
+            self._recorder.event("warning", warning)
 
     def _check(self, k: int, point: Mapping[str, float]) -> None:
         if math.isfinite(point["hypergradient_norm"]) and math.isfinite(point["outer_objective"]):

@@ -81,3 +81,4 @@ def prepare_process(threads: int, environment: MutableMapping[str, str] = os.env
     environment.setdefault("MALLOC_MMAP_MAX_", "0")
     environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 33))
     environment.setdefault("MALLOC_TOP_PAD_", str(1 << 26))
+    environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what `deterministic` needs on a CUDA device

@@ -260,11 +260,18 @@ class Slot:
         assert str(claim.experiment_id) == experiment_id
         return claim.attempt
 
-    def write(self, experiment_id: str, attempt: int, series: Mapping[str, Mapping[int, float]]) -> None:
-        """Writes a batch of points by series and step."""
+    def write(
+        self,
+        experiment_id: str,
+        attempt: int,
+        series: Mapping[str, Mapping[int, float]],
+        *events: tuple[str, Mapping[str, Any]],
+    ) -> None:
+        """Writes a batch of points by series and step, and events."""
         chunks = {name: points.Chunk(list(values), list(values.values())) for name, values in series.items()}
         with transaction(self.engine) as session:
-            points.write(session, UUID(experiment_id), attempt, points.Batch(chunks, ()))
+            told = [points.Told(kind, data) for kind, data in events]
+            points.write(session, UUID(experiment_id), attempt, points.Batch(chunks, told))
 
     def succeed(self, experiment_id: str, attempt: int, result: Mapping[str, Any], **artifacts: Any) -> None:
         """Ends with a result."""

@@ -256,6 +256,8 @@ def test_make_targets_set_up_what_they_need(target: str, tmp_path: Path) -> None
     assert "pip --disable-pip-version-check install" in first.stdout
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv/installed").touch()
+    (tmp_path / ".venv-bench").mkdir()
+    (tmp_path / ".venv-bench/installed").touch()
     second = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "install" not in second.stdout
 

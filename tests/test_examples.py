@@ -26,8 +26,10 @@ def read(path: Path) -> dict[str, Any]:
 def shortened(spec: dict[str, Any]) -> Experiment:
     """The same spec with less to do."""
     canonical = Experiment.model_validate(spec).canonical()
-    canonical["algorithm"] |= {"hyperiterations": 2, "steps": min(canonical["algorithm"]["steps"], FEW_STEPS)}
-    hypergradient = canonical["algorithm"]["hypergradient"]
+    canonical["algorithm"]["hyperiterations"] = 2
+    if "steps" in canonical["algorithm"]:
+        canonical["algorithm"]["steps"] = min(canonical["algorithm"]["steps"], FEW_STEPS)
+    hypergradient = canonical["algorithm"].get("hypergradient", {})
     if hypergradient.get("truncate"):
         hypergradient["truncate"] = FEW_STEPS // 2
     canonical["evaluation"] |= {"every": 1, "episodes": 4}

@@ -6,6 +6,7 @@ from bilevel_client.commands.curves import curves
 from bilevel_client.commands.experiments import cancel, list_experiments, result, show, submit, watch
 from bilevel_client.commands.files import artifact, catalog
 from bilevel_client.commands.here import data, up
+from bilevel_client.commands.planning import plan
 
 EPILOG = """
 \b
@@ -25,5 +26,5 @@ def main() -> None:
     """Bilevel optimization as a service: submit experiments, watch their curves, take their results."""
 
 
-for _command in (up, submit, list_experiments, show, watch, cancel, curves, result, artifact, catalog, data):
+for _command in (up, plan, submit, list_experiments, show, watch, cancel, curves, result, artifact, catalog, data):
     main.add_command(_command)

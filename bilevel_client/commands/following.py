@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -30,8 +30,11 @@ class Follower:
         self._client = client
         self._after = -1
         self._newest: dict[str, float] = {}
+        self._told = 0
+        self._warnings: list[str] = []
         self.record: Record = client.get(experiment_id)
         self._read_curves()
+        self._read_events()
 
     @property
     def ended(self) -> bool:
@@ -44,6 +47,12 @@ class Follower:
         self.record = self._client.get(self.record["id"], wait=wait, version=version)
         if self.record["version"] != version:
             self._read_curves()
+            self._read_events()
+
+    def warnings(self) -> list[str]:
+        """What the service warned about since the last call, one line each."""
+        fresh, self._warnings = self._warnings, []
+        return fresh
 
     def figures(self) -> str:
         """The newest values."""
@@ -72,6 +81,15 @@ class Follower:
         curves: Curves = self._client.curves(self.record["id"], SERIES, after=self._after, max_points=4)
         self._after = curves.next
         self._newest |= {name: series.value[-1] for name, series in curves.series.items() if series.value}
+
+    def _read_events(self) -> None:
+        """Up to the version of the record, which the stream reaches without waiting."""
+        for event in self._client.events(self.record["id"], after=self._told):
+            self._told = event.version
+            if event.kind == "warning":
+                self._warnings.append(_warning(self.record, event.data["data"]))
+            if event.version >= self.record["version"]:
+                return
 
 
 def follow(client: Client, experiments: Sequence[str], *, quiet: bool = False) -> list[Record]:
@@ -115,6 +133,7 @@ def _bars(console: Console, followers: Sequence[Follower]) -> None:
         tasks = [progress.add_task(_name(follower.record), total=None, figures="", to_go="") for follower in followers]
         while True:
             for task, follower in zip(tasks, followers, strict=True):
+                _tell(progress.console, follower)
                 _show(progress, task, follower)
             if all(follower.ended for follower in followers):
                 return
@@ -139,6 +158,7 @@ def _lines(console: Console, followers: Sequence[Follower]) -> None:
     while True:
         for follower in followers:
             record = follower.record
+            _tell(console, follower)
             state, at = told.get(record["id"], (None, -math.inf))
             now = (record["status"], record["attempt"])
             if state != now or (not follower.ended and time.monotonic() - at > LINE_EVERY):
@@ -147,6 +167,16 @@ def _lines(console: Console, followers: Sequence[Follower]) -> None:
         if all(follower.ended for follower in followers):
             return
         _look(followers)
+
+
+def _tell(console: Console, follower: Follower) -> None:
+    for warning in follower.warnings():
+        console.print(warning, style="yellow", soft_wrap=True, markup=False)
+
+
+def _warning(record: Record, data: Mapping[str, Any]) -> str:
+    where = f"at hyperiteration {data['hyperiteration']}" if "hyperiteration" in data else ""
+    return f"{record['id'][:8]}  warning {where}: {data.get('message', data)}"
 
 
 def _line(follower: Follower) -> str:

@@ -267,13 +267,20 @@ def _title(figure: Figure, drawn: Drawn) -> None:
     algorithm = record["spec"]["algorithm"]
     facts = (
         record["spec"]["problem"]["kind"].replace("_", " "),
-        f"{algorithm['hypergradient']['kind']} hypergradient, T = {algorithm['steps']}",
+        _method(algorithm),
         f"{progress['hyperiteration']} of {progress['hyperiterations']} hyperiterations",
         record["status"],
         record["id"][:8],
     )
     _write(figure, 0.16, _name(record, 80), fontsize=14, fontweight="bold")
     _write(figure, 0.48, "   ·   ".join(facts), fontsize=9, color=FAINT)
+
+
+def _method(algorithm: dict[str, Any]) -> str:
+    """How the outer variables are found, in a few words."""
+    if algorithm["kind"] == "nested":
+        return f"{algorithm['hypergradient']['kind']} hypergradient, T = {algorithm['steps']}"
+    return str(algorithm["kind"]).replace("_", " ")
 
 
 def _write(figure: Figure, inches: float, text: str, **looks: Any) -> None:

@@ -22,7 +22,19 @@ COLOURS = {
     "cancelled": "bright_black",
 }
 
-FIRST = ("kind", "name", "labels", "seed", "problem", "algorithm", "evaluation", "resources", "dataset", "model")
+FIRST = (
+    "kind",
+    "name",
+    "labels",
+    "seed",
+    "problem",
+    "algorithm",
+    "evaluation",
+    "diagnostics",
+    "resources",
+    "dataset",
+    "model",
+)
 """Fields of a spec in the order in which they are shown; others follow by name."""
 WIDE = 240
 """Characters of a line in a file or pipe."""
@@ -98,7 +110,17 @@ def result(record: Record, found: Mapping[str, Any]) -> Group:
         facts.add_row(name.replace("_", " "), _reported(name, value))
     if facts.rows:
         parts += [facts, ""]
+    parts += [Text(line, "yellow") for line in _warned(found.get("diagnostics", {}))]
     return Group(*parts, Text(_made(found), "bright_black"))
+
+
+def _warned(diagnostics: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each series that crossed its threshold; the events say when."""
+    for name, seen in sorted(diagnostics.items()):
+        if count := seen["warnings"]:
+            last, worst = (number(seen[which]) for which in ("last", "worst"))
+            about = f"{count} {'warning' if count == 1 else 'warnings'} about {name}"
+            yield f"{about}: last {last}, worst {worst} at hyperiteration {seen['worst_hyperiteration']}"
 
 
 def _scores(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

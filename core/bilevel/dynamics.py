@@ -102,6 +102,75 @@ def adam(
     return Dynamics(start, step)
 
 
+def adamw(
+    objective: StepObjective,
+    init: Init,
+    *,
+    rate: Scalar,
+    decay: Scalar,
+    beta1: Scalar = 0.9,
+    beta2: Scalar = 0.999,
+    epsilon: float = 1e-8,
+) -> Dynamics:
+    """Adam with decoupled decay (Loshchilov and Hutter 2019): w_t = Adam's w_t - eta decay w_{t-1}."""
+    plain = adam(objective, init, rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
+
+    def step(t: int, s: State, lam: Tree) -> State:
+        stepped = plain.step(t, s, lam)
+        shrunk = value_at(rate, t, lam) * value_at(decay, t, lam)
+        return stepped._replace(w=trees.axpy(-shrunk, s.w, stepped.w))
+
+    return Dynamics(plain.init, step)
+
+
+def rmsprop(
+    objective: StepObjective, init: Init, *, rate: Scalar, beta: Scalar = 0.99, epsilon: float = 1e-8
+) -> Dynamics:
+    """v_t = beta v_{t-1} + (1 - beta) g_t^2, w_t = w_{t-1} - eta g_t / sqrt(v_t + epsilon) (Tieleman and Hinton 2012).
+
+    Epsilon stands under the root, so that the step is smooth.
+    """
+    gradient = _gradient(objective)
+
+    def step(t: int, s: State, lam: Tree) -> State:
+        b = value_at(beta, t, lam)
+        g = gradient(t, s.w, lam)
+        second = trees.map_leaves(lambda v, d: b * v + (1 - b) * d * d, s.aux, g)
+        move = trees.map_leaves(lambda v, d: d * torch.rsqrt(v + epsilon), second, g)
+        return State(trees.axpy(-value_at(rate, t, lam), move, s.w), second)
+
+    return Dynamics(_at_rest(init), step)
+
+
+def line_search(
+    objective: StepObjective,
+    init: Init,
+    *,
+    rate: float,
+    shrink: float = 0.5,
+    decrease: float = 1e-4,
+    trials: int = 30,
+) -> Dynamics:
+    """Gradient descent with backtracking (Armijo 1966): the largest eta in rate, rate shrink, rate shrink^2, ... with
+
+    L(w - eta g) <= L(w) - decrease eta ||g||^2, g = grad L(w); w stays where it is if none of `trials` of them do.
+    The objective never grows, whatever the rate. Which eta is chosen jumps with lam: not to be differentiated.
+    """
+    gradient_and_value = torch.func.grad_and_value(objective, argnums=1)
+
+    def step(t: int, s: State, lam: Tree) -> State:
+        gradient, value = gradient_and_value(t, s.w, lam)
+        wanted = decrease * trees.dot(gradient, gradient)
+        for trial in range(trials):
+            eta = rate * shrink**trial
+            w = trees.axpy(-eta, gradient, s.w)
+            if objective(t, w, lam) <= value - eta * wanted:
+                return State(w)
+        return s
+
+    return Dynamics(lambda lam: State(init(lam)), step)
+
+
 def _moments(s: State) -> tuple[Tree, Tree]:
     assert isinstance(s.aux, tuple)
     first, second = s.aux

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from core.bilevel.chunks import in_chunks
 from core.bilevel.derivatives import vjp
 from core.bilevel.problem import Dynamics, Hypergradient, Method, Problem, Tree
 
@@ -12,7 +13,8 @@ def through_embedding(method: Method) -> Method:
     """The method that runs `method` on the problem stated in z and pulls the hypergradient back to lam.
 
     The embedding runs forward once and backward once, whatever the method and the number of inner steps. The dynamics
-    see z. A problem without an embedding goes to `method` as it is.
+    see z. A problem without an embedding goes to `method` as it is. Tasks are taken in the chunks that the problem
+    asks for.
     """
 
     @torch.no_grad()
@@ -24,13 +26,13 @@ def through_embedding(method: Method) -> Method:
         (grad,) = pull(inner.grad)
         return inner._replace(grad=grad)
 
-    return factored
+    return in_chunks(factored)
 
 
 def composed(problem: Problem, dynamics: Dynamics) -> tuple[Problem, Dynamics]:
     """The same problem and dynamics stated in lam: every function computes z = embed(lam) anew.
 
-    The right form for forward mode where lam has fewer entries than z.
+    The plain formulation, for what cannot factor the embedding; all others are tested against it.
     """
     embed, solution = problem.embed, problem.solution
     if embed is None:

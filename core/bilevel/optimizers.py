@@ -1,7 +1,10 @@
 """Outer optimizers: pairs of pure functions over trees, with inverse-time decay rate_k = rate / (1 + decay k)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 from core.bilevel import trees
 from core.bilevel.problem import Tree
@@ -19,6 +22,11 @@ class OuterOptimizer(NamedTuple):
 def inverse_time(rate: float, decay: float) -> Callable[[int], float]:
     """k -> rate / (1 + decay k)."""
     return lambda k: rate / (1 + decay * k)
+
+
+def power_law(rate: float, exponent: float) -> Callable[[int], float]:
+    """k -> rate / (k + 1)^exponent; grows where the exponent is negative."""
+    return lambda k: rate / float((k + 1) ** exponent)
 
 
 def sgd(*, rate: float, decay: float = 0.0) -> OuterOptimizer:
@@ -53,10 +61,23 @@ def adam(
 
     def step(k: int, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
         assert isinstance(state, dict)
-        first = trees.map_leaves(lambda m, g: beta1 * m + (1 - beta1) * g, state["first"], grad)
-        second = trees.map_leaves(lambda v, g: beta2 * v + (1 - beta2) * g * g, state["second"], grad)
+        x, structure = trees.flatten(lam)
+        g = trees.leaves(grad)
+        # All leaves together: a network has many small ones. What ends in _ changes what the line before has made.
+        first = torch._foreach_mul(trees.leaves(state["first"]), beta1)
+        torch._foreach_add_(first, g, alpha=1 - beta1)
+        second = torch._foreach_mul(trees.leaves(state["second"]), beta2)
+        torch._foreach_addcmul_(second, g, g, value=1 - beta2)
         correction1, correction2 = 1 - beta1 ** (k + 1), 1 - beta2 ** (k + 1)
-        move = trees.map_leaves(lambda m, v: (m / correction1) / ((v / correction2).sqrt() + epsilon), first, second)
-        return trees.axpy(-rate_at(k), move, lam), {"first": first, "second": second}
+        root = torch._foreach_div(second, correction2)
+        torch._foreach_sqrt_(root)
+        torch._foreach_add_(root, epsilon)
+        moved = torch._foreach_addcdiv(x, first, root, value=-rate_at(k) / correction1)
+        moments = {"first": _tree(first, structure), "second": _tree(second, structure)}
+        return _tree(moved, structure), moments
 
     return OuterOptimizer(init, step)
+
+
+def _tree(leaves: Sequence[Tensor], structure: trees.Structure) -> Tree:
+    return trees.unflatten(list(leaves), structure)

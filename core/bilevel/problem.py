@@ -2,15 +2,29 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from core.bilevel.linear_models.model import LinearModel
 
 Tree: TypeAlias = "Tensor | dict[str, Tree] | list[Tree] | tuple[Tree, ...]"
 """A tensor, or a dict, list or (named) tuple of trees; what torch.utils._pytree flattens."""
 
 Objective = Callable[[Tree, Tree], Tensor]
 """(w, lam) -> scalar tensor."""
+
+
+class Tasks(NamedTuple):
+    """The tasks of a meta-batch, with inner variables of their own: L is a sum and E a mean over them."""
+
+    data: "Tree"
+    """What the tasks are made of; every leaf is [tasks, ...]."""
+    state: "Callable[[Tree], tuple[Problem, Dynamics]]"
+    """(data of some of the tasks) -> the problem of these; its states have a leading axis for them, too."""
+    chunk: int | None = None
+    """How many tasks are taken at a time; None: all."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,10 @@ class Problem:
     """lam -> argmin_w L(w, lam), where there is a closed form."""
     embed: Callable[[Tree], Tree] | None = None
     """lam -> z; see above."""
+    linear: "LinearModel | None" = None
+    """What the inner objective is where it is that of a linear model: for methods with analytic steps."""
+    tasks: Tasks | None = None
+    """The same problem by its tasks, where it is a meta-batch."""
 
 
 class State(NamedTuple):

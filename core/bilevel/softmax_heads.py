@@ -73,7 +73,7 @@ def dual_walk(
     targets = _one_hot(support_labels, x, way)
     rates, pull_rates = _rates(rate, z, steps, x)
     walk = _walk(kernel, targets, rates, l2)
-    last = walk.iterates[-1]  # [B, n, C]
+    last = walk.last
 
     logits = cross @ last
     outer_loss = _cross_entropy(logits, query_labels)
@@ -87,22 +87,31 @@ def dual_walk(
 
 
 class _Walk(NamedTuple):
-    iterates: list[Tensor]  # A_0 .. A_T
-    probabilities: list[Tensor]  # softmax(K A_t), t < T
-    residuals: list[Tensor]  # R_t, t < T
+    last: Tensor  # A_T [B, n, C]
+    iterates: Tensor  # A_t, t < T [T, B, n, C]
+    probabilities: Tensor  # P_t = softmax(K A_t) [T, B, n, C]
+    residuals: Tensor  # R_t [T, B, n, C]
 
 
 def _walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float) -> _Walk:
-    examples = kernel.shape[-1]
-    walk = _Walk([torch.zeros_like(targets)], [], [])
-    for rate in rates:
-        a = walk.iterates[-1]
-        p = (kernel @ a).softmax(-1)
-        r = (p - targets) / examples + l2 * a
-        walk.probabilities.append(p)
-        walk.residuals.append(r)
-        walk.iterates.append(a - rate * r)
-    return walk
+    """A_{t+1} = (1 - eta l2) A_t + G_t and, so that a step has few operations, S_t = K A_t by the same recursion.
+
+    S_{t+1} = (1 - eta l2) S_t + K G_t with G_t = eta (Y - P_t)/n.
+    """
+    factors = _wide(rates / kernel.shape[-1])
+    a = logits = torch.zeros_like(targets)
+    iterates, probabilities = [], []
+    for target, factor, decay in zip(factors * targets, -factors, 1 - l2 * rates, strict=True):
+        p = logits.softmax(-1)
+        iterates.append(a)
+        probabilities.append(p)
+        if l2:
+            a, logits = decay * a, decay * logits
+        move = torch.addcmul(target, p, factor)
+        a, logits = a + move, torch.baddbmm(logits, kernel, move)
+    stacked = _Walk(a, _stack(iterates, a), _stack(probabilities, a), a.new_zeros(()))
+    errors = (stacked.probabilities - targets) / kernel.shape[-1]
+    return stacked._replace(residuals=torch.add(errors, stacked.iterates, alpha=l2))
 
 
 class _Adjoint(NamedTuple):
@@ -111,17 +120,38 @@ class _Adjoint(NamedTuple):
 
 
 def _adjoint(walk: _Walk, kernel: Tensor, rates: Tensor, l2: float, a_bar: Tensor) -> _Adjoint:
-    """Derivatives of E with respect to the kernel [B, n, n] and the rates [T], from that with respect to A_T."""
-    examples = kernel.shape[-1]
-    kernel_bar, rates_bar = torch.zeros_like(kernel), torch.zeros_like(rates)
-    for t in reversed(range(len(rates))):
-        a, p, eta = walk.iterates[t], walk.probabilities[t], rates[t]
-        rates_bar[t] = -(a_bar * walk.residuals[t]).sum()
-        weighted = p * a_bar
-        s_bar = (weighted - p * weighted.sum(-1, keepdim=True)) * (-eta / examples)  # with respect to K A_t
-        kernel_bar += s_bar @ a.mT
-        a_bar = (1 - eta * l2) * a_bar + kernel @ s_bar  # K is symmetric
-    return _Adjoint(kernel_bar, rates_bar)
+    """Derivatives of E with respect to the kernel [B, n, n] and the rates [T], from that with respect to A_T.
+
+    The loop has only what depends on the step behind; K_bar = sum over t of S_bar_t A_t' is one product after it.
+    """
+    factors, decays = -_wide(rates / kernel.shape[-1]), 1 - l2 * rates
+    a_bars, s_bars = [], []  # with respect to A_{t+1} and K A_t, for t = T-1 .. 0
+    for p, factor, decay in zip(walk.probabilities.flip(0), factors.flip(0), decays.flip(0), strict=True):
+        # The adjoint of the softmax, p (a_bar - <p, a_bar>), which autograd calls by this name, in one operation.
+        s_bar = factor * torch._softmax_backward_data(a_bar, p, -1, p.dtype)
+        a_bars.append(a_bar)
+        s_bars.append(s_bar)
+        a_bar = torch.baddbmm(decay * a_bar if l2 else a_bar, kernel, s_bar)  # K is symmetric
+    a_bars_by_t, s_bars_by_t = _stack(a_bars, a_bar).flip(0), _stack(s_bars, a_bar).flip(0)
+    return _Adjoint(
+        _side_by_side(s_bars_by_t) @ _side_by_side(walk.iterates).mT,
+        -(a_bars_by_t * walk.residuals).sum((1, 2, 3)),
+    )
+
+
+def _wide(rates: Tensor) -> Tensor:
+    """[T] against [T, B, n, C]."""
+    return rates[:, None, None, None]
+
+
+def _stack(found: list[Tensor], like: Tensor) -> Tensor:
+    """[T, B, n, C], for T = 0 too."""
+    return torch.stack(found) if found else like.new_zeros(0, *like.shape)
+
+
+def _side_by_side(stack: Tensor) -> Tensor:
+    """[T, B, n, C] -> [B, n, T C]."""
+    return stack.permute(1, 2, 0, 3).flatten(2)
 
 
 def _rates(rate: Scalar, z: Tree, steps: int, like: Tensor) -> tuple[Tensor, Callable[[Tensor], Tree]]:
@@ -159,8 +189,9 @@ def _with_one(x: Tensor) -> Tensor:
 
 
 def _one_hot(labels: Tensor, like: Tensor, way: int) -> Tensor:
-    """[B, n, C] in the format of `like` [B, n, d]."""
-    return functional.one_hot(labels.expand(like.shape[:2]), way).to(like.dtype)
+    """[B, n, C] in the format of `like` [B, n, d]; unlike functional.one_hot it never waits for the device."""
+    classes = torch.arange(way, device=labels.device)
+    return (labels.expand(like.shape[:2]).unsqueeze(-1) == classes).to(like.dtype)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -97,12 +97,21 @@ def ravel(x: Tree) -> tuple[Tensor, Callable[[Tensor], Any]]:
     return torch.cat([leaf.reshape(-1) for leaf in parts]), unravel
 
 
-def basis(x: Tree) -> Any:
-    """The canonical basis: a tree like x with a leading axis of size `size(x)` that counts the directions."""
+def size(x: Tree) -> int:
+    """Number of entries."""
+    return sum(leaf.numel() for leaf in leaves(x))
+
+
+def basis(x: Tree, first: int = 0, count: int | None = None) -> Any:
+    """The canonical basis: a tree like x with a leading axis of size `size(x)` that counts the directions.
+
+    With `first` and `count` only the directions first .. first + count - 1, of which no others are made.
+    """
     parts, structure = flatten(x)
     sizes = [leaf.numel() for leaf in parts]
-    identity = torch.eye(sum(sizes), dtype=parts[0].dtype, device=parts[0].device)
-    columns = torch.split(identity, sizes, dim=1)
+    rows = parts[0].new_zeros(sum(sizes) - first if count is None else count, sum(sizes))
+    rows.diagonal(first).fill_(1)
+    columns = torch.split(rows, sizes, dim=1)
     return unflatten(
         [column.reshape(-1, *leaf.shape).to(leaf.dtype) for column, leaf in zip(columns, parts, strict=True)],
         structure,

@@ -1,5 +1,6 @@
 """Which data sets there are, where they come from, and whether their prepared files are present; free of torch."""
 
+import inspect
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +8,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from core.errors import DataInvalid, DataMissing
-from core.spec.datasets import EpisodeDataset, Omniglot, Table, TableDataset
-from core.spec.problems import Problem, Quadratic
+from core.spec.base import kind_of
+from core.spec.catalog import KINDS
+from core.spec.datasets import EpisodeDataset, Omniglot, TableDataset
+from core.spec.plugins import PluginTable
+from core.spec.problems import Problem
+from core.spec.table import Table
 
 
 class Entry(NamedTuple):
@@ -168,7 +173,12 @@ _ALL = (
         content="42748c2d514ef6cf8a7c7ae3d74ae2c86a9e5415fd435e6b6acda296bc34fb05",
     ),
 )
-ENTRIES: Mapping[str, Entry] = MappingProxyType({entry.kind: entry for entry in _ALL})
+_PLUGINS = (
+    Entry(kind_of(member), inspect.getdoc(member) or "", member.source, member.licence)
+    for member in KINDS["dataset"]
+    if issubclass(member, PluginTable)
+)
+ENTRIES: Mapping[str, Entry] = MappingProxyType({entry.kind: entry for entry in (*_ALL, *_PLUGINS)})
 """Every data set by kind."""
 
 
@@ -179,9 +189,9 @@ def require(spec: Problem | TableDataset | EpisodeDataset, data_dir: Path) -> No
         DataMissing: there is no prepared file; the message says which one and how to make it.
         DataInvalid: there is one, but it is no npz file or lacks arrays.
     """
-    if isinstance(spec, Quadratic):
+    dataset = spec if isinstance(spec, Table | Omniglot) else getattr(spec, "dataset", None)
+    if dataset is None:
         return
-    dataset = spec if isinstance(spec, Table | Omniglot) else spec.dataset
     entry = ENTRIES[dataset.kind]
     if entry.built_in:
         return

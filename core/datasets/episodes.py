@@ -44,7 +44,8 @@ def sample_episodes(
         )
     chosen = _distinct((count,), classes, way, generator)
     examples = _distinct((count, way), available, shot + query, generator)
-    rows, columns = chosen.unsqueeze(-1).to(images.device), examples.to(images.device)
+    # Without waiting for the device, which may be at work on the hyperiteration before.
+    rows, columns = (index.to(images.device, non_blocking=True) for index in (chosen.unsqueeze(-1), examples))
     drawn = images[rows, columns].to(dtype).div_(255)  # [B, way, shot + query, channels, side, side]
     labels = torch.arange(way, device=images.device)
     return Episodes(

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from core.bilevel.problem import Tree
 from core.models.initialization import glorot
 from core.models.model import Representation
-from core.models.norm import Statistics, normalize, statistics
+from core.models.norm import Statistics, normalize, normalize_groups
 
 
 def conv4(
@@ -41,9 +41,12 @@ def conv4(
         params: dict[str, Tensor], x: Tensor, values: Statistics | None, groups: int
     ) -> tuple[Tensor, Statistics]:
         x = F.conv2d(x, params["weight"], stride=2 if downsample == "stride" else 1, padding=1)
+        offset, scale = params["offset"], params.get("scale")
         if values is None:
-            values = statistics(x, groups)
-        x = torch.relu(normalize(x, values, params["offset"], params.get("scale")))
+            x, values = normalize_groups(x, groups, offset, scale)
+        else:
+            x = normalize(x, values, offset, scale)
+        x = torch.relu(x)
         return (F.max_pool2d(x, 2) if downsample == "max_pool" else x), values
 
     def walk(params: Tree, x: Tensor, given: "Tree | None") -> tuple[Tensor, list[Statistics]]:

@@ -4,7 +4,7 @@ L(w, lam) = 1/n sum_i weight(lam_i) loss_i(w) + l2/2 ||w||^2, E(w, lam) = mean v
 Weights are sigmoid(lam_i), or lam_i itself in [0, 1] with a bounded sum (Franceschi et al. 2017).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, assert_never, cast
 
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
+from core.bilevel.finite_sum import ALL, FiniteSum
+from core.bilevel.linear_models import SOFTMAX
 from core.bilevel.problem import Dynamics, Problem, Tree
 from core.bilevel.projections import box_with_bounded_sum
 from core.bilevel.randomness import stream
@@ -21,6 +23,7 @@ from core.models.model import Model
 from core.problems import losses, tables
 from core.problems.inner import Inner, Rows, entry, minibatches
 from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
+from core.problems.linear_inner import stated_as_linear
 from core.spec import problems as spec
 
 
@@ -45,6 +48,15 @@ def corrupt(labels: Tensor, *, classes: int, fraction: float, seed: int) -> Labe
     given[chosen] = (true[chosen] + shift) % classes
     corrupted[chosen] = True
     return Labels(*(part.to(labels.device) for part in (true, given, corrupted)))
+
+
+def corrupt_to_any(labels: Tensor, *, classes: int, fraction: float, seed: int) -> Labels:
+    """Gives each example, with probability `fraction`, a label drawn uniformly from all classes, its own among them."""
+    generator = stream(seed, "corruption")
+    true = labels.cpu()
+    chosen = torch.rand(len(true), generator=generator) < fraction
+    given = torch.where(chosen, torch.randint(0, classes, (len(true),), generator=generator), true)
+    return Labels(*(part.to(labels.device) for part in (true, given, given != true)))
 
 
 class Weighting(NamedTuple):
@@ -100,39 +112,60 @@ class Cleaning:
     weighting: Weighting
     start: Tree
     """w_0."""
+    clean: bool
+    """Whether no label is corrupted."""
 
-    def state(self, fixed: Tensor | None = None) -> tuple[Problem, Dynamics]:
-        """The bilevel problem, with the weights that lam says or, for comparison, fixed ones [n]."""
+    def parts(self, weights: Callable[[Tree], Tensor]) -> FiniteSum:
+        """Both objectives over some of the examples; weights: lam -> [n]."""
         train, validation, _ = self.split
 
         def objective(w: Tree, lam: Tree, rows: Rows) -> Tensor:
-            weight = self.weighting.weights(lam) if fixed is None else fixed
             each = losses.cross_entropy(self.model.apply(w, train.x[rows]), self.labels.given[rows])
-            fit = (weight[rows] * each).mean()
+            fit = (weights(lam)[rows] * each).mean()
             return fit + self.problem.l2 / 2 * trees.dot(w, w) if self.problem.l2 else fit
 
-        def outer(w: Tree, lam: Tree) -> Tensor:
-            return losses.cross_entropy(self.model.apply(w, validation.x), validation.y).mean()
+        def outer(w: Tree, lam: Tree, rows: Rows) -> Tensor:
+            return losses.cross_entropy(self.model.apply(w, validation.x[rows]), validation.y[rows]).mean()
 
         def init(lam: Tree) -> Tree:
             return self.start
 
+        return FiniteSum(objective, outer, len(train.x), len(validation.x), init)
+
+    def state(self, fixed: Tensor | None = None) -> tuple[Problem, Dynamics]:
+        """The bilevel problem, with the weights that lam says or, for comparison, fixed ones [n]."""
+        train = self.split.train
+
+        def weights(lam: Tree) -> Tensor:
+            return self.weighting.weights(lam) if fixed is None else fixed
+
+        parts = self.parts(weights)
         everything, part = minibatches(
-            objective,
-            examples=len(train.x),
+            parts.inner,
+            examples=parts.inner_examples,
             batch=self.inner.batch,
             seed=self.context.seed,
             device=self.context.device,
         )
-        return Problem(everything, outer, init), self.inner.dynamics(part, init)
+        linear = stated_as_linear(
+            self.problem.model,
+            train.x,
+            losses.desired(self.labels.given, self.problem.dataset.classes, train.x.dtype),
+            SOFTMAX,
+            strengths=lambda lam: train.x.new_tensor(self.problem.l2),
+            offset_strength=self.problem.l2,
+            weights=weights,
+        )
+        stated = Problem(everything, lambda w, lam: parts.outer(w, lam, ALL), parts.init, linear=linear)
+        return stated, self.inner.on(part, parts.init, linear)
 
     def score(self, w: Tree, examples: Examples) -> Metrics:
         """Accuracy and loss."""
         return losses.classification(self.model.apply(w, examples.x), examples.y, losses.cross_entropy)
 
-    def evaluate(self, lam: Tree) -> Evaluation:
-        """Of the model that T steps give."""
-        w = self.inner.solve(*self.state(), lam)
+    def evaluate(self, lam: Tree, w: "Tree | None" = None) -> Evaluation:
+        """Of the model that T steps give, or that the algorithm keeps."""
+        w = self.inner.solve(*self.state(), lam) if w is None else w
         return Evaluation(self.score(w, self.split.validation), self.score(w, self.split.test))
 
     def report(self, lam: Tree) -> dict[str, Any]:
@@ -155,7 +188,7 @@ class Cleaning:
         """Mean weights of clean and corrupted examples, F1 of the found corruptions, numbers of the dynamics."""
         weight, corrupted = self.weighting.weights(lam), self.labels.corrupted
         found = {"weight_clean": weight[~corrupted].mean(), **self.inner.natural(lam)}
-        if round(self.problem.corruption * self.problem.train) == 0:
+        if self.clean:
             return found
         return {**found, "weight_corrupted": weight[corrupted].mean(), "f1": self.detected(lam)["f1"]}
 
@@ -173,10 +206,12 @@ class Cleaning:
 def hyper_cleaning(problem: spec.HyperCleaning, model: Model, inner: Inner, context: Context) -> Instance:
     """Metrics: accuracy and loss. The report compares noisy baseline, learned weights and clean oracle."""
     split = tables.load(problem, context).split
-    labels = corrupt(split.train.y, classes=problem.dataset.classes, fraction=problem.corruption, seed=context.seed)
+    corrupted = corrupt if problem.flip == "other" else corrupt_to_any
+    labels = corrupted(split.train.y, classes=problem.dataset.classes, fraction=problem.corruption, seed=context.seed)
     start = context.place(model.init(stream(context.seed, "initialization")))
     weights = weighting(problem)
-    cleaning = Cleaning(problem, model, inner, context, split, labels, weights, start)
+    clean = not bool(labels.corrupted.any())
+    cleaning = Cleaning(problem, model, inner, context, split, labels, weights, start, clean)
     stated = cleaning.state()
     return Instance(
         initial=context.place({weights.name: weights.initial, **inner.initial()}),
@@ -184,6 +219,7 @@ def hyper_cleaning(problem: spec.HyperCleaning, model: Model, inner: Inner, cont
         evaluate=cleaning.evaluate,
         selection=LOWEST_LOSS,
         natural=cleaning.natural,
+        finite_sum=cleaning.parts(weights.weights),
         project=weights.project,
         report=cleaning.report,
         artifacts=cleaning.artifacts,

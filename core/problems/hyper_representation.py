@@ -5,7 +5,7 @@ the meta-batch, L sums over tasks the mean cross-entropy of the support set and 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from core.bilevel import softmax_heads, trees
 from core.bilevel.dynamics import full_batch
-from core.bilevel.problem import Dynamics, Method, Problem, Tree
+from core.bilevel.problem import Dynamics, Method, Problem, Tasks, Tree
 from core.bilevel.randomness import stream
 from core.datasets.episodes import Episodes, sample_episodes
 from core.datasets.omniglot import ClassImages, load_omniglot
@@ -95,7 +95,14 @@ class FewShot:
     def at(self, k: int) -> tuple[Problem, Dynamics]:
         """The meta-batch of hyperiteration k."""
         episodes = self.sample(self.images.train, self.problem.meta_batch, "episodes", k)
-        return self.heads.state(self.inner, lambda lam: self.embed(lam, episodes, self.batch_features))
+        images: Tree = {"support": episodes.support, "query": episodes.query}
+
+        def state(images: Tree) -> tuple[Problem, Dynamics]:
+            some = episodes._replace(**cast("dict[str, Tensor]", images))
+            return self.heads.state(self.inner, lambda lam: self.embed(lam, some, self.batch_features))
+
+        problem, dynamics = state(images)
+        return replace(problem, tasks=Tasks(images, state, self.problem.task_chunk)), dynamics
 
     def embed(self, lam: Tree, episodes: Episodes, features: Features) -> Tree:
         """z: the features of the support and query sets, and the outer variables of the dynamics."""
@@ -104,21 +111,30 @@ class FewShot:
 
     def batch_features(self, lam: Tree, images: Tensor) -> Tensor:
         """With the statistics of each support or query set itself."""
-        return self.model.apply(network(lam), images)
+        return self.model.apply(*self.in_format(lam, images)).to(self.context.dtype)
+
+    def in_format(self, lam: Tree, images: Tensor) -> tuple[Tree, Tensor]:
+        """The network's parameters and images for its passes, which may be in a shorter format than all else."""
+        dtype = self.context.network or self.context.dtype
+        return trees.map_leaves(lambda leaf: leaf.to(dtype), network(lam)), images.to(dtype)
 
     def running_features(self, lam: Tree) -> Features | None:
         """With the statistics of meta-training images; None where the network has no norms."""
         flat = self.images.train.flatten(0, 1)
         drawn = torch.randint(len(flat), (POPULATION,), generator=stream(self.context.seed, "population"))
         population = flat[drawn.to(flat.device)].to(self.context.dtype).div_(255)
-        statistics = self.model.statistics(network(lam), population)
+        statistics = self.model.statistics(*self.in_format(lam, population))
         if not trees.leaves(statistics):
             return None
-        return lambda lam, images: self.model.apply_with(network(lam), images, statistics)
+
+        def features(lam: Tree, images: Tensor) -> Tensor:
+            return self.model.apply_with(*self.in_format(lam, images), statistics).to(self.context.dtype)
+
+        return features
 
     @torch.no_grad()
-    def evaluate(self, lam: Tree) -> Evaluation:
-        """On the same episodes at every call."""
+    def evaluate(self, lam: Tree, w: "Tree | None" = None) -> Evaluation:
+        """On the same episodes at every call, with heads fitted to each: heads of other tasks are of no use."""
         modes: dict[str, Features] = {"batch": self.batch_features}
         if (running := self.running_features(lam)) is not None:
             modes["running"] = running
@@ -147,7 +163,10 @@ class FewShot:
         """The episodes of an evaluation, a bounded number of images at a time."""
         size = max(1, IMAGES_AT_ONCE // (self.problem.way * (self.problem.shot + self.problem.query)))
         for first in range(0, self.context.episodes, size):
-            yield self.sample(images, min(size, self.context.episodes - first), part, first)
+            drawn = self.sample(images, min(size, self.context.episodes - first), part, first)
+            together = self.problem.task_chunk or size
+            for support, query in zip(*(torch.split(part, together) for part in drawn[:2]), strict=True):
+                yield drawn._replace(support=support, query=query)
 
     def fit_and_score(self, z: Tree) -> tuple[Tensor, Tensor]:
         """Fits the heads on the support sets for T steps: accuracy [B] and mean cross-entropy [B] of the query sets."""

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from core.bilevel.dynamics import Init, Scalar, StepObjective, full_batch
 from core.bilevel.hypergradients.inner import run
+from core.bilevel.linear_models import LinearModel, gradient_descent
+from core.bilevel.linear_models.walk import Rate
 from core.bilevel.problem import Dynamics, Objective, Problem, Tree
 from core.bilevel.randomness import stream
 from core.bilevel.transforms import Transform
@@ -23,10 +25,22 @@ class Learned(NamedTuple):
     transform: Transform
     initial: float
     """Its natural value at hyperiteration 0."""
+    steps: int | None = None
+    """How many inner steps have a value of their own; None: one value for all."""
+
+    def start(self) -> Tensor:
+        """The free value at hyperiteration 0, [] or [steps]."""
+        natural = torch.tensor(self.initial, dtype=torch.float64)
+        return self.transform.inverse(natural if self.steps is None else natural.repeat(self.steps))
+
+    def natural(self, lam: Tree) -> Tensor:
+        """The natural value, [] or [steps], read from lam (or from z, which carries it along)."""
+        return self.transform.forward(entry(lam, self.free))
 
     def at(self, t: int, lam: Tree) -> Tensor:
-        """The natural value, read from lam (or from z, which carries it along)."""
-        return self.transform.forward(entry(lam, self.free))
+        """The natural value [] that step t uses; steps beyond the last of their own use that one's."""
+        free = entry(lam, self.free)
+        return self.transform.forward(free if self.steps is None else free[min(t, self.steps) - 1])
 
 
 @dataclass(frozen=True)
@@ -44,17 +58,22 @@ class Inner:
     """Whether the solution stands in for w_T."""
     learned: Mapping[str, Learned] = field(default_factory=dict)
     """By the name of the natural value."""
+    steady_rate: Rate | None = None
+    """The rate where the dynamics are gradient descent with the same rate and all examples at every step."""
+
+    def on(self, objective: StepObjective, init: Init, linear: LinearModel | None) -> Dynamics:
+        """The dynamics, by analytic steps where the objective is that of a linear model and they have such steps."""
+        if linear is None or self.steady_rate is None:
+            return self.dynamics(objective, init)
+        return gradient_descent(linear, init, rate=self.steady_rate)
 
     def initial(self) -> dict[str, Tree]:
         """The outer variables of the dynamics at hyperiteration 0."""
-        return {
-            number.free: number.transform.inverse(torch.tensor(number.initial, dtype=torch.float64))
-            for number in self.learned.values()
-        }
+        return {number.free: number.start() for number in self.learned.values()}
 
     def natural(self, lam: Tree) -> dict[str, Tensor]:
         """The outer variables of the dynamics in natural units."""
-        return {name: number.at(0, lam) for name, number in self.learned.items()}
+        return {name: number.natural(lam) for name, number in self.learned.items()}
 
     def carried(self, lam: Tree) -> dict[str, Tree]:
         """The entries of lam that the dynamics read, for an embedding to carry along."""

@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from core.bilevel import trees
+from core.bilevel.finite_sum import FiniteSum
 from core.bilevel.problem import Dynamics, Problem, Tree
 
 
@@ -22,6 +23,8 @@ class Context(NamedTuple):
     data_dir: Path
     episodes: int
     """Episodes of an evaluation (few-shot problems)."""
+    network: torch.dtype | None = None
+    """Format of the forward and backward pass of a representation; None: `dtype`, as all else."""
 
     def place(self, tree: Tree) -> Any:
         """The tree with its floating-point tensors in the dtype, and all of it on the device."""
@@ -92,6 +95,14 @@ def _nothing(lam: Tree) -> dict[str, Any]:
     return {}
 
 
+class Evaluate(Protocol):
+    """How good outer variables are; the same data at every call."""
+
+    def __call__(self, lam: Tree, w: "Tree | None" = None, /) -> Evaluation:
+        """Scores the model w, where the algorithm keeps inner variables; else the one that T inner steps give."""
+        ...
+
+
 @dataclass(frozen=True)
 class Instance:
     """One problem with its data, ready to be optimized."""
@@ -100,11 +111,13 @@ class Instance:
     """lam at hyperiteration 0."""
     at: Callable[[int], tuple[Problem, Dynamics]]
     """k -> the bilevel problem and inner dynamics of hyperiteration k (its episodes)."""
-    evaluate: Callable[[Tree], Evaluation]
-    """lam -> metrics; the same data at every call."""
+    evaluate: Evaluate
+    """(lam, w or nothing) -> metrics."""
     selection: Selection
     natural: Callable[[Tree], Mapping[str, Tensor]]
     """lam -> a few numbers worth a curve, in natural units (a rate, not its logarithm), by name."""
+    finite_sum: FiniteSum | None = None
+    """The same problem as means over examples, for algorithms that draw minibatches of both objectives."""
     project: Callable[[Tree], Tree] = _unchanged
     """Onto the set of outer variables that are allowed."""
     report: Callable[[Tree], dict[str, Any]] = _nothing

@@ -17,6 +17,11 @@ def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(scores, labels, reduction="none")
 
 
+def logistic(scores: Tensor, labels: Tensor) -> Tensor:
+    """log(1 + exp(-sign score)) of one score [n, 1], with the sign + for the class 1 and - for the class 0."""
+    return functional.softplus(scores.squeeze(-1) * (1 - 2 * labels))
+
+
 def squared(scores: Tensor, targets: Tensor) -> Tensor:
     """Half the squared error, summed over the outputs; class numbers stand for their one-hot vectors."""
     return 0.5 * ((scores - desired(targets, scores.shape[-1], scores.dtype)) ** 2).sum(-1)
@@ -31,8 +36,9 @@ def desired(targets: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
 
 def classification(scores: Tensor, labels: Tensor, loss: Loss) -> dict[str, Metric]:
     """Accuracy (a fraction) and loss."""
+    chosen = (scores.squeeze(-1) > 0).long() if scores.shape[-1] == 1 else scores.argmax(-1)
     return {
-        "accuracy": metric((scores.argmax(-1) == labels).double()),
+        "accuracy": metric((chosen == labels).double()),
         "loss": metric(loss(scores, labels)),
     }
 

@@ -40,9 +40,9 @@ def quadratic(problem: spec.Quadratic, inner: Inner, context: Context) -> Instan
     dynamics = inner.dynamics(full_batch(loss), init)
     lowest = _minimum(A, B, b, c, problem.damping)
 
-    def evaluate(lam: Tree) -> Evaluation:
+    def evaluate(lam: Tree, w: "Tree | None" = None) -> Evaluation:
         exact = outer(solution(lam), lam)
-        approximate = outer(inner.solve(stated, dynamics, lam), lam)
+        approximate = outer(inner.solve(stated, dynamics, lam) if w is None else w, lam)
         return Evaluation(
             {"loss": metric(approximate)}, {"loss": metric(exact), "suboptimality": metric(exact - lowest)}
         )

@@ -5,12 +5,15 @@ L(w, lam) = mean training loss + 1/2 sum_j exp(lam_j) w_j^2 over the weights, no
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from core.bilevel import trees
+from core.bilevel.finite_sum import ALL, FiniteSum
+from core.bilevel.linear_models import SOFTMAX, SQUARED
 from core.bilevel.problem import Problem, Tree
 from core.bilevel.randomness import stream
 from core.bilevel.transforms import positive
@@ -19,10 +22,11 @@ from core.models.model import Model
 from core.problems import losses, tables
 from core.problems.inner import Inner, Rows, entry, minibatches
 from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
+from core.problems.linear_inner import stated_as_linear
 from core.spec import problems as spec
-from core.spec.checks import squares
+from core.spec.checks import analytic, closed_form, squares
 from core.spec.models import Linear
-from core.spec.sizes import layers, outputs
+from core.spec.sizes import outputs, strengths
 
 STRENGTH = "log_strength"
 
@@ -31,25 +35,36 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
     """Metrics: accuracy and loss where the targets are classes, loss and absolute error where they are numbers."""
     data = tables.load(problem, context)
     train, validation, test = data.split
-    loss = losses.squared if squares(problem) else losses.cross_entropy
-    start: Tree = context.place(model.init(stream(context.seed, "initialization")))
+    loss = _loss(problem)
+    start: Tree = context.place(_start(problem, model, context.seed))
 
     def objective(w: Tree, lam: Tree, rows: Rows) -> Tensor:
         fit = loss(model.apply(w, train.x[rows]), train.y[rows]).mean()
-        return fit + penalty(w, _strength(lam))
+        return fit + penalty(w, _strength(lam), by_class=problem.strength == "class")
 
     everything, part = minibatches(
         objective, examples=len(train.x), batch=inner.batch, seed=context.seed, device=context.device
     )
 
-    def outer(w: Tree, lam: Tree) -> Tensor:
-        return loss(model.apply(w, validation.x), validation.y).mean()
+    def validated(w: Tree, lam: Tree, rows: Rows) -> Tensor:
+        return loss(model.apply(w, validation.x[rows]), validation.y[rows]).mean()
 
     def init(lam: Tree) -> Tree:
         return start
 
-    stated = Problem(everything, outer, init, ridge(problem, train))
-    dynamics = inner.dynamics(part, init)
+    linear = (
+        stated_as_linear(
+            problem.model,
+            train.x,
+            losses.desired(train.y, outputs(problem.dataset), train.x.dtype),
+            SQUARED if squares(problem) else SOFTMAX,
+            strengths=_strength,
+        )
+        if analytic(problem)
+        else None
+    )
+    stated = Problem(everything, partial(validated, rows=ALL), init, ridge(problem, train), linear=linear)
+    dynamics = inner.on(part, init, linear)
 
     def score(w: Tree, examples: Examples) -> Metrics:
         scores = model.apply(w, examples.x)
@@ -57,25 +72,28 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
             return losses.classification(scores, examples.y, loss)
         return losses.regression(scores, examples.y, loss, data.unit)
 
-    def evaluate(lam: Tree) -> Evaluation:
-        w = inner.solve(stated, dynamics, lam)
+    def evaluate(lam: Tree, w: "Tree | None" = None) -> Evaluation:
+        w = inner.solve(stated, dynamics, lam) if w is None else w
         return Evaluation(score(w, validation), score(w, test))
 
-    strengths = torch.full(_shape(problem), problem.initial_strength, dtype=torch.float64)
     return Instance(
-        initial=context.place({STRENGTH: positive.inverse(strengths), **inner.initial()}),
+        initial=context.place({STRENGTH: _initial(problem, context.seed), **inner.initial()}),
         at=lambda k: (stated, dynamics),
         evaluate=evaluate,
         selection=LOWEST_LOSS,
         natural=lambda lam: {"strength": _strength(lam), **inner.natural(lam)},
+        finite_sum=FiniteSum(objective, validated, len(train.x), len(validation.x), init),
     )
 
 
-def penalty(w: Tree, strength: Tensor) -> Tensor:
-    """1/2 sum_j strength_j ||weight_j||^2, with strength [] for all weights, [layers], or [features] of one layer."""
+def penalty(w: Tree, strength: Tensor, *, by_class: bool = False) -> Tensor:
+    """1/2 sum_j strength_j ||weight_j||^2, with strength [] for all weights, [layers], or [features] of one layer.
+
+    If `by_class`, strength is [scores] of one layer.
+    """
     weights = _weights(w)
     if strength.ndim and len(weights) == 1:
-        return 0.5 * (strength * (weights[0] ** 2).sum(1)).sum()
+        return 0.5 * (strength * (weights[0] ** 2).sum(0 if by_class else 1)).sum()
     sums = torch.stack([(weight**2).sum() for weight in weights])
     return 0.5 * (strength * sums).sum()
 
@@ -90,23 +108,45 @@ def _weights(w: Tree) -> list[Tensor]:
 
 
 def _shape(problem: spec.Regularization) -> tuple[int, ...]:
-    match problem.strength:
-        case "global":
-            return ()
-        case "layer":
-            return (layers(problem.model),)
-        case "feature":
-            return (problem.dataset.features,)
+    return () if problem.strength == "global" else (strengths(problem),)
+
+
+def _initial(problem: spec.Regularization, seed: int) -> Tensor:
+    """Free strengths at hyperiteration 0, in float64."""
+    free = positive.inverse(torch.full(_shape(problem), problem.initial_strength, dtype=torch.float64))
+    drawn = torch.rand(_shape(problem), dtype=torch.float64, generator=stream(seed, "initial strengths"))
+    return free + problem.initial_spread * drawn
+
+
+def _start(problem: spec.Regularization, model: Model, seed: int) -> Tree:
+    """w_0: the model's own, with normal draws added where the spec wants them."""
+    start = model.init(stream(seed, "initialization"))
+    if not problem.initial_deviation:
+        return start
+    generator = stream(seed, "initial deviation")
+
+    def moved(leaf: Tensor) -> Tensor:
+        return leaf + problem.initial_deviation * torch.randn(leaf.shape, dtype=leaf.dtype, generator=generator)
+
+    found: Tree = trees.map_leaves(moved, start)
+    return found
+
+
+def _loss(problem: spec.Regularization) -> losses.Loss:
+    if squares(problem):
+        return losses.squared
+    return losses.logistic if problem.loss == "logistic" else losses.cross_entropy
 
 
 def ridge(problem: spec.Regularization, train: Examples) -> Callable[[Tree], Tree] | None:
-    """Closed form of the squared loss with a linear model, None for other models.
+    """Closed form of the squared loss with a linear model, None for other models and for one strength a class.
 
     (X'X/n + diag(strength)) W = X'Y/n, with a column of ones in X and the strength 0 for the offset. A system that is
     singular or not finite gives NaN.
     """
-    if not isinstance(problem.model, Linear) or not squares(problem):
+    if not closed_form(problem):
         return None
+    assert isinstance(problem.model, Linear)
     bias, features = problem.model.bias, train.x.shape[1]
     x = torch.cat([train.x, train.x.new_ones(len(train.x), 1)], dim=1) if bias else train.x
     y = losses.desired(train.y, outputs(problem.dataset), x.dtype)

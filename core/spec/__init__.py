@@ -1,6 +1,18 @@
 """What an experiment is: frozen data, closed unions by `kind`, no torch. Its JSON Schema is the public contract."""
 
-from core.spec.catalog import KINDS, kind_of
-from core.spec.experiment import Evaluation, Experiment, Resources
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core.spec.catalog import KINDS, kind_of
+    from core.spec.experiment import Evaluation, Experiment, Resources
 
 __all__ = ["KINDS", "Evaluation", "Experiment", "Resources", "kind_of"]
+
+
+def __getattr__(name: str) -> Any:
+    """Closes the unions when they are first asked for: a plugin's module has to be able to import `core.spec.base`
+    before, whichever of the two is imported first."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{'catalog' if name in ('KINDS', 'kind_of') else 'experiment'}"), name)

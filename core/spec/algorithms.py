@@ -1,10 +1,11 @@
 """How a problem is solved: inner dynamics, hypergradient, outer optimizer, algorithm."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from core.spec.base import Count, Momentum, Rate, Spec
+from core.spec.stochastic import AnyStochastic
 
 # --- inner dynamics -------------------------------------------------------------------------------
 
@@ -16,6 +17,9 @@ class InnerDynamics(Spec):
     """Inner step size eta."""
     learn_rate: bool = False
     """Whether the rate is an outer variable too (through its logarithm)."""
+    rate_per_step: bool = False
+    """With `learn_rate`: one rate for each of the inner steps (Maclaurin et al. 2015), all `rate` at the start; steps
+    beyond them use the last one."""
     batch: Count | None = None
     """Examples of a minibatch of the inner objective, drawn by (seed, step); by default all of them."""
 
@@ -46,10 +50,9 @@ class Nesterov(InnerDynamics):
     """Whether the momentum is an outer variable too (through its logit)."""
 
 
-class AdamDynamics(InnerDynamics):
-    """Adam (Kingma and Ba 2015) with bias correction, epsilon inside the root so that it is smooth."""
+class AdamFields(InnerDynamics):
+    """Fields of both Adams."""
 
-    kind: Literal["adam"] = "adam"
     rate: Rate = 0.01
     """Inner step size eta."""
     beta1: Momentum = 0.9
@@ -60,7 +63,52 @@ class AdamDynamics(InnerDynamics):
     """Added to the second moment under the root."""
 
 
-Dynamics = Annotated[GradientDescent | HeavyBall | Nesterov | AdamDynamics, Field(discriminator="kind")]
+class AdamDynamics(AdamFields):
+    """Adam (Kingma and Ba 2015) with bias correction, epsilon inside the root so that it is smooth."""
+
+    kind: Literal["adam"] = "adam"
+
+
+class AdamW(AdamFields):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), epsilon inside the root."""
+
+    kind: Literal["adamw"] = "adamw"
+    decay: Annotated[float, Field(ge=0, le=1e3)] = 0.01
+    """Weight decay: beside Adam's step, w shrinks by rate * decay."""
+
+
+class RmsProp(InnerDynamics):
+    """w_t = w_{t-1} - eta g_t / sqrt(v_t + epsilon), v_t = beta v_{t-1} + (1 - beta) g_t^2."""
+
+    kind: Literal["rmsprop"] = "rmsprop"
+    rate: Rate = 0.01
+    """Inner step size eta."""
+    beta: Momentum = 0.99
+    """Decay of the second moment."""
+    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    """Added to the second moment under the root."""
+
+
+class LineSearch(InnerDynamics):
+    """Gradient descent, each step as large as L(w - eta g) <= L(w) - decrease eta ||g||^2 allows (Armijo).
+
+    For hypergradients that do not differentiate the steps: `implicit` with `cg` or `dense`.
+    """
+
+    kind: Literal["line_search"] = "line_search"
+    rate: Rate = 1.0
+    """Step size that is tried first."""
+    shrink: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Factor from one trial to the next."""
+    decrease: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    """Part of the decrease that the gradient promises which has to come about."""
+    trials: Annotated[int, Field(ge=1, le=100)] = 30
+    """Largest number of step sizes tried; if none does, w stays where it is."""
+
+
+Dynamics = Annotated[
+    GradientDescent | HeavyBall | Nesterov | AdamDynamics | AdamW | RmsProp | LineSearch, Field(discriminator="kind")
+]
 
 # --- linear solvers of implicit differentiation ---------------------------------------------------
 
@@ -114,16 +162,49 @@ class Reverse(Spec):
     """Algorithm 1 of the paper: keeps the iterates, recomputes each step on the way back."""
 
     kind: Literal["reverse"] = "reverse"
-    segment: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """Keep every `segment`-th iterate only and recompute those between; by default all are kept."""
+    segment: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] | None = None
+    """Keep every `segment`-th iterate only and recompute those between; `auto`: about the root of the inner steps. By
+    default all are kept."""
     truncate: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Go back through the last `truncate` steps only (Shaban et al. 2019); by default through all."""
+    snapshots: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Keep at most so many iterates at a time, by the schedule that recomputes the fewest steps (Griewank and Walther
+    2000); by default all are kept."""
+
+
+class Reversible(Spec):
+    """Reverse mode through heavy ball that keeps no iterate: each step is undone to the bit (Maclaurin et al. 2015).
+
+    The series `buffer_bits` is the bits kept per step and inner variable, about a fifth of one for the momentum 0.9.
+    """
+
+    kind: Literal["reversible"] = "reversible"
+    fraction_bits: Annotated[int, Field(ge=16, le=52)] = 40
+    """Inner variables and velocity are multiples of 2^-fraction_bits, up to 2^(61 - fraction_bits) in size."""
 
 
 class Forward(Spec):
     """Forward mode: one tangent for each outer variable, memory independent of the inner steps."""
 
     kind: Literal["forward"] = "forward"
+    chunk: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Tangents that are pushed together; each further group runs the inner dynamics once more. By default all."""
+
+
+class RandomForward(Spec):
+    """Forward gradient (Baydin et al. 2022): an unbiased estimate along random directions, drawn anew each time.
+
+    Any number of outer variables, memory independent of the inner steps. The series `hypergradient_variance` estimates
+    E ||estimate - hypergradient||^2, which is about (number of outer variables / directions) ||hypergradient||^2.
+    """
+
+    kind: Literal["random_forward"] = "random_forward"
+    directions: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Directions that the estimate is the mean of; time is proportional to their number."""
+    law: Literal["rademacher", "gaussian"] = "rademacher"
+    """Entries of a direction: `rademacher`, +1 or -1 (the smallest variance), or `gaussian`, standard normal."""
+    chunk: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Directions that are pushed together; each further group runs the inner dynamics once more. By default all."""
 
 
 class Implicit(Spec):
@@ -140,7 +221,9 @@ class Exact(Spec):
     kind: Literal["exact"] = "exact"
 
 
-Hypergradient = Annotated[Unrolled | Reverse | Forward | Implicit | Exact, Field(discriminator="kind")]
+Hypergradient = Annotated[
+    Unrolled | Reverse | Reversible | Forward | RandomForward | Implicit | Exact, Field(discriminator="kind")
+]
 
 # --- outer optimizers -----------------------------------------------------------------------------
 
@@ -203,5 +286,36 @@ class Nested(Spec):
     """Outer steps."""
 
 
-Algorithm = Nested
-"""A union once there is a second algorithm."""
+class RealTime(Spec):
+    """One inner run, with an outer step every few inner steps and no new start (Franceschi et al. 2017)."""
+
+    kind: Literal["real_time"] = "real_time"
+    interval: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    """Inner steps from one outer step to the next; in all there are interval * hyperiterations of them."""
+    dynamics: Dynamics = Field(default_factory=GradientDescent, discriminator="kind")
+    """The inner dynamics Phi."""
+    hypergradient: Annotated[Forward | Reverse, Field(discriminator="kind")] = Field(default_factory=Forward)
+    """`forward`: the tangents go on from one interval to the next, as the inner variables do; `reverse`: back through
+    the last interval only."""
+    optimizer: Optimizer = Field(default_factory=Adam, discriminator="kind")
+    """The outer optimizer."""
+    hyperiterations: Annotated[int, Field(ge=1, le=10_000_000)] = 100
+    """Outer steps."""
+
+    @property
+    def steps(self) -> int:
+        """Inner steps of a hyperiteration."""
+        return self.interval
+
+
+def _nested_by_default(algorithm: Any) -> Any:
+    return {"kind": "nested", **algorithm} if isinstance(algorithm, dict) else algorithm
+
+
+Stepped = Nested | RealTime
+"""Algorithms whose hypergradient comes from steps of given dynamics; the others are `Stochastic`."""
+
+Algorithm = Annotated[
+    Nested | RealTime | AnyStochastic, Field(discriminator="kind"), BeforeValidator(_nested_by_default)
+]
+"""A spec that does not say which means `nested`."""

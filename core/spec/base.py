@@ -18,6 +18,11 @@ class Spec(BaseModel):
     )
 
 
+def kind_of(member: type[Spec]) -> str:
+    """The value of the `kind` field that selects the class."""
+    return str(member.model_fields["kind"].default)
+
+
 def refuse(pointer: str, detail: str, **facts: Any) -> NoReturn:
     """Refuses an impossible combination of fields, naming the field (a JSON pointer) and the remedy.
 

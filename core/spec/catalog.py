@@ -2,8 +2,8 @@
 
 from typing import get_args
 
-from core.spec.algorithms import Dynamics, Hypergradient, LinearSolver, Nested, Optimizer
-from core.spec.base import Spec
+from core.spec.algorithms import Algorithm, Dynamics, Hypergradient, LinearSolver, Optimizer
+from core.spec.base import Spec, kind_of
 from core.spec.datasets import EpisodeDataset, TableDataset
 from core.spec.models import Representation, TableModel
 from core.spec.problems import ClippedWeights, Problem, SigmoidWeights
@@ -23,7 +23,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     "dataset": _members(TableDataset, EpisodeDataset),
     "model": _members(TableModel, Representation),
     "weights": (SigmoidWeights, ClippedWeights),
-    "algorithm": (Nested,),
+    "algorithm": _members(Algorithm),
     "dynamics": _members(Dynamics),
     "hypergradient": _members(Hypergradient),
     "solver": _members(LinearSolver),
@@ -31,7 +31,4 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
 }
 """Section of the catalogue -> the classes of its kinds; every class can be made without arguments."""
 
-
-def kind_of(member: type[Spec]) -> str:
-    """The value of the `kind` field that selects the class."""
-    return str(member.model_fields["kind"].default)
+__all__ = ["KINDS", "kind_of"]

@@ -1,19 +1,41 @@
 """Combinations that cannot be, refused before anything is stored; each says which field and what to change."""
 
-from core.spec.algorithms import Algorithm, Dense, Exact, Forward, Implicit, Reverse
+from core.spec.algorithms import (
+    Algorithm,
+    Dense,
+    Dynamics,
+    Exact,
+    FixedPoint,
+    Forward,
+    HeavyBall,
+    Hypergradient,
+    Implicit,
+    LineSearch,
+    Neumann,
+    RandomForward,
+    RealTime,
+    Reverse,
+    Reversible,
+    Stepped,
+)
 from core.spec.base import refuse
 from core.spec.models import Linear
-from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, Regularization
+from core.spec.plugins import PluginProblem
+from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
 from core.spec.sizes import (
     inner_variables,
+    minibatch_examples,
     outer_variables,
     test_examples,
     training_examples,
     validation_examples,
 )
+from core.spec.stochastic import AnyStochastic, Stochastic
 
 FORWARD_LIMIT = 2000
-"""Outer variables up to which forward mode is allowed: its time and memory are proportional to their number."""
+"""Tangents that forward mode may push together: its memory is proportional to their number."""
+SMALLEST_MOMENTUM = 1e-6
+"""Of `reversible`, which keeps log2(1 / momentum) bits per step and inner variable."""
 DENSE_LIMIT = 5000
 """Inner variables up to which the whole inner Hessian is formed."""
 
@@ -67,12 +89,18 @@ def _check_split(problem: Regularization | HyperCleaning) -> None:
 def _check_regularization(problem: Regularization) -> None:
     if min(training_examples(problem), validation_examples(problem)) < 2:
         refuse("/problem/train", "one example has no spread to standardize by: raise `train` or `validation` to 2")
-    if problem.loss == "cross_entropy" and not problem.dataset.classes:
+    if problem.loss in ("cross_entropy", "logistic") and not problem.dataset.classes:
         refuse("/problem/loss", f"{problem.dataset.kind} has a number as target: use the loss `squared`")
-    if problem.strength == "feature" and not isinstance(problem.model, Linear):
+    if problem.loss == "logistic" and problem.dataset.classes != 2:
+        refuse(
+            "/problem/loss",
+            f"`logistic` tells two classes apart, and {problem.dataset.kind} has {problem.dataset.classes}: use "
+            "`cross_entropy`",
+        )
+    if problem.strength in ("feature", "class") and not isinstance(problem.model, Linear):
         refuse(
             "/problem/strength",
-            "one strength a feature needs the model `linear`: use it, or `layer` or `global`",
+            f"one strength a {problem.strength} needs the model `linear`: use it, or `layer` or `global`",
         )
 
 
@@ -94,12 +122,17 @@ def squares(problem: Regularization) -> bool:
 def closed_form(problem: Problem) -> bool:
     """Whether the inner problem has a solution in closed form."""
     if isinstance(problem, Regularization):
-        return squares(problem) and isinstance(problem.model, Linear)
-    return isinstance(problem, Quadratic)
+        return squares(problem) and isinstance(problem.model, Linear) and problem.strength != "class"
+    if isinstance(problem, PluginProblem):
+        return problem.closed_form()
+    return isinstance(problem, Quadratic | RandomQuadratics)
 
 
 def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
     """Refuses an algorithm that does not fit the problem, or whose parts do not fit each other."""
+    if isinstance(algorithm, Stochastic):
+        check_finite_sum(problem, algorithm)
+        return
     match algorithm.hypergradient:
         case Exact() if not closed_form(problem):
             refuse(
@@ -107,17 +140,79 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
                 f"`exact` needs an inner problem with a closed form, which {problem.kind} does not have with "
                 "these settings: use `reverse` or `implicit`",
             )
-        case Forward() if (count := outer_variables(problem, algorithm)) > FORWARD_LIMIT:
-            refuse(
-                "/algorithm/hypergradient",
-                f"`forward` needs one tangent for each of the {count} outer variables (at most {FORWARD_LIMIT}): "
-                "use `reverse`",
-            )
+        case Forward() | RandomForward() as forward:
+            _check_forward(forward, outer_variables(problem, algorithm))
         case Reverse() as reverse:
             _check_reverse(reverse, algorithm.steps)
+        case Reversible():
+            _check_reversible(algorithm.dynamics)
         case Implicit() as implicit:
             _check_implicit(problem, implicit)
     _check_dynamics(problem, algorithm)
+    if isinstance(algorithm, RealTime):
+        _check_real_time(problem, algorithm)
+
+
+def analytic(problem: Problem) -> bool:
+    """Whether the inner problem is that of a linear model whose steps are written out: not for one strength a class
+    nor for the loss `logistic`, which differentiate as everything else does."""
+    if not isinstance(problem, Regularization | HyperCleaning) or not isinstance(problem.model, Linear):
+        return False
+    return isinstance(problem, HyperCleaning) or (problem.loss != "logistic" and problem.strength != "class")
+
+
+def has_finite_sum(problem: Problem) -> bool:
+    """Whether both objectives are means over examples, of which minibatches can be drawn."""
+    return isinstance(problem, RandomQuadratics | Regularization | HyperCleaning)
+
+
+def check_finite_sum(problem: Problem, algorithm: AnyStochastic) -> None:
+    """Refuses an algorithm that draws minibatches of both objectives where there are none."""
+    if not has_finite_sum(problem):
+        refuse(
+            "/algorithm/kind",
+            f"`{algorithm.kind}` needs objectives that are means over the same examples at every hyperiteration, which "
+            f"{problem.kind} does not have: use `nested`, or the problem `random_quadratics`, `regularization` or "
+            "`hyper_cleaning`",
+        )
+
+
+def _check_real_time(problem: Problem, algorithm: RealTime) -> None:
+    if isinstance(problem, HyperRepresentation):
+        refuse(
+            "/algorithm/kind",
+            f"`real_time` goes on with the inner variables of the last hyperiteration, and {problem.kind} draws new "
+            "tasks for each: use `nested`",
+        )
+    if isinstance(algorithm.hypergradient, Forward) and algorithm.hypergradient.chunk is not None:
+        refuse(
+            "/algorithm/hypergradient/chunk",
+            "tangents that go on from one interval to the next are all there at once: leave `chunk` out, or use "
+            "`reverse`",
+        )
+    if algorithm.dynamics.rate_per_step:
+        refuse(
+            "/algorithm/dynamics/rate_per_step",
+            "an inner run in real time sees every step once, too late to learn its rate: leave it out",
+        )
+
+
+def _check_forward(forward: Forward | RandomForward, variables: int) -> None:
+    count = forward.directions if isinstance(forward, RandomForward) else variables
+    if min(count, forward.chunk or count) <= FORWARD_LIMIT:
+        return
+    if forward.chunk is not None:
+        refuse("/algorithm/hypergradient/chunk", f"at most {FORWARD_LIMIT} tangents are pushed together: lower `chunk`")
+    if isinstance(forward, RandomForward):
+        refuse(
+            "/algorithm/hypergradient/directions",
+            f"{count} directions would be pushed together (at most {FORWARD_LIMIT}): give a `chunk`",
+        )
+    refuse(
+        "/algorithm/hypergradient",
+        f"`forward` would push one tangent for each of the {count} outer variables together (at most {FORWARD_LIMIT}): "
+        "use `reverse` or `random_forward`, or give a `chunk`, which bounds the memory but not the time",
+    )
 
 
 def _check_reverse(reverse: Reverse, steps: int) -> None:
@@ -126,7 +221,7 @@ def _check_reverse(reverse: Reverse, steps: int) -> None:
             "/algorithm/hypergradient/truncate",
             f"cannot go back {reverse.truncate} steps of {steps}: lower `truncate` or leave it out",
         )
-    if reverse.segment is not None and reverse.segment > steps:
+    if isinstance(reverse.segment, int) and reverse.segment > steps:
         refuse(
             "/algorithm/hypergradient/segment",
             f"a segment of {reverse.segment} is longer than the {steps} inner steps: lower `segment`",
@@ -135,6 +230,34 @@ def _check_reverse(reverse: Reverse, steps: int) -> None:
         refuse(
             "/algorithm/hypergradient/segment",
             "a truncated reverse pass keeps its last iterates only: leave out `segment` or `truncate`",
+        )
+    _check_snapshots(reverse, steps)
+
+
+def _check_snapshots(reverse: Reverse, steps: int) -> None:
+    field = "/algorithm/hypergradient/snapshots"
+    if reverse.snapshots is None:
+        return
+    if reverse.snapshots > steps:
+        refuse(field, f"{reverse.snapshots} snapshots of {steps} inner steps: lower `snapshots` or leave it out")
+    if reverse.segment is not None:
+        refuse(field, "segments and snapshots are two schedules: leave out `segment` or `snapshots`")
+    if reverse.truncate is not None:
+        refuse(field, "a truncated reverse pass keeps its last iterates only: leave out `snapshots` or `truncate`")
+
+
+def _check_reversible(dynamics: Dynamics) -> None:
+    if not isinstance(dynamics, HeavyBall):
+        refuse(
+            "/algorithm/dynamics",
+            f"`reversible` undoes steps of heavy ball, and those of {dynamics.kind} cannot be undone: use the dynamics "
+            "`heavy_ball`, or the hypergradient `reverse` with `snapshots`",
+        )
+    if dynamics.momentum < SMALLEST_MOMENTUM:
+        refuse(
+            "/algorithm/dynamics/momentum",
+            "a momentum of 0 forgets the velocity, which `reversible` would have to keep whole: raise it to at least "
+            f"{SMALLEST_MOMENTUM}, or use the hypergradient `reverse` with `snapshots`",
         )
 
 
@@ -165,7 +288,14 @@ def _singular(problem: Problem) -> bool:
     return not isinstance(problem.model, Linear) or problem.model.bias
 
 
-def _check_dynamics(problem: Problem, algorithm: Algorithm) -> None:
+def _solution_only(hypergradient: Hypergradient) -> bool:
+    """Whether no step of the dynamics is differentiated."""
+    if isinstance(hypergradient, Implicit):
+        return not isinstance(hypergradient.solver, Neumann | FixedPoint)
+    return isinstance(hypergradient, Exact)
+
+
+def _check_dynamics(problem: Problem, algorithm: Stepped) -> None:
     dynamics = algorithm.dynamics
     learned = [name for name in ("learn_rate", "learn_momentum") if getattr(dynamics, name, False)]
     if learned and isinstance(algorithm.hypergradient, Implicit | Exact):
@@ -174,20 +304,28 @@ def _check_dynamics(problem: Problem, algorithm: Algorithm) -> None:
             f"`{algorithm.hypergradient.kind}` differentiates the solution, which does not depend on how it was "
             "reached: use `reverse` or `forward` to learn the dynamics",
         )
+    if dynamics.rate_per_step and not dynamics.learn_rate:
+        refuse("/algorithm/dynamics/rate_per_step", "the rates are not learned: set `learn_rate` too, or leave it out")
+    if isinstance(dynamics, LineSearch) and not _solution_only(algorithm.hypergradient):
+        refuse(
+            "/algorithm/dynamics",
+            "`line_search` cannot be differentiated, for the chosen step size jumps: use the hypergradient `implicit` "
+            "with the solver `cg` or `dense`, or the dynamics `gradient_descent`",
+        )
     if "learn_momentum" in learned and getattr(dynamics, "momentum", 0.0) == 0:
         refuse("/algorithm/dynamics/momentum", "a momentum of 0 cannot be learned by its logit: start above 0")
     if dynamics.batch is None:
         return
-    if isinstance(problem, Quadratic | HyperRepresentation):
+    examples = minibatch_examples(problem)
+    if examples is None:
         refuse(
             "/algorithm/dynamics/batch",
             f"{problem.kind} has no minibatches of its inner objective: leave `batch` out",
         )
-    elif dynamics.batch > training_examples(problem):
+    if dynamics.batch > examples:
         refuse(
             "/algorithm/dynamics/batch",
-            f"a minibatch of {dynamics.batch} is larger than the training set ({training_examples(problem)}): "
-            "lower `batch`",
+            f"a minibatch of {dynamics.batch} is larger than the training set ({examples}): lower `batch`",
         )
 
 

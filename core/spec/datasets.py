@@ -1,22 +1,12 @@
 """Data sets by kind, with the facts that validation needs: sizes, classes, features."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from core.spec.base import Spec
-
-
-class Table(Spec):
-    """Examples with a feature vector each; the facts are class variables, not fields."""
-
-    examples: ClassVar[int]
-    """Examples that train, validation and test sets may be drawn from (without an own test set)."""
-    test_examples: ClassVar[int] = 0
-    """Size of the data set's own test set; 0: it has none and the test set is what the others leave."""
-    features: ClassVar[int]
-    classes: ClassVar[int] = 0
-    """Number of classes; 0: the target is a number."""
+from core.spec.plugins import PluginTable, extended
+from core.spec.table import Table
 
 
 class Digits(Table):
@@ -103,12 +93,6 @@ class Magic(Table):
     kind: Literal["magic"] = "magic"
 
 
-TableDataset = Annotated[
-    Digits | BreastCancer | Wine | Diabetes | Mnist | Newsgroups | A9a | W8a | German | Housing | Magic,
-    Field(discriminator="kind"),
-]
-
-
 class Omniglot(Spec):
     """Omniglot: 1623 handwritten characters of 20 images, 28x28; classes are split before they are rotated."""
 
@@ -130,3 +114,9 @@ class Omniglot(Spec):
 
 EpisodeDataset = Omniglot
 """Data sets of many classes with few examples each, from which episodes are sampled."""
+
+_TableDataset = Digits | BreastCancer | Wine | Diabetes | Mnist | Newsgroups | A9a | W8a | German | Housing | Magic
+if TYPE_CHECKING:
+    TableDataset = _TableDataset | PluginTable
+else:
+    TableDataset = Annotated[extended(_TableDataset, PluginTable, Omniglot), Field(discriminator="kind")]

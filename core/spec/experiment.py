@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from core.spec.algorithms import Algorithm, Nested
 from core.spec.base import Label, Spec
 from core.spec.checks import check_algorithm, check_problem
+from core.spec.diagnostics import Diagnostics, check_diagnostics
+from core.spec.few_shot_checks import check_chunk, check_numerics
 from core.spec.problems import Problem
 
 
@@ -26,8 +28,14 @@ class Resources(Spec):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: whatever the slot that takes it has."""
-    precision: Literal["float32", "float64"] = "float32"
-    """Floating-point format of all tensors."""
+    precision: Literal["float32", "float64", "bf16"] = "float32"
+    """Floating-point format of all tensors. `bf16` (few-shot problems): the representation's forward and backward pass
+    in bfloat16; heads, inner steps, outer variables and optimizer in float32."""
+    tf32: bool = False
+    """Whether float32 products on a CUDA device may round their factors to TF32 (10 bits), which is faster."""
+    deterministic: bool = False
+    """Whether only deterministic kernels may run, so that a CUDA device repeats a run to the bit, too, at some cost in
+    speed; a step that has none fails. The CPU's are deterministic as they are."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     """Higher goes first; experiments of the same priority go in the order they came."""
     time_limit: Annotated[float, Field(gt=0, le=3e6)] | None = None
@@ -51,6 +59,8 @@ class Experiment(Spec):
     """The algorithm."""
     evaluation: Evaluation = Field(default_factory=Evaluation)
     """When and how it is evaluated."""
+    diagnostics: Diagnostics = Field(default_factory=Diagnostics)
+    """What is measured beside the hypergradient."""
     resources: Resources = Field(default_factory=Resources)
     """Device, precision, priority, and the limits of an attempt."""
 
@@ -58,6 +68,9 @@ class Experiment(Spec):
     def _possible(self) -> "Experiment":
         check_problem(self.problem)
         check_algorithm(self.problem, self.algorithm)
+        check_chunk(self.problem, self.algorithm)
+        check_numerics(self.problem, precision=self.resources.precision, tf32=self.resources.tf32)
+        check_diagnostics(self.problem, self.algorithm, self.diagnostics)
         return self
 
     def canonical(self) -> dict[str, Any]:

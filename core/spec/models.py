@@ -1,10 +1,11 @@
 """Models by kind: functions of parameters and inputs."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from core.spec.base import Spec
+from core.spec.plugins import PluginModel, extended
 
 
 class Linear(Spec):
@@ -38,7 +39,11 @@ class Conv4(Spec):
     """Whether the norm learns a scale beside its offset (the paper's code learns the offset only)."""
 
 
-TableModel = Annotated[Linear | Mlp, Field(discriminator="kind")]
-"""Ground models for feature vectors."""
+_TableModel = Linear | Mlp
+if TYPE_CHECKING:
+    TableModel = _TableModel | PluginModel
+else:
+    TableModel = Annotated[extended(_TableModel, PluginModel, Conv4), Field(discriminator="kind")]
+    """Ground models for feature vectors."""
 Representation = Annotated[Conv4 | Mlp, Field(discriminator="kind")]
 """Networks whose outputs are the features that heads are fitted on."""

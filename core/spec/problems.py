@@ -1,12 +1,13 @@
 """Kinds of bilevel problem: what is inner, what is outer, on which data."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from core.spec.base import Count, Spec
 from core.spec.datasets import Diabetes, Digits, EpisodeDataset, Omniglot, TableDataset
 from core.spec.models import Conv4, Linear, Representation, TableModel
+from core.spec.plugins import PluginProblem, extended
 
 
 class Quadratic(Spec):
@@ -26,6 +27,31 @@ class Quadratic(Spec):
     """Weight of the outer variables' own term in the outer objective (the direct term)."""
 
 
+class RandomQuadratics(Spec):
+    """Means of random quadratics, the simulated problem of stochastic bilevel optimization (Dagréou et al. 2022).
+
+    Both objectives: mean over examples of 1/2 (p_i'w)^2 + 1/2 (q_i'lam)^2 + (r_i'lam)(s_i'w) + a_i'w + b_i'lam.
+    """
+
+    kind: Literal["random_quadratics"] = "random_quadratics"
+    inner_dimension: Annotated[int, Field(ge=1, le=2000)] = 100
+    """Number of inner variables."""
+    outer_dimension: Annotated[int, Field(ge=1, le=2000)] = 100
+    """Number of outer variables."""
+    inner_examples: Count = 1024
+    """Terms of the inner objective's mean."""
+    outer_examples: Count = 1024
+    """Terms of the outer objective's mean."""
+    convexity: Annotated[float, Field(gt=0, le=1e3)] = 0.1
+    """Smallest expected eigenvalue of the inner Hessian; also the smallest singular value of the coupling."""
+    smoothness: Annotated[float, Field(gt=0, le=1e3)] = 1.0
+    """Largest expected eigenvalue of the Hessians."""
+    coupling: Annotated[float, Field(gt=0, le=1e3)] = 0.1
+    """Largest expected singular value of the mixed derivatives."""
+    initial: Annotated[float, Field(ge=-1e3, le=1e3)] = -2.0
+    """Every outer variable at hyperiteration 0; the inner ones start at 0."""
+
+
 class Regularization(Spec):
     """Regularization strengths as outer variables (and, by the dynamics' `learn_rate`, its rate).
 
@@ -38,13 +64,19 @@ class Regularization(Spec):
     """The data; features, and targets that are numbers, are standardized with the training set's mean and deviation."""
     model: TableModel = Field(default_factory=Linear, discriminator="kind")
     """The ground model, whose parameters are the inner variables."""
-    loss: Literal["auto", "squared", "cross_entropy"] = "auto"
-    """`squared`: half the squared error (ridge regression with a linear model); `cross_entropy`: logistic or
-    softmax regression with a linear model; `auto`: by the target of the data set."""
-    strength: Literal["global", "layer", "feature"] = "global"
-    """One strength for all weights, one for each layer, or one for each input feature (linear models)."""
+    loss: Literal["auto", "squared", "cross_entropy", "logistic"] = "auto"
+    """`squared`: half the squared error (ridge regression with a linear model); `cross_entropy`: softmax regression
+    with a linear model, one score for each class; `logistic`: two classes by one score; `auto`: by the target of the
+    data set, `squared` or `cross_entropy`."""
+    strength: Literal["global", "layer", "feature", "class"] = "global"
+    """One strength for all weights, one for each layer, one for each input feature, or one for each score, which is a
+    class (the last two for linear models)."""
     initial_strength: Annotated[float, Field(gt=0, le=1e4)] = 0.01
     """exp(lam) at hyperiteration 0."""
+    initial_spread: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """lam at hyperiteration 0 is log(initial_strength) + initial_spread times uniform draws from [0, 1)."""
+    initial_deviation: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Deviation of normal draws that are added to the model's initial parameters."""
     train: Count | None = None
     """Training examples; by default half of the data set's examples."""
     validation: Count | None = None
@@ -89,6 +121,9 @@ class HyperCleaning(Spec):
     """How the outer variables become weights of examples."""
     corruption: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Fraction of the training labels that are flipped to another class."""
+    flip: Literal["other", "any"] = "other"
+    """`other`: exactly that fraction, to a class other than its own; `any`: each label with that probability, to a
+    class drawn from all of them, so that some keep theirs (benchmarks of stochastic bilevel optimization)."""
     l2: Annotated[float, Field(ge=0, le=1e3)] = 0.001
     """Strength of the regularizer of the inner objective."""
     train: Count = 800
@@ -121,6 +156,9 @@ class HyperRepresentation(Spec):
     """Query examples of each class, disjoint from the support examples."""
     meta_batch: Annotated[int, Field(ge=1, le=1024)] = 16
     """Episodes of a hyperiteration."""
+    task_chunk: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Episodes that go through the network together, which memory is proportional to; the hypergradient is that of the
+    whole meta-batch. By default all. For `reverse` and `unrolled`."""
     l2: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """Strength of the regularizer of the heads; the paper has none. Implicit differentiation needs one."""
     normalization: Literal["batch", "running"] = "batch"
@@ -128,4 +166,8 @@ class HyperRepresentation(Spec):
     itself (the paper's convention, transductive); `running`, of meta-training images. Both are reported."""
 
 
-Problem = Annotated[Quadratic | Regularization | HyperCleaning | HyperRepresentation, Field(discriminator="kind")]
+_Problem = Quadratic | RandomQuadratics | Regularization | HyperCleaning | HyperRepresentation
+if TYPE_CHECKING:
+    Problem = _Problem | PluginProblem
+else:
+    Problem = Annotated[extended(_Problem, PluginProblem), Field(discriminator="kind")]

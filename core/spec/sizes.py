@@ -3,10 +3,12 @@
 from itertools import pairwise
 from typing import assert_never
 
-from core.spec.algorithms import Algorithm
-from core.spec.datasets import Table
-from core.spec.models import Conv4, Linear, Mlp
-from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, Regularization
+from core.spec.algorithms import Algorithm, Stepped
+from core.spec.models import Conv4, Linear, Mlp, TableModel
+from core.spec.plugins import PluginModel, PluginProblem
+from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
+from core.spec.stochastic import Stochastic
+from core.spec.table import Table
 
 
 def training_examples(problem: Regularization | HyperCleaning) -> int:
@@ -26,14 +28,52 @@ def test_examples(problem: Regularization | HyperCleaning) -> int:
     return problem.test or dataset.test_examples or rest
 
 
+def minibatch_examples(problem: Problem) -> int | None:
+    """Examples that minibatches of the inner objective are drawn from; None: the problem has no minibatches."""
+    match problem:
+        case Quadratic() | RandomQuadratics() | HyperRepresentation():
+            return None
+        case PluginProblem():
+            return problem.training_examples()
+        case _:
+            return training_examples(problem)
+
+
 def outputs(dataset: Table) -> int:
     """Scores of a model for the data set: one for a number, one for each class otherwise."""
     return max(dataset.classes, 1)
 
 
-def layers(model: Linear | Mlp) -> int:
+def scores(problem: Regularization | HyperCleaning) -> int:
+    """Scores of the ground model: one for the loss `logistic`, else as the data set has them."""
+    single = isinstance(problem, Regularization) and problem.loss == "logistic"
+    return 1 if single else outputs(problem.dataset)
+
+
+def strengths(problem: Regularization) -> int:
+    """Number of regularization strengths."""
+    match problem.strength:
+        case "global":
+            return 1
+        case "layer":
+            return layers(problem.model)
+        case "feature":
+            return problem.dataset.features
+        case "class":
+            return scores(problem)
+
+
+def layers(model: TableModel) -> int:
     """Affine layers of the model."""
-    return 1 if isinstance(model, Linear) else len(model.hidden) + 1
+    match model:
+        case Linear():
+            return 1
+        case Mlp():
+            return len(model.hidden) + 1
+        case PluginModel():
+            return model.layers()
+        case _:
+            assert_never(model)
 
 
 def _affine(sizes: tuple[int, ...]) -> int:
@@ -43,19 +83,23 @@ def _affine(sizes: tuple[int, ...]) -> int:
 def inner_variables(problem: Problem) -> int:
     """Number of inner variables (of all tasks of a meta-batch together)."""
     match problem:
-        case Quadratic():
+        case Quadratic() | RandomQuadratics():
             return problem.inner_dimension
         case Regularization() | HyperCleaning():
-            features, scores = problem.dataset.features, outputs(problem.dataset)
+            features, count = problem.dataset.features, scores(problem)
             match problem.model:
                 case Linear():
-                    return (features + problem.model.bias) * scores
+                    return (features + problem.model.bias) * count
                 case Mlp():
-                    return _affine((features, *problem.model.hidden, scores))
+                    return _affine((features, *problem.model.hidden, count))
+                case PluginModel():
+                    return problem.model.inner_variables(features, count)
                 case _:
                     assert_never(problem.model)
         case HyperRepresentation():
             return problem.meta_batch * (feature_size(problem.model) + 1) * problem.way
+        case PluginProblem():
+            return problem.inner_variables()
         case _:
             assert_never(problem)
 
@@ -86,19 +130,27 @@ def representation_size(model: Conv4 | Mlp, channels: int = 1, side: int = 28) -
             assert_never(model)
 
 
+def _learned(algorithm: Stepped) -> int:
+    """Outer variables of the inner dynamics."""
+    dynamics = algorithm.dynamics
+    rates = algorithm.steps if dynamics.rate_per_step else 1
+    return rates * dynamics.learn_rate + getattr(dynamics, "learn_momentum", False)
+
+
 def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
     """Number of outer variables, those of the inner dynamics included."""
-    learned = algorithm.dynamics.learn_rate + getattr(algorithm.dynamics, "learn_momentum", False)
+    learned = 0 if isinstance(algorithm, Stochastic) else _learned(algorithm)
     match problem:
-        case Quadratic():
+        case Quadratic() | RandomQuadratics():
             own = problem.outer_dimension
         case Regularization():
-            by_strength = {"global": 1, "layer": layers(problem.model), "feature": problem.dataset.features}
-            own = by_strength[problem.strength]
+            own = strengths(problem)
         case HyperCleaning():
             own = problem.train
         case HyperRepresentation():
             own = representation_size(problem.model)
+        case PluginProblem():
+            own = problem.outer_variables()
         case _:
             assert_never(problem)
     return own + learned

@@ -24,16 +24,16 @@ def refusal(answer: httpx.Response, status: int) -> dict[str, Any]:
 SPECS: list[tuple[dict[str, Any], str, str]] = [
     ({}, "/problem", "required"),
     ({"problem": {"kind": "quadratic"}, "sed": 1}, "/sed", "did you mean `seed`?"),
-    ({"problem": {"kind": "quadratic"}, "zzz": 1}, "/zzz", "use `algorithm`, `evaluation`, `labels`"),
+    ({"problem": {"kind": "quadratic"}, "zzz": 1}, "/zzz", "use `algorithm`, `diagnostics`, `evaluation`, `labels`"),
     ({"problem": {"kind": "quadratic", "damp": 1}}, "/problem/damp", "did you mean `damping`?"),
     ({"problem": {"kind": "quadratic", "quadratic": 1}}, "/problem/quadratic", "`quadratic` is not known here"),
     ({"problem": {"kind": "quadratc"}}, "/problem/kind", "did you mean `quadratic`?"),
     (
         {"problem": {"kind": "?"}},
         "/problem/kind",
-        "use `quadratic`, `regularization`, `hyper_cleaning` or `hyper_representation`",
+        "use `quadratic`, `random_quadratics`, `regularization`, `hyper_cleaning` or `hyper_representation`",
     ),
-    ({"problem": {}}, "/problem/kind", "`kind` is missing: use `quadratic`, `regularization`"),
+    ({"problem": {}}, "/problem/kind", "`kind` is missing: use `quadratic`, `random_quadratics`, `regularization`"),
     ({"problem": {**CLEANING, "dataset": {"kind": "minst"}}}, "/problem/dataset/kind", "did you mean `mnist`?"),
     ({"problem": {**CLEANING, "dataset": {}}}, "/problem/dataset/kind", "use `digits`, `breast_cancer`"),
     (

@@ -126,6 +126,7 @@ class TestOpenApi:
         operations = [operation for path in document["paths"].values() for operation in path.values()]
         assert {operation["operationId"] for operation in operations} == {
             "submit_experiment",
+            "plan_experiment",
             "list_experiments",
             "get_experiment",
             "cancel_experiment",

@@ -145,6 +145,28 @@ def test_the_terminal_shows_bars(bilevel: Any, spec: str, worker: Any, monkeypat
     assert "validation accuracy 90.00 %" in shown
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_warnings_are_shown_once(
+    terminal: bool, bilevel: Any, spec: str, slot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "140")
+    seen = {"last": 0.3, "worst": 0.4, "worst_hyperiteration": 7, "warnings": 1}
+    quiet = seen | {"warnings": 0}
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    attempt = slot.start(experiment_id)
+    warning = {"hyperiteration": 7, "message": "T too short: relative truncation error 0.4"}
+    slot.write(experiment_id, attempt, {"outer_objective": {7: 1.0}}, ("warning", warning))
+    diagnostics = {"truncation_error": seen, "contraction_factor": quiet}
+    slot.succeed(experiment_id, attempt, RESULT | {"diagnostics": diagnostics})
+    found = bilevel("watch", experiment_id)
+    expected = f"{experiment_id[:8]}  warning at hyperiteration 7: T too short: relative truncation error 0.4"
+    assert found.stderr.count(expected) == 1
+    assert "1 warning about truncation_error: last 0.3, worst 0.4 at hyperiteration 7" in found.stdout
+    assert "contraction_factor" not in found.stdout
+
+
 def test_list(bilevel: Any, spec: str) -> None:
     assert bilevel("list").stdout == "No experiments.\n"
     ids = [bilevel("submit", spec).stdout.strip() for _ in range(3)]

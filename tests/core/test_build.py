@@ -35,9 +35,10 @@ def kinds(section: str) -> list[str]:
 def test_every_problem_runs_under_every_dynamics(
     problem: str, dynamics: str, precision: str, synthetic_omniglot: Path
 ) -> None:
+    method = "implicit" if dynamics == "line_search" else "reverse"  # the search cannot be differentiated
     experiment = spec(
         problem,
-        {"steps": 2, "dynamics": {"kind": dynamics, "rate": 0.05}},
+        {"steps": 2, "dynamics": {"kind": dynamics, "rate": 0.05}, "hypergradient": {"kind": method}},
         resources={"precision": precision},
         evaluation={"episodes": 2},
     )
@@ -62,7 +63,8 @@ def test_every_method_runs_on_every_problem_that_it_is_allowed_on(
         pytest.skip("refused: no closed form")
     if method == "forward" and problem == "hyper_representation":
         pytest.skip("refused: too many outer variables; tests/core/problems has a smaller one")
-    experiment = spec(problem, {"steps": 3, "hypergradient": {"kind": method}})
+    dynamics = {"kind": "heavy_ball" if method == "reversible" else "gradient_descent"}
+    experiment = spec(problem, {"steps": 3, "dynamics": dynamics, "hypergradient": {"kind": method}})
     instance, algorithm = build(experiment, device="cpu", data_dir=synthetic_omniglot)
     state, series = algorithm.step(0, algorithm.init(instance.initial))
     assert trees.all_finite(state.lam)
@@ -77,7 +79,7 @@ def test_every_solver_tends_to_the_closed_form(solver: str, tmp_path: Path) -> N
         experiment = spec("quadratic", algorithm, resources={"precision": "float64"})
         context = make_context(experiment, device="cpu", data_dir=tmp_path)
         instance = build(experiment, device="cpu", data_dir=tmp_path).instance
-        found = build_method(experiment, build_inner(experiment.algorithm), context)
+        found = build_method(experiment, build_inner(experiment.algorithm), context).at(0, ())
         return found(*instance.at(0), instance.initial, steps=500).grad["lam"]  # type: ignore[call-overload,index]
 
     knobs = {"cg": {"tolerance": 1e-12}, "neumann": {"iterations": 500}, "dense": {}}
@@ -129,3 +131,37 @@ def test_learned_numbers_start_where_the_spec_says(tmp_path: Path) -> None:
     assert float(natural["momentum"]) == pytest.approx(0.7)
     state, _ = algorithm.step(0, algorithm.init(instance.initial))
     assert float(instance.natural(state.lam)["rate"]) != pytest.approx(0.25, rel=1e-6)
+
+
+@pytest.mark.parametrize("problem", kinds("problem"))
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_real_time_goes_on_where_it_was(problem: str, mode: str, synthetic_omniglot: Path) -> None:
+    if problem == "hyper_representation":
+        pytest.skip("refused: new tasks at every hyperiteration")
+    chosen = {"kind": "real_time", "interval": 3, "hyperiterations": 4, "hypergradient": {"kind": mode}}
+    dynamics = {"kind": "heavy_ball", "rate": 0.05, "learn_rate": True, "learn_momentum": True}
+    experiment = spec(problem, {**chosen, "dynamics": dynamics})
+    instance, algorithm = build(experiment, device="cpu", data_dir=synthetic_omniglot)
+    assert algorithm.inner is not None
+    state, first = algorithm.step(0, algorithm.init(instance.initial))
+    state, second = algorithm.step(1, state)
+    assert trees.all_finite(state)
+    assert second["inner_objective_start"] == pytest.approx(float(first["inner_objective_end"]), rel=0.02)
+    evaluated = instance.evaluate(state.lam).validation["loss"].mean
+    assert math.isfinite(evaluated)
+
+
+def test_reversible_is_reverse_with_the_learned_numbers(tmp_path: Path) -> None:
+    def grad(method: dict[str, Any]) -> Any:
+        dynamics = {"kind": "heavy_ball", "rate": 0.3, "momentum": 0.7, "learn_rate": True, "learn_momentum": True}
+        algorithm = {"steps": 30, "dynamics": dynamics, "hypergradient": method}
+        experiment = spec("quadratic", algorithm, resources={"precision": "float64"})
+        context = make_context(experiment, device="cpu", data_dir=tmp_path)
+        instance = build(experiment, device="cpu", data_dir=tmp_path).instance
+        found = build_method(experiment, build_inner(experiment.algorithm), context).at(0, ())
+        return found(*instance.at(0), instance.initial, steps=30).grad
+
+    expected = grad({"kind": "reverse"})
+    assert expected.keys() == {"lam", "log_rate", "logit_momentum"}
+    for method in ({"kind": "reversible"}, {"kind": "reverse", "snapshots": 3}, {"kind": "reverse", "segment": "auto"}):
+        torch.testing.assert_close(grad(method), expected, rtol=1e-9, atol=1e-10)

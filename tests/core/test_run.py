@@ -18,6 +18,7 @@ from core.spec import KINDS, Experiment, kind_of
 LAST = 5
 PROBLEMS: dict[str, dict[str, Any]] = {
     "quadratic": {"inner_dimension": 4, "outer_dimension": 2},
+    "random_quadratics": {"inner_dimension": 4, "outer_dimension": 2, "inner_examples": 20, "outer_examples": 20},
     "regularization": {"train": 30, "validation": 20, "strength": "feature"},
     "hyper_cleaning": {"train": 30, "validation": 20, "final_steps": 5},
     "hyper_representation": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "meta_batch": 2},

@@ -3,7 +3,19 @@
 from core.bilevel.hypergradients.exact import exact
 from core.bilevel.hypergradients.forward import forward
 from core.bilevel.hypergradients.implicit import dynamics_fixed_point, implicit, stationarity
+from core.bilevel.hypergradients.random_forward import random_forward
 from core.bilevel.hypergradients.reverse import reverse
+from core.bilevel.hypergradients.reversible import reversible
 from core.bilevel.hypergradients.unrolled import unrolled
 
-__all__ = ["dynamics_fixed_point", "exact", "forward", "implicit", "reverse", "stationarity", "unrolled"]
+__all__ = [
+    "dynamics_fixed_point",
+    "exact",
+    "forward",
+    "implicit",
+    "random_forward",
+    "reverse",
+    "reversible",
+    "stationarity",
+    "unrolled",
+]

@@ -12,6 +12,7 @@ from core.bilevel import trees
 from core.bilevel.derivatives import vjp
 from core.bilevel.hypergradients.inner import check, diagnose
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
+from core.bilevel.schedule import Segment, schedule
 
 
 @torch.no_grad()
@@ -21,47 +22,54 @@ def reverse(
     lam: Tree,
     *,
     steps: int,
-    segment: int | None = None,
+    segment: Segment | None = None,
     truncate: int | None = None,
+    snapshots: int | None = None,
 ) -> Hypergradient:
     """The hypergradient by vector-Jacobian products of single steps.
 
     With `segment` = m only every m-th iterate is kept and those between are computed again: memory T/m + m states for
-    one more run of the dynamics. With `truncate` = K it goes back through the last K steps only (Shaban et al. 2019)
-    and keeps as many iterates; with K >= T nothing is cut.
+    one more run of the dynamics; "auto" takes m about sqrt(T). With `snapshots` = S at most S iterates are kept, for
+    the fewest further steps possible (`schedule.recomputed_steps`). With `truncate` = K it goes back through the last K
+    steps only (Shaban et al. 2019) and keeps as many iterates; with K >= T nothing is cut.
+
+    Raises:
+        ValueError: as `schedule.schedule`.
     """
     check(problem, steps)
-    for name, value in (("segment", segment), ("truncate", truncate)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}: it has to be at least 1")
     lam = trees.detach(lam)
-    length = segment or 1
-    first = 0 if truncate is None else max(steps - truncate, 0)  # the walk back ends at s_first
-
     start = state = dynamics.init(lam)
-    kept: list[State] = []  # s_first, s_{first + length}, ...
-    for t in range(1, steps + 1):
-        if t > first and (t - 1 - first) % length == 0:
-            kept.append(state)
-        state = dynamics.step(t, state, lam)
-
-    outer_loss, pull = vjp(problem.outer, state.w, lam)
-    alpha_w, grad = pull(torch.ones_like(outer_loss))
-    alpha = State(alpha_w, trees.zeros_like(state.aux))
-    while kept:
-        begin = first + (len(kept) - 1) * length
-        end = min(begin + length, steps)
-        states = [kept.pop()]
-        for t in range(begin + 1, end):
-            states.append(dynamics.step(t, states[-1], lam))
-        for t in range(end, begin, -1):
-            alpha, grad = _back(dynamics, t, states.pop(), lam, alpha, grad)
-    if first == 0:
+    kept: list[State] = []
+    reached = steps  # the way back has reached s_reached
+    for action, t in schedule(steps, segment=segment, truncate=truncate, snapshots=snapshots):
+        match action:
+            case "keep":
+                kept.append(state)
+            case "load":
+                state = kept[-1]
+            case "drop":
+                kept.pop()
+            case "advance":
+                state = dynamics.step(t, state, lam)
+            case "turn":
+                end = dynamics.step(t, state, lam) if t else state
+                outer_loss, alpha, grad = begin_back(problem, end, lam)
+            case "back":
+                alpha, grad = back(dynamics, t, state, lam, alpha, grad)
+                reached = t - 1
+    if reached == 0:
         grad = trees.add(grad, vjp(dynamics.init, lam)[1](alpha)[0])
-    return Hypergradient(grad, outer_loss, state, diagnose(problem, lam, start.w, state.w))
+    return Hypergradient(grad, outer_loss, end, diagnose(problem, lam, start.w, end.w))
 
 
-def _back(dynamics: Dynamics, t: int, s: State, lam: Tree, alpha: State, grad: Tree) -> tuple[State, Tree]:
+def begin_back(problem: Problem, end: State, lam: Tree) -> tuple[torch.Tensor, State, Tree]:
+    """E(w_T, lam), alpha_T and the direct term."""
+    outer_loss, pull = vjp(problem.outer, end.w, lam)
+    alpha_w, direct = pull(torch.ones_like(outer_loss))
+    return outer_loss, State(alpha_w, trees.zeros_like(end.aux)), direct
+
+
+def back(dynamics: Dynamics, t: int, s: State, lam: Tree, alpha: State, grad: Tree) -> tuple[State, Tree]:
     """(alpha A_t, grad + alpha B_t), with the derivatives taken at (s_{t-1}, lam)."""
     _, pull = vjp(partial(dynamics.step, t), s, lam)
     alpha, contribution = pull(alpha)

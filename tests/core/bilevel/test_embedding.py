@@ -7,21 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.bilevel import dynamics, linear_solve, trees
+from core.bilevel import dynamics, trees
 from core.bilevel.embedding import composed, through_embedding
-from core.bilevel.hypergradients import dynamics_fixed_point, exact, forward, implicit, reverse, unrolled
-from core.bilevel.problem import Dynamics, Method, Problem, Tree
+from core.bilevel.hypergradients import exact, forward, random_forward, reverse
+from core.bilevel.problem import Dynamics, Problem, Tree
+from tests.core.bilevel import methods
 
-METHODS: dict[str, Method] = {
-    "unrolled": unrolled,
-    "reverse": reverse,
-    "segmented": partial(reverse, segment=3),
-    "truncated": partial(reverse, truncate=3),
-    "forward": forward,
-    "cg": partial(implicit, solve=linear_solve.cg),
-    "fixed_point": partial(implicit, solve=linear_solve.fixed_point, condition=dynamics_fixed_point),
-    "exact": exact,
-}
+METHODS = {**methods.METHODS, "exact": exact}
 
 
 def ridge_on_features(calls: list[int]) -> tuple[Problem, Dynamics, dict[str, Tensor]]:
@@ -72,6 +64,19 @@ def test_factored_is_composed(name: str) -> None:
     assert not any(leaf.requires_grad for leaf in trees.leaves(found.grad))
     if name != "exact":
         assert trees.norm(found.state.w) > 0
+
+
+@pytest.mark.parametrize("chunk", [None, 4])
+@pytest.mark.parametrize("method", [forward, partial(random_forward, seed=0, k=0, directions=6)])
+def test_forward_mode_takes_the_tangents_through_the_embedding(method: Any, chunk: int | None) -> None:
+    calls: list[int] = []
+    problem, phi, lam = ridge_on_features(calls)
+    found = method(problem, phi, lam, steps=7, chunk=chunk)
+    directions = 6 if method is not forward else trees.size(lam)
+    assert len(calls) == (1 if chunk is None else -(-directions // chunk))
+    expected = method(*composed(problem, phi), lam, steps=7, chunk=chunk)
+    assert trees.norm(trees.subtract(found.grad, expected.grad)) <= 1e-12 * trees.norm(expected.grad)
+    assert found.diagnostics.keys() == expected.diagnostics.keys()
 
 
 def test_without_an_embedding_the_method_runs_as_it_is() -> None:

@@ -1,6 +1,5 @@
 """A meta-batch is one problem: tasks stacked on a leading axis give the sum of the tasks' hypergradients."""
 
-from functools import partial
 from typing import Any
 
 import pytest
@@ -8,21 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.bilevel import dynamics, linear_solve, trees
-from core.bilevel.hypergradients import dynamics_fixed_point, forward, implicit, reverse, unrolled
-from core.bilevel.problem import Dynamics, Method, Problem
+from core.bilevel import dynamics, trees
+from core.bilevel.problem import Dynamics, Problem
+from tests.core.bilevel.methods import METHODS
 
 TASKS, WAY = 3, 3
-METHODS: dict[str, Method] = {
-    "unrolled": unrolled,
-    "reverse": reverse,
-    "segmented": partial(reverse, segment=2),
-    "truncated": partial(reverse, truncate=3),
-    "forward": forward,
-    "cg": partial(implicit, solve=partial(linear_solve.cg, tolerance=1e-13)),
-    "dense": partial(implicit, solve=linear_solve.dense),
-    "neumann": partial(implicit, solve=partial(linear_solve.neumann, iterations=5), condition=dynamics_fixed_point),
-}
 
 
 def tensors(seed: int) -> dict[str, Tensor]:

@@ -12,32 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from core.bilevel import dynamics, linear_solve, trees
-from core.bilevel.hypergradients import dynamics_fixed_point, exact, forward, implicit, reverse, unrolled
+from core.bilevel import dynamics, trees
+from core.bilevel.hypergradients import exact, forward, reverse, unrolled
 from core.bilevel.problem import Dynamics, Method, Problem, Tree
+from tests.core.bilevel.methods import IMPLICIT, ITERATIVE
 
 matrix = settings(max_examples=8, deadline=None, derandomize=True)
 
-DYNAMICS = ("gradient_descent", "heavy_ball", "nesterov", "adam")
-ITERATIVE: dict[str, Callable[[int], Method]] = {
-    "unrolled": lambda T: unrolled,
-    "reverse": lambda T: reverse,
-    "segmented": lambda T: partial(reverse, segment=3),
-    "truncated_at_T": lambda T: partial(reverse, truncate=T),
-    "segmented_truncated_at_T": lambda T: partial(reverse, segment=2, truncate=T),
-    "forward": lambda T: forward,
-}
-IMPLICIT: dict[str, Method] = {
-    "cg": partial(implicit, solve=partial(linear_solve.cg, tolerance=1e-13)),
-    "dense": partial(implicit, solve=linear_solve.dense),
-    "neumann": partial(implicit, solve=partial(linear_solve.neumann, iterations=400), condition=dynamics_fixed_point),
-    "fixed_point": partial(
-        implicit,
-        solve=partial(linear_solve.fixed_point, iterations=1000, tolerance=1e-13),
-        condition=dynamics_fixed_point,
-    ),
-    "dense_fixed_point": partial(implicit, solve=linear_solve.dense, condition=dynamics_fixed_point),
-}
+DYNAMICS = ("gradient_descent", "heavy_ball", "nesterov", "adam", "adamw", "rmsprop")
 
 
 def normal(generator: torch.Generator, *shape: int) -> Tensor:
@@ -136,6 +118,10 @@ def make_dynamics(kind: str, drawn: Drawn, *, learned: bool, batch: bool, rate: 
         return make(objective, drawn.problem.init, rate=eta), lam
     if kind == "adam":
         return make(objective, drawn.problem.init, rate=eta, beta1=mu, epsilon=1e-2), lam
+    if kind == "adamw":
+        return make(objective, drawn.problem.init, rate=eta, beta1=mu, decay=mu, epsilon=1e-2), lam
+    if kind == "rmsprop":
+        return make(objective, drawn.problem.init, rate=eta, beta=mu, epsilon=1e-2), lam
     return make(objective, drawn.problem.init, rate=eta, momentum=mu), lam
 
 

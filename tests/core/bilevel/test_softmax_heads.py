@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.bilevel import softmax_heads, trees
 from core.bilevel.dynamics import Scalar, full_batch, gradient_descent
@@ -122,6 +123,45 @@ def test_first_step_is_the_centred_prototype_classifier() -> None:
     expected = 0.5 / 6 * (sums - x[0].sum(0)[:, None] / 3)
     assert torch.allclose(w[0, :-1], expected, rtol=1e-12)
     assert torch.allclose(w[0, -1], torch.zeros(3, dtype=torch.float64), atol=1e-12)  # balanced: the bias stays 0
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where a value is read from the device, which makes the program wait for it."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        waits = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "item")
+        assert func.overloadpacket.__name__ not in waits, f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("rate", [0.3, rate_from_z])
+def test_the_dual_walk_never_waits_for_the_device(rate: Scalar) -> None:
+    generator = torch.Generator().manual_seed(0)
+    problem, phi, walk, z = pieces(generator, tasks=2, sizes=(4, 5, 3), way=3, shared=True, l2=0.1, rate=rate)
+    with NoWaiting():
+        found = walk(problem, phi, z, steps=5)
+        with pytest.raises(AssertionError, match="waits"):
+            found.outer_loss.item()
+
+
+def test_a_step_of_the_dual_walk_is_few_operations() -> None:
+    """Small operators are bound by their number, not by what they compute."""
+
+    class Counting(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += func.overloadpacket.__name__ not in ("detach", "unbind", "alias", "view")
+            return func(*args, **(kwargs or {}))
+
+    def count(steps: int) -> int:
+        generator = torch.Generator().manual_seed(0)
+        problem, phi, walk, z = pieces(generator, tasks=2, sizes=(4, 5, 3), way=3, shared=True, l2=0.0, rate=0.3)
+        with Counting() as mode:
+            walk(problem, phi, z, steps=steps)
+        return mode.count
+
+    assert count(30) - count(20) == 10 * 7
 
 
 def test_divergence_shows() -> None:

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, jvp, vjp
 
-from core.models.norm import EPSILON, Statistics, normalize, statistics
+from core.models.norm import EPSILON, Statistics, normalize, normalize_groups
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -13,7 +13,11 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 def norm(x: Tensor, offset: Tensor, scale: Tensor | None, groups: int = 2) -> Tensor:
-    return normalize(x, statistics(x, groups), offset, scale)
+    return normalize_groups(x, groups, offset, scale)[0]
+
+
+def statistics(x: Tensor, groups: int) -> Statistics:
+    return normalize_groups(x, groups, x.new_zeros(x.shape[1]), None)[1]
 
 
 @pytest.mark.parametrize("scaled", [True, False])
@@ -49,6 +53,46 @@ def test_first_and_second_derivatives() -> None:
     inputs = tuple(tensor.requires_grad_() for tensor in (draw(4, 2, 2, 2), draw(2, seed=1), draw(2, seed=2)))
     assert gradcheck(norm, inputs, check_forward_ad=True, check_batched_grad=True)
     assert gradgradcheck(norm, inputs, check_fwd_over_rev=True, check_rev_over_rev=True)
+
+
+def test_the_statistics_are_differentiated_too() -> None:
+    inputs = tuple(tensor.requires_grad_() for tensor in (draw(4, 2, 2, 2), draw(2, seed=1), draw(2, seed=2)))
+
+    def everything(x: Tensor, offset: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
+        y, values = normalize_groups(x, 2, offset, scale)
+        return y, values.mean, values.variance
+
+    assert gradcheck(everything, inputs, check_forward_ad=True)
+    assert gradgradcheck(everything, inputs, check_fwd_over_rev=True, check_rev_over_rev=True)
+
+
+def test_derivatives_are_those_of_the_formula() -> None:
+    x, offset, scale = draw(6, 3, 2, 3) * 2 + 1, draw(3, seed=1), draw(3, seed=2)
+
+    def formula(x: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
+        grouped = x.view(2, 3, 3, 2, 3)
+        variance, mean = torch.var_mean(grouped, (1, 3, 4), correction=0, keepdim=True)
+        unit = (grouped - mean) / (variance + EPSILON).sqrt()
+        return (unit * scale[:, None, None] + offset[:, None, None]).flatten(0, 1)
+
+    cotangent, tangents = draw(6, 3, 2, 3, seed=3), (draw(6, 3, 2, 3, seed=4), draw(3, seed=5), draw(3, seed=6))
+    for one, other in zip(
+        vjp(norm, x, offset, scale)[1](cotangent), vjp(formula, x, offset, scale)[1](cotangent), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(
+        jvp(norm, (x, offset, scale), tangents)[1], jvp(formula, (x, offset, scale), tangents)[1]
+    )
+
+
+def test_directions_are_batched_in_forward_mode() -> None:
+    x, offset, scale = draw(4, 3, 2, 2), draw(3, seed=2), draw(3, seed=3)
+    directions = draw(5, 4, 3, 2, 2, seed=4)
+
+    def along(direction: Tensor) -> Tensor:
+        return jvp(lambda x: norm(x, offset, scale), (x,), (direction,))[1]
+
+    torch.testing.assert_close(torch.func.vmap(along)(directions), torch.stack([along(d) for d in directions]))
 
 
 def test_all_orders_of_differentiation_agree() -> None:

@@ -44,7 +44,7 @@ def hypergradient(tmp_path: Path) -> Callable[..., Hypergradient]:
         spec = in_double(problem, algorithm, **rest)
         instance = build(spec, device="cpu", data_dir=data_dir).instance
         context = make_context(spec, device="cpu", data_dir=data_dir)
-        method = build_method(spec, build_inner(spec.algorithm), context)
+        method = build_method(spec, build_inner(spec.algorithm), context).at(0, ())
         return method(*instance.at(0), instance.initial, steps=spec.algorithm.steps)
 
     return compute

@@ -7,7 +7,7 @@ import torch
 
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
-from core.build import Built, walks_in_dual
+from core.build import Built, build, build_inner, build_method, make_context, walks_in_dual
 from core.problems.hyper_representation import network
 from core.spec import Experiment
 
@@ -44,6 +44,76 @@ def test_the_dual_walk_is_the_plain_formulation(
     for method in ({"kind": "reverse", "segment": 2}, {"kind": "reverse", "truncate": 5}, {"kind": "unrolled"}):
         plain = hypergradient(problem, {**algorithm, "hypergradient": method}, data_dir=synthetic_omniglot)
         close(dual, plain)
+
+
+@pytest.mark.parametrize("method", [{"kind": "reverse"}, {"kind": "reverse", "segment": 2}, {"kind": "unrolled"}])
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_a_meta_batch_in_chunks_is_the_whole_meta_batch(
+    hypergradient: Callable[..., Hypergradient], synthetic_omniglot: Path, method: dict[str, Any], chunk: int
+) -> None:
+    problem, algorithm = {**SMALL, "meta_batch": 3}, {"steps": 3, "dynamics": LEARNED, "hypergradient": method}
+    whole = hypergradient(problem, algorithm, data_dir=synthetic_omniglot)
+    chunked = hypergradient({**problem, "task_chunk": chunk}, algorithm, data_dir=synthetic_omniglot)
+    close(chunked, whole)
+    torch.testing.assert_close(chunked.state, whole.state, rtol=1e-9, atol=1e-12)
+
+
+def test_an_evaluation_in_chunks_is_the_same(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+    def losses(**chunk: int) -> list[float]:
+        knobs: dict[str, Any] = {"data_dir": synthetic_omniglot, "evaluation": {"episodes": 7}}
+        instance = built({**SMALL, **chunk}, {"steps": 2}, **knobs).instance
+        return [scores["loss"].mean for scores in instance.evaluate(instance.initial)]
+
+    assert losses(task_chunk=2) == pytest.approx(losses(), rel=1e-12)
+
+
+@pytest.mark.parametrize("representation", [{"kind": "conv4", "filters": 16}, {"kind": "mlp", "hidden": [32]}])
+@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-4), ("bf16", 0.1)])
+def test_shorter_formats_are_near_float64(
+    synthetic_omniglot: Path, representation: dict[str, Any], precision: str, bound: float
+) -> None:
+    """Relative error of the hypergradient of the representation, heads and walk being in float32 at least."""
+    problem = {**SMALL, "model": representation, "query": 8}
+
+    def found(precision: str) -> tuple[Hypergradient, Any]:
+        spec = Experiment.model_validate(
+            {
+                "problem": problem,
+                "algorithm": {"steps": 5, "dynamics": {"kind": "gradient_descent", "rate": 0.02}},
+                "resources": {"precision": precision},
+            }
+        )
+        instance = build(spec, device="cpu", data_dir=synthetic_omniglot).instance
+        context = make_context(spec, device="cpu", data_dir=synthetic_omniglot)
+        method = build_method(spec, build_inner(spec.algorithm), context).at(0, ())
+        return method(*instance.at(0), instance.initial, steps=5), instance.initial
+
+    exact, _ = found("float64")
+    short, initial = found(precision)
+    assert {leaf.dtype for leaf in trees.leaves((initial, short.grad, short.state))} == {torch.float32}
+    error = trees.norm(trees.map_leaves(lambda x, y: x.double() - y, short.grad, exact.grad))
+    assert 0 < error <= bound * trees.norm(exact.grad)
+    assert float(short.outer_loss) == pytest.approx(float(exact.outer_loss), rel=bound / 10)
+
+
+def test_bf16_learns_as_float32_does(synthetic_omniglot: Path) -> None:
+    problem = {**SMALL, "model": {"kind": "conv4", "filters": 8}, "shot": 1, "meta_batch": 4}
+    algorithm = {"steps": 4, "dynamics": {**GD, "rate": 0.05}, "optimizer": {"kind": "adam", "rate": 0.003}}
+
+    def accuracy(precision: str) -> Any:
+        spec = {"problem": problem, "algorithm": algorithm, "resources": {"precision": precision}}
+        found = build(
+            Experiment.model_validate({**spec, "evaluation": {"episodes": 60}}),
+            device="cpu",
+            data_dir=synthetic_omniglot,
+        )
+        state = found.algorithm.init(found.instance.initial)
+        for k in range(8):
+            state, _ = found.algorithm.step(k, state)
+        return found.instance.evaluate(state.lam).test["accuracy"]
+
+    short, single = accuracy("bf16"), accuracy("float32")
+    assert abs(short.mean - single.mean) <= short.ci95 + single.ci95
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def test_every_default_is_written_out() -> None:
         "kind": "gradient_descent",
         "rate": 0.1,
         "learn_rate": False,
+        "rate_per_step": False,
         "batch": None,
     }
     assert canonical["resources"]["precision"] == "float32"
@@ -72,10 +73,10 @@ def test_hash_sees_every_change(change: dict[str, Any]) -> None:
         ({**QUADRATIC, "seed": 2**53}, ("seed",)),
         ({**QUADRATIC, "labels": {"": "x"}}, ("labels", "", "[key]")),
         ({**QUADRATIC, "resources": {"time_limit": float("inf")}}, ("resources", "time_limit")),
-        ({**QUADRATIC, "algorithm": {"steps": 0}}, ("algorithm", "steps")),
+        ({**QUADRATIC, "algorithm": {"steps": 0}}, ("algorithm", "nested", "steps")),
         (
             {**QUADRATIC, "algorithm": {"optimizer": {"kind": "adam", "rate": 0}}},
-            ("algorithm", "optimizer", "adam", "rate"),
+            ("algorithm", "nested", "optimizer", "adam", "rate"),
         ),
         ({"problem": {"kind": "quadratic", "damping": float("nan")}}, ("problem", "quadratic", "damping")),
     ],

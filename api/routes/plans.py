@@ -1,0 +1,59 @@
+"""What an experiment would cost: memory, time, what would not fit and what would."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Body, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from api import schemas
+from api.deps import Caller, Uses
+from core.datasets.catalog import require
+from core.planning import DEVICES, Device, Plan, plan
+from core.spec import Experiment
+
+router = APIRouter(tags=["experiments"])
+
+Rate = Annotated[float, Field(gt=0, le=1e18)]
+
+
+class DeviceQuery(BaseModel):
+    """The device that is planned for: one by name, or by rates, which `python -m benchmarks rates` measures."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    device: Literal["cpu", "cuda"] | None = None
+    """Whose rates are taken where none are given; by default what `resources.device` says, `cpu` for `auto`."""
+    operations_per_second: Rate | None = None
+    """Floating-point operations a second of a large float32 matrix product."""
+    bytes_per_second: Rate | None = None
+    """Bytes a second that an operation on large tensors reads and writes."""
+    operator_seconds: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Seconds that a small operator inside a gradient takes."""
+    process_mb: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """MiB of main memory that a child process holds before it has loaded anything."""
+    memory_mb: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """MiB of memory that an experiment may take there, where `resources.memory_limit` says nothing."""
+
+    def rates(self, spec: Experiment) -> Device:
+        """The device of the plan."""
+        name = self.device or ("cuda" if spec.resources.device == "cuda" else "cpu")
+        given = self.model_dump(exclude={"device"}, exclude_none=True)
+        measured = given.keys() - {"memory_mb"}
+        label = {"name": f"{name}, with given rates"} if measured else {}
+        return DEVICES[name].model_copy(update=given | label)
+
+
+@router.post("/experiments:plan", operation_id="plan_experiment")
+def plan_experiment(
+    spec: Annotated[Experiment, Body(openapi_examples=schemas.SPEC_EXAMPLES)],
+    device: Annotated[DeviceQuery, Query()],
+    uses: Uses,
+    caller: Caller,
+) -> Plan:
+    """Says from the spec alone what an experiment would take; nothing is stored or run.
+
+    The body and its refusals are those of a submission. Memory is right within 20 %, times within a factor of 2 where
+    the rates are those of the machine.
+    """
+    require(spec.problem, uses.settings.data_dir)
+    return plan(spec, device.rates(spec))

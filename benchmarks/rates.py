@@ -1,0 +1,74 @@
+"""Rates of this machine, one thread, as a plan takes them: `python -m benchmarks rates > rates.json`."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import psutil
+import torch
+
+from core.planning import DEVICES, Device
+
+SIDE, LENGTH, SMALL_STEPS = 1024, 2**24, 100
+GRADIENT_OPERATORS = 19
+"""What a plan counts for a gradient step of a small quadratic."""
+
+
+def measure_rates(rounds: int = 7) -> Device:
+    """Measured in about a second; memory is what the machine has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return Device(
+            name="this machine",
+            operations_per_second=2 * SIDE**3 / _median(_product(), rounds),
+            bytes_per_second=12 * LENGTH / _median(_sum(), rounds),
+            operator_seconds=_median(_steps(), rounds) / (SMALL_STEPS * GRADIENT_OPERATORS),
+            process_mb=DEVICES["cpu"].process_mb,
+            memory_mb=round(0.9 * psutil.virtual_memory().total / 2**20),
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _median(call: Callable[[], object], rounds: int) -> float:
+    call()
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def _product() -> Callable[[], object]:
+    a, out = torch.rand(SIDE, SIDE), torch.empty(SIDE, SIDE)
+    return lambda: torch.mm(a, a, out=out)
+
+
+def _sum() -> Callable[[], object]:
+    a, out = torch.rand(LENGTH), torch.empty(LENGTH)
+    return lambda: torch.add(a, a, out=out)
+
+
+def _steps() -> Callable[[], object]:
+    matrix = torch.eye(20)
+
+    def objective(w: torch.Tensor) -> torch.Tensor:
+        return torch.dot(w, 0.5 * (matrix @ w) - matrix @ w - w)
+
+    gradient = torch.func.grad(objective)
+
+    def walk() -> torch.Tensor:
+        w = torch.ones(20)
+        with torch.no_grad():
+            for _ in range(SMALL_STEPS):
+                w = w - 0.1 * gradient(w)
+        return w
+
+    return walk
+
+
+def main(rounds: int) -> None:
+    """Prints the rates as JSON."""
+    print(measure_rates(rounds).model_dump_json(indent=2))

@@ -1,0 +1,47 @@
+"""The command for what an experiment would cost: plan."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from bilevel_client.commands.experiments import FILE
+from bilevel_client.commands.service import Service, with_service
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set a field; can be given several times.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Whose rates to take.  [default: as in the spec]")
+@click.option("--rates", type=FILE, help="JSON file of measured rates, as `python -m benchmarks rates` prints it.")
+@with_service
+def plan(service: Service, file: Path, settings: Sequence[str], device: str | None, rates: Path | None) -> None:
+    """Say what the experiment in FILE would take, memory and time, and what would fit; nothing is run."""
+    from bilevel_client import specs
+
+    try:
+        spec = specs.assign(specs.load(file), settings)
+    except specs.BadSpec as error:
+        raise click.UsageError(str(error)) from error
+    given = _rates(rates) | ({"device": device} if device else {})
+    with service.client() as client:
+        found = client.plan(spec, **given)
+    if service.as_json:
+        service.print_json(found)
+        return
+    from bilevel_client.commands import plan_table, tables
+
+    tables.show(plan_table.plan(str(spec.get("name", "untitled")), found))
+
+
+def _rates(file: Path | None) -> dict[str, str | float]:
+    if file is None:
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{file} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise click.UsageError(f'{file}: rates are an object such as {{"bytes_per_second": 8e9}}')
+    return {name: value for name, value in found.items() if name != "name" and value is not None}

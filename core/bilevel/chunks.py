@@ -1,0 +1,57 @@
+"""A meta-batch a few tasks at a time: E is a mean over B tasks, so dE = sum over chunks c of (B_c / B) dE_c.
+
+The graph of a chunk is gone before the next is made: memory is that of one chunk, time that of all together.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from core.bilevel import trees
+from core.bilevel.problem import Dynamics, Hypergradient, Method, Problem, Tasks, Tree
+
+
+def in_chunks(method: Method) -> Method:
+    """The method that runs `method` on chunks of tasks, where the problem asks for it, and adds up what it finds.
+
+    For reverse-mode methods, whose hypergradient is the same either way.
+    """
+
+    def chunked(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int) -> Hypergradient:
+        if problem.tasks is None or problem.tasks.chunk is None:
+            return method(problem, dynamics, lam, steps=steps)
+        chunks = _chunks(problem.tasks, problem.tasks.chunk)
+        weight, stated = next(chunks)
+        total = _weighted(method(*stated, lam, steps=steps), weight)
+        for weight, stated in chunks:
+            total = _add(total, _weighted(method(*stated, lam, steps=steps), weight))
+        return total
+
+    return chunked
+
+
+def _chunks(tasks: Tasks, chunk: int) -> Iterator[tuple[float, tuple[Problem, Dynamics]]]:
+    """The share of the tasks that a chunk has, and its problem."""
+    leaves, structure = trees.flatten(tasks.data)
+    for parts in zip(*(torch.split(leaf, chunk) for leaf in leaves), strict=True):
+        yield len(parts[0]) / len(leaves[0]), tasks.state(trees.unflatten(list(parts), structure))
+
+
+def _weighted(found: Hypergradient, weight: float) -> Hypergradient:
+    return found._replace(grad=trees.scale(weight, found.grad), outer_loss=weight * found.outer_loss)
+
+
+def _add(one: Hypergradient, other: Hypergradient) -> Hypergradient:
+    """Of two chunks: sums, and states one behind the other. Diagnostics are norms or sums over tasks."""
+
+    def joined(name: str) -> Tensor:
+        x, y = one.diagnostics[name], other.diagnostics[name]
+        return torch.hypot(x, y) if name.endswith("_norm") else x + y
+
+    return Hypergradient(
+        trees.add(one.grad, other.grad),
+        one.outer_loss + other.outer_loss,
+        trees.map_leaves(lambda x, y: torch.cat([x, y]), one.state, other.state),
+        {name: joined(name) for name in one.diagnostics},
+    )

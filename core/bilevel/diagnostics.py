@@ -1,0 +1,236 @@
+"""Measurements beside the hypergradient: they change nothing of it, nor of the outer variables.
+
+A measurement is a function of one hyperiteration; `measured` lets it join the diagnostics of a method at every n-th
+hyperiteration, where it costs what its docstring says.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from core.bilevel import trees
+from core.bilevel.derivatives import vjp
+from core.bilevel.hypergradients.inner import run
+from core.bilevel.problem import Dynamics, Hypergradient, Method, MethodSeries, Problem, State, Tree
+from core.bilevel.randomness import stream
+
+
+class Hyperiteration(NamedTuple):
+    """What a measurement sees."""
+
+    k: int
+    problem: Problem
+    dynamics: Dynamics
+    lam: Tree
+    steps: int
+    method: Method
+    found: Hypergradient
+    """What `method` gave at lam."""
+
+    def inputs(self) -> Tree:
+        """What objectives and dynamics take for lam: z = embed(lam), or lam itself."""
+        return self.lam if self.problem.embed is None else self.problem.embed(self.lam)
+
+    def again(self, method: Method, lam: Tree, steps: int) -> Tree:
+        """Another hypergradient of the same problem."""
+        return method(self.problem, self.dynamics, lam, steps=steps).grad
+
+
+Measurement = Callable[[Hyperiteration], Mapping[str, Tensor]]
+"""Scalars by the names of their series."""
+Scheduled = tuple[int, Measurement]
+"""Every how many hyperiterations, beginning with 0; and what."""
+
+
+def measured(methods: MethodSeries, measurements: Sequence[Scheduled]) -> MethodSeries:
+    """The same methods, with more diagnostics."""
+
+    def at(k: int, carry: Tree) -> Method:
+        method = methods.at(k, carry)
+        due = [measurement for every, measurement in measurements if k % every == 0]
+
+        @torch.no_grad()
+        def with_more(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int) -> Hypergradient:
+            found = method(problem, dynamics, lam, steps=steps)
+            here = Hyperiteration(k, problem, dynamics, trees.detach(lam), steps, method, found)
+            diagnostics = dict(found.diagnostics)
+            for measurement in due:
+                diagnostics |= measurement(here)
+            return found._replace(diagnostics=diagnostics)
+
+        return with_more if due else method
+
+    return MethodSeries(methods.init, at)
+
+
+def direction_change(methods: MethodSeries, *, every: int) -> MethodSeries:
+    """direction_cosine: of the hypergradient with the one before it, which is carried along."""
+
+    def init(problem: Problem, dynamics: Dynamics, lam: Tree) -> Tree:
+        return methods.init(problem, dynamics, lam), trees.zeros_like(lam)
+
+    def at(k: int, carry: Tree) -> Method:
+        assert isinstance(carry, tuple)
+        own, before = carry
+        method = methods.at(k, own)
+
+        def remembering(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int) -> Hypergradient:
+            found = method(problem, dynamics, lam, steps=steps)
+            diagnostics = dict(found.diagnostics)
+            if k > 0 and k % every == 0:
+                diagnostics["direction_cosine"] = cosine(found.grad, before)
+            return found._replace(diagnostics=diagnostics, carry=(found.carry, found.grad))
+
+        return remembering
+
+    return MethodSeries(init, at)
+
+
+def stationarity(here: Hyperiteration) -> Mapping[str, Tensor]:
+    """inner_gradient_relative: ||grad_w L|| at w_T over that at w_0; costs one inner gradient."""
+    z = here.inputs()
+    gradient = torch.func.grad(here.problem.inner)(here.dynamics.init(z).w, z)
+    return {"inner_gradient_relative": ratio(here.found.diagnostics["inner_gradient_norm"], trees.norm(gradient))}
+
+
+def truncation(*, double: bool) -> Measurement:
+    """truncation_error: ||g_T - g_2T|| / ||g_2T||, or ||g_T/2 - g_T|| / ||g_T||; costs 2 or 1/2 hypergradients.
+
+    With inner dynamics that converge like q^T the first is the error of g_T up to terms in q^2T, and the second
+    the error of g_T/2, which is larger than that of g_T.
+    """
+
+    def measure(here: Hyperiteration) -> Mapping[str, Tensor]:
+        other = here.again(here.method, here.lam, here.steps * 2 if double else here.steps // 2)
+        own = here.found.grad
+        return {"truncation_error": relative_difference(own, other) if double else relative_difference(other, own)}
+
+    return measure
+
+
+def comparison(reference: MethodSeries) -> Measurement:
+    """comparison_cosine and comparison_error, of g with the hypergradient g' of another method: ||g - g'|| / ||g'||.
+
+    The other method starts from nothing that it carried: a warm start of its own would have to be kept.
+    """
+
+    def measure(here: Hyperiteration) -> Mapping[str, Tensor]:
+        carry = reference.init(here.problem, here.dynamics, here.lam)
+        other = here.again(reference.at(here.k, carry), here.lam, here.steps)
+        return _compared(here.found.grad, other)
+
+    return measure
+
+
+def central_differences(*, seed: int, directions: int, solved: bool = False) -> Measurement:
+    """comparison_cosine and comparison_error, of the slopes <g, u_i> with (f(lam + h u_i) - f(lam - h u_i)) / 2h.
+
+    u_i are `directions` normal vectors, f(lam) = E(w_T(lam), lam), or E(w*(lam), lam) where `solved`;
+    h ||u_i|| = e^(1/3) (1 + ||lam||) with e the precision of the format. Costs 2 T steps a direction.
+    """
+
+    def measure(here: Hyperiteration) -> Mapping[str, Tensor]:
+        slopes, differences = [], []
+        for i in range(directions):
+            u = _normal(here.lam, seed, "differences", here.k, i)
+            h = (1 + trees.norm(here.lam)) / trees.norm(u)
+            h = h * torch.finfo(h.dtype).eps ** (1 / 3)
+            ahead, behind = (_value(here, trees.axpy(side * h, u, here.lam), solved) for side in (1, -1))
+            slopes.append(trees.dot(here.found.grad, u))
+            differences.append((ahead - behind) / (2 * h))
+        return _compared(torch.stack(slopes), torch.stack(differences))
+
+    return measure
+
+
+def _value(here: Hyperiteration, lam: Tree, solved: bool) -> Tensor:
+    z = here._replace(lam=lam).inputs()
+    if not solved:
+        return here.problem.outer(run(here.dynamics, z, here.steps)[1].w, z)
+    if here.problem.solution is None:
+        raise ValueError("the problem has no closed form: compare with f_T instead")
+    return here.problem.outer(here.problem.solution(z), z)
+
+
+def contraction(*, seed: int, products: int) -> Measurement:
+    """contraction_factor: an estimate of the spectral radius of J = d Phi_T / d s at s_T, the last step's Jacobian.
+
+    Arnoldi's method: the largest Ritz value of J' (vector-Jacobian products) on the Krylov space of a normal vector.
+    Costs `products` products, and as many states while it measures. J is taken with respect to the whole state,
+    velocity and moments included. For gradient descent it is I - eta H, symmetric: its radius is its norm, and the
+    estimate a lower bound. For other dynamics the norm may be above 1 where the radius, which says whether the steps
+    converge, is below.
+    """
+
+    def measure(here: Hyperiteration) -> Mapping[str, Tensor]:
+        z = here.inputs()
+        end = _last_state(here, z)
+        _, pull = vjp(lambda s: here.dynamics.step(here.steps, s, z), end)
+        start, unravel = trees.ravel(_normal(end, seed, "contraction", here.k))
+        return {"contraction_factor": _radius(lambda v: trees.ravel(pull(unravel(v))[0])[0], start, products)}
+
+    return measure
+
+
+def _radius(operator: Callable[[Tensor], Tensor], start: Tensor, products: int) -> Tensor:
+    """The largest modulus of an eigenvalue of `operator` restricted to the Krylov space of `start` [n] (Arnoldi 1951).
+
+    Q [m, n] has orthonormal rows; H = Q J Q' [m, m]. Where the space ends early, further rows are 0.
+    """
+    size = min(products, start.numel())
+    q = start.new_zeros(size + 1, start.numel())
+    h = start.new_zeros(size + 1, size)
+    q[0] = start / torch.linalg.vector_norm(start)
+    for j in range(size):
+        v = operator(q[j])
+        scale = torch.linalg.vector_norm(v)
+        for _ in range(2):  # once more, for what rounding left
+            overlap = q[: j + 1] @ v
+            h[: j + 1, j] += overlap
+            v = v - overlap @ q[: j + 1]
+        rest = torch.linalg.vector_norm(v)
+        rest = torch.where(rest > 10 * torch.finfo(v.dtype).eps * scale, rest, 0)
+        h[j + 1, j] = rest
+        q[j + 1] = torch.where(rest > 0, v / rest, 0)
+    small = h[:size]
+    # What is not finite has no eigenvalues that LAPACK could find.
+    return torch.linalg.eigvals(small).abs().max() if bool(small.isfinite().all()) else small.abs().max() * math.nan
+
+
+def _last_state(here: Hyperiteration, z: Tree) -> State:
+    """s_T; found by T steps where the method handed over w_T alone."""
+    state = here.found.state
+    if trees.flatten(state)[1] == trees.flatten(here.dynamics.init(z))[1]:
+        return state
+    return run(here.dynamics, z, here.steps)[1]
+
+
+def _normal(like: Tree, seed: int, *index: int | str) -> Tree:
+    generator = stream(seed, "diagnostics", *index)
+    drawn: Tree = trees.map_leaves(
+        lambda leaf: torch.randn(leaf.shape, dtype=leaf.dtype, generator=generator).to(leaf.device), like
+    )
+    return drawn
+
+
+def _compared(own: Tree, other: Tree) -> Mapping[str, Tensor]:
+    return {"comparison_cosine": cosine(own, other), "comparison_error": relative_difference(own, other)}
+
+
+def cosine(x: Tree, y: Tree) -> Tensor:
+    """<x, y> / (||x|| ||y||); 0 where one of them is 0."""
+    a, b = trees.norm(x), trees.norm(y)
+    return ratio(ratio(trees.dot(x, y), a), b)
+
+
+def relative_difference(x: Tree, y: Tree) -> Tensor:
+    """||x - y|| / ||y||; 0 where they are equal."""
+    return ratio(trees.norm(trees.subtract(x, y)), trees.norm(y))
+
+
+def ratio(a: Tensor, b: Tensor) -> Tensor:
+    """a / b; 0 for 0 / 0."""
+    return torch.where((a == 0) & (b == 0), torch.zeros_like(a), a / b)

@@ -1,0 +1,98 @@
+"""The inner problem of a linear model, with its derivatives written out.
+
+L(W, lam) = 1/n sum_i weight_i(lam) loss(x_i W, y_i) + 1/2 sum_jc strength_jc(lam) W_jc^2
+grad L    = X'R + strength * W,                R_i = weight_i/n (mean(x_i W) - y_i)
+hess L V  = X'S + strength * V,                S_i = weight_i/n mean'(x_i W) x_i V
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from core.bilevel.derivatives import vjp
+from core.bilevel.linear_models.class_major import ClassMajor, class_major
+from core.bilevel.linear_models.losses import Loss
+from core.bilevel.problem import Tree
+
+
+@dataclass(frozen=True, eq=False)
+class LinearModel:
+    """A linear model and the data it is fitted to; w is {"weight": [d, C], "bias": [C]}, the bias optional."""
+
+    x: Tensor
+    """Features [n, d], or [n, d + 1] with a last column of ones where there is an offset."""
+    targets: Tensor
+    """What the scores should be, [n, C]: one-hot rows for classes."""
+    loss: Loss
+    strengths: Callable[[Tree], Tensor]
+    """lam -> strengths of the quadratic penalty, broadcastable to W; 0 where W is not penalized (offsets)."""
+    weights: Callable[[Tree], Tensor] | None = None
+    """lam -> weights of the examples [n]; by default all are 1."""
+    offset: bool = False
+    """Whether the last row of W is the offset."""
+
+    def matrix(self, w: Tree) -> Tensor:
+        """W [d, C], or [d + 1, C] with the offset as its last row."""
+        assert isinstance(w, dict)
+        weight, bias = w["weight"], w.get("bias")
+        assert isinstance(weight, Tensor)
+        return torch.cat([weight, bias[None]]) if isinstance(bias, Tensor) else weight
+
+    def tree(self, matrix: Tensor) -> Tree:
+        """The inverse of `matrix`."""
+        return {"weight": matrix[:-1], "bias": matrix[-1]} if self.offset else {"weight": matrix}
+
+    def __post_init__(self) -> None:
+        """Arranges the data now: what is first made under a transform of torch.func would stay wrapped by it."""
+        _ = self.class_major
+
+    @cached_property
+    def class_major(self) -> ClassMajor:
+        """The data as the walk reads them."""
+        return class_major(self.x, self.targets)
+
+    def scale(self, lam: Tree) -> Tensor:
+        """weight_i / n as a column [n, 1]; [] where there are no weights."""
+        if self.weights is None:
+            return self.x.new_tensor(1 / len(self.x))
+        return self.weights(lam).unsqueeze(-1) / len(self.x)
+
+    def residual(self, matrix: Tensor, lam: Tree) -> Tensor:
+        """R [n, C], the gradient with respect to the scores."""
+        return self.scale(lam) * (self.loss.mean(self.x @ matrix, -1) - self.targets)
+
+    def objective(self, w: Tree, lam: Tree) -> Tensor:
+        """L at the tree w, a scalar that torch may differentiate: the inner objective of a `Problem`."""
+        matrix = self.matrix(w)
+        losses = self.loss.value(self.x @ matrix, self.targets, -1)
+        fit = (self.scale(lam) * losses.unsqueeze(-1)).sum()
+        return fit + 0.5 * (self.strengths(lam) * matrix**2).sum()
+
+    def gradient(self, matrix: Tensor, lam: Tree) -> Tensor:
+        """Like W: X'R + strength * W."""
+        return self.x.T @ self.residual(matrix, lam) + self.strengths(lam) * matrix
+
+    def hessian_product(self, matrix: Tensor, lam: Tree) -> Callable[[Tensor], Tensor]:
+        """V -> hess L V, both like W, with the Hessian taken at W: the mean of the scores is computed once."""
+        mean, scale, strengths = self.loss.mean(self.x @ matrix, -1), self.scale(lam), self.strengths(lam)
+
+        def product(v: Tensor) -> Tensor:
+            return self.x.T @ self.loss.slope(mean, self.x @ v, scale, -1) + strengths * v
+
+        return product
+
+    def mixed_product(self, matrix: Tensor, lam: Tree, v: Tensor) -> Tree:
+        """d/dlam <grad L(W, lam), v>, a tree like lam: only weights and strengths depend on lam."""
+        error = self.loss.mean(self.x @ matrix, -1) - self.targets
+        slopes = (error * (self.x @ v)).sum(-1, keepdim=True)  # [n, 1]
+        penalty = matrix * v
+
+        def product(lam: Tree) -> Tensor:
+            return (self.scale(lam) * slopes).sum() + (self.strengths(lam) * penalty).sum()
+
+        value, pull = vjp(product, lam)
+        grad: Tree = pull(torch.ones_like(value))[0]
+        return grad

@@ -1,0 +1,7 @@
+"""What a spec will cost before it runs: memory and time by method, from the spec alone; free of torch."""
+
+from core.planning.answer import Plan
+from core.planning.plan import plan
+from core.planning.work import DEVICES, Device
+
+__all__ = ["DEVICES", "Device", "Plan", "plan"]

@@ -1,0 +1,231 @@
+"""What each way to the hypergradient takes: work and memory of one hyperiteration, part by part.
+
+With g the work and h the memory of one inner step: unrolled T (g + back), T h; reverse T (2 g + back), T iterates;
+segments of m T (3 g + back), T/m + m iterates; forward T g for each tangent, one iterate each; implicit T g and a
+product with the Hessian for each iteration of the solver.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from core.bilevel.schedule import automatic, recomputed_steps
+from core.planning.problems import Costs, stepped
+from core.planning.work import Work, product
+from core.spec import Experiment, algorithms
+from core.spec.problems import HyperRepresentation
+
+NODE_BYTES = 400.0
+"""What an operator leaves in a graph beside its tensors."""
+LEAF_BYTES = 5000.0
+"""What a kept tensor takes beside its numbers, with what the allocator leaves around it."""
+STEP_MEMORY = 17e6
+"""Code and caches that the first hyperiteration loads."""
+FORWARD_MEMORY = 18e6
+"""What torch loads beside with the first forward-mode derivative."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one hyperiteration takes."""
+
+    work: Mapping[str, Work]
+    """By part."""
+    memory: Mapping[str, float]
+    """Bytes that are held at the same time, by part."""
+    notes: tuple[str, ...] = field(default=())
+    """What a reader should know of the figures."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the inner dynamics."""
+
+    once: Work
+    """s_t from s_{t-1}."""
+    state: float
+    """Bytes of an iterate that is kept."""
+    graph: float
+    """Bytes of its graph."""
+    numbers: int
+    """Numbers in a state."""
+
+    @property
+    def recorded(self) -> Work:
+        """A step and its graph, and the way back through it: unrolled."""
+        return Work(2.0 * self.once.operations, 2.2 * self.once.traffic, 1.6 * self.once.operators)
+
+    @property
+    def pulled(self) -> Work:
+        """A vector-Jacobian product of the step, which runs it anew."""
+        return Work(2.4 * self.once.operations, 2.6 * self.once.traffic, 2.2 * self.once.operators)
+
+    def pushed(self, tangents: int) -> Work:
+        """The step with so many tangents at once."""
+        return Work((1 + tangents) * self.once.operations, (1 + tangents) * self.once.traffic, 8 * self.once.operators)
+
+
+def step_of(spec: Experiment, costs: Costs) -> Step:
+    """A step of the experiment's dynamics."""
+    dynamics = stepped(spec).dynamics
+    gradients = 1.0
+    match dynamics:
+        case algorithms.GradientDescent():
+            vectors, operators = 1, 2
+        case algorithms.HeavyBall() | algorithms.Nesterov():
+            vectors, operators = 2, 5
+        case algorithms.RmsProp():
+            vectors, operators = 2, 8
+        case algorithms.AdamDynamics() | algorithms.AdamW():
+            vectors, operators = 3, 13
+        case algorithms.LineSearch():
+            vectors, operators, gradients = 1, 4, 1.8  # trials see the objective only, at a third of a gradient
+        case _:
+            assert_never(dynamics)
+    update = Work(0, costs.item * costs.variables * (3 * operators), operators * costs.leaves)
+    once = gradients * costs.gradient + update
+    return Step(
+        once=once,
+        state=vectors * (costs.item * costs.variables + LEAF_BYTES * costs.leaves),
+        graph=costs.graph + NODE_BYTES * once.operators + costs.item * costs.variables * operators / 2,
+        numbers=vectors * costs.variables,
+    )
+
+
+def need(spec: Experiment, costs: Costs) -> Need:
+    """Of the experiment's hypergradient, the network and the outer step not counted."""
+    chosen, steps, step = stepped(spec).hypergradient, stepped(spec).steps, step_of(spec, costs)
+    match chosen:
+        case algorithms.Unrolled():
+            return Need(
+                {"inner steps and way back": steps * step.recorded}, {"graphs of all steps": steps * step.graph}
+            )
+        case algorithms.Reverse():
+            if walks_in_dual(spec) and isinstance(spec.problem, HyperRepresentation):
+                return _dual_walk(spec.problem, costs, steps)
+            return _reverse(chosen, steps, step)
+        case algorithms.Reversible():
+            momentum = getattr(stepped(spec).dynamics, "momentum", 1.0)
+            return _reversible(momentum, steps, step)
+        case algorithms.Forward():
+            return _forward(costs, step, steps, costs.outer, chosen.chunk)
+        case algorithms.RandomForward():
+            return _forward(costs, step, steps, chosen.directions, chosen.chunk)
+        case algorithms.Implicit():
+            return _implicit(chosen.solver, costs, step, steps)
+        case algorithms.Exact():
+            return Need({"closed form": 3 * costs.solution}, {"closed form": costs.solution_memory})
+        case _:
+            assert_never(chosen)
+
+
+def walks_in_dual(spec: Experiment) -> bool:
+    """Whether reverse mode goes through the span of the support features, as `core.build` decides it."""
+    chosen = stepped(spec).hypergradient
+    plain = isinstance(chosen, algorithms.Reverse) and chosen == algorithms.Reverse()
+    heads = isinstance(spec.problem, HyperRepresentation)
+    return plain and heads and isinstance(stepped(spec).dynamics, algorithms.GradientDescent)
+
+
+def _reverse(chosen: algorithms.Reverse, steps: int, step: Step) -> Need:
+    back = min(chosen.truncate or steps, steps)
+    again, kept = 0, back
+    if chosen.segment is not None:
+        length = automatic(steps) if chosen.segment == "auto" else chosen.segment
+        segments = -(-steps // length)
+        again, kept = (segments - 1) * (length - 1), segments + min(length, steps)
+    elif chosen.snapshots is not None:
+        again, kept = recomputed_steps(steps, chosen.snapshots), min(chosen.snapshots, steps) + 1
+    return Need(
+        {
+            "inner steps": steps * step.once,
+            "steps made again": again * step.once,
+            "way back": back * step.pulled,
+        },
+        {"kept iterates": kept * step.state, "graph of one step": step.graph},
+    )
+
+
+def _reversible(momentum: float, steps: int, step: Step) -> Need:
+    """Step and undone step compute the gradient, and products and quotients of int64s that cost about 25 operators."""
+    exact = step.once + Work(0, 25 * 8 * step.numbers, 25)
+    each = 2 * (1 - momentum) if momentum >= 0.5 else math.ceil(math.log2(math.ceil(1 / momentum)))
+    bits = steps * each * step.numbers / 2
+    return Need(
+        {"inner steps": steps * exact, "steps undone": steps * exact, "way back": steps * step.pulled},
+        {"mantissas": 5 * 8 * step.numbers / 2, "bits": bits / 8, "graph of one step": step.graph},
+    )
+
+
+def _dual_walk(problem: HyperRepresentation, costs: Costs, steps: int) -> Need:
+    """Small products of the support examples with each other, outside of torch.func: operators at half the price."""
+    tasks, way = problem.meta_batch, problem.way
+    n, q = way * problem.shot, way * problem.query
+    features = costs.seen / (tasks * (n + q)) + 1
+    each = Work(4 * 6 * tasks * n * n * way, costs.item * tasks * (3 * n * n + 30 * n * way), 9)
+    kernels = Work(3 * 2 * 2 * tasks * n * (n + q) * features, costs.item * 6 * tasks * (n + q) * (features + n), 40)
+    numbers = tasks * (2 * (n + q) * features + 2 * n * n + 2 * q * n)
+    walk = 3 * (costs.item * tasks * n * way + LEAF_BYTES / 2)
+    return Need(
+        {"kernels of the features": kernels, "inner steps and way back": steps * each},
+        {"kernels of the features": costs.item * numbers, "kept iterates": steps * walk},
+    )
+
+
+def _forward(costs: Costs, step: Step, steps: int, directions: int, chunk: int | None) -> Need:
+    together = min(chunk or directions, directions)
+    runs = -(-directions // together)
+    numbers = 3 * step.numbers + costs.graph / costs.item
+    embedding = runs * (together + 1) * (1 / 3) * costs.embedding
+    return Need(
+        {
+            "inner steps with tangents": runs * steps * step.pushed(together),
+            **({"network with tangents": embedding} if costs.features else {}),
+        },
+        {
+            "tangents": together * costs.item * numbers,
+            "directions": 2 * together * costs.item * costs.outer,
+            **({"tangents of the features": together * costs.features / 2} if costs.features else {}),
+            "forward-mode derivatives": FORWARD_MEMORY,
+        },
+    )
+
+
+def _implicit(solver: algorithms.LinearSolver, costs: Costs, step: Step, steps: int) -> Need:
+    hessian_product = Work(
+        1.2 * costs.gradient.operations, 1.4 * costs.gradient.traffic, 0.7 * costs.gradient.operators
+    )
+    jacobian_product = Work(1.2 * step.once.operations, 1.4 * step.once.traffic, 0.7 * step.once.operators)
+    vector = costs.item * costs.variables
+    notes: tuple[str, ...] = ()
+    d = costs.variables
+    match solver:
+        case algorithms.ConjugateGradient():
+            # In exact arithmetic it ends after as many products as there are inner variables.
+            products, at_most = min(solver.iterations, d), True
+            work, vectors, each = products * (hessian_product + Work(0, 12 * vector, 20)), 5.0 * vector, products
+        case algorithms.Neumann():
+            products, at_most = solver.iterations, False
+            work, vectors, each = products * (jacobian_product + Work(0, 8 * vector, 6)), 4.0 * vector, products
+        case algorithms.FixedPoint():
+            products, at_most = solver.iterations, True
+            work, vectors, each = products * (jacobian_product + Work(0, 10 * vector, 8)), 4.0 * vector, products
+        case algorithms.Dense():
+            at_most, each = False, d
+            work = d * Work(hessian_product.operations, hessian_product.traffic, 0) + product(d, d, d / 3, costs.item)
+            vectors = costs.item * (4.0 * d * d) + d * costs.graph / 3
+        case _:
+            assert_never(solver)
+    if at_most:
+        notes = (f"The linear solver is reckoned with {each} products, the most that it makes: it may stop earlier.",)
+    return Need(
+        {"inner steps": steps * step.once, "linear solver": work, "equation": 3 * step.pulled},
+        {"solver vectors": vectors, "graphs of one step": 2 * step.graph},
+        notes,
+    )
+
+
+def overall(memory: Mapping[str, float]) -> float:
+    """Bytes of all parts."""
+    return math.fsum(memory.values())

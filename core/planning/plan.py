@@ -1,0 +1,175 @@
+"""From a spec to its plan: memory and time by part, other ways to the hypergradient, and what fits."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from core.planning.answer import Assumption, Memory, MemoryPart, Plan, Sizes, Time, TimePart, Way
+from core.planning.methods import STEP_MEMORY, need, overall, step_of
+from core.planning.problems import Costs, NotModelled, costs, stepped
+from core.planning.verdict import verdict
+from core.planning.ways import alternatives
+from core.planning.work import DEVICES, MIB, Device, Work
+from core.spec import Experiment
+from core.spec.algorithms import Sgd
+from core.spec.assumptions import assumptions
+from core.spec.sizes import inner_variables, outer_variables
+
+
+class Reckoned(NamedTuple):
+    """Memory and time of one spec."""
+
+    memory: Memory
+    time: Time
+    notes: tuple[str, ...]
+
+
+def plan(spec: Experiment, device: Device | None = None) -> Plan:
+    """What the experiment will cost on the device; by default the one named by `resources.device`."""
+    device = device or DEVICES["cuda" if spec.resources.device == "cuda" else "cpu"]
+    try:
+        reckoned = reckon(spec, device)
+    except NotModelled as gap:
+        return _empty(spec, device, str(gap))
+    own = _way("as in the spec", {}, True, spec, device)
+    others = [_way(each.name, each.set, each.same, each.spec, device, each.reason) for each in alternatives(spec)]
+    others.sort(key=lambda way: -(way.memory_mb or 0))
+    remedy = None if reckoned.memory.fits is not False else _remedy(others)
+    return Plan(
+        verdict=verdict(spec, reckoned.memory, reckoned.time, remedy),
+        device=device,
+        sizes=_sizes(spec),
+        memory=reckoned.memory,
+        time=reckoned.time,
+        ways=[own, *others],
+        remedy=remedy,
+        assumptions=_assumptions(spec),
+        notes=list(reckoned.notes),
+    )
+
+
+def reckon(spec: Experiment, device: Device) -> Reckoned:
+    """Memory and time of the spec as it is.
+
+    Raises:
+        NotModelled: a part of the spec has no model.
+    """
+    problem = costs(spec)
+    wanted = need(spec, problem)
+    memory = _memory(spec, device, problem, wanted.memory)
+    return Reckoned(memory, _time(spec, device, problem, wanted.work), wanted.notes)
+
+
+def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[str, float]) -> Memory:
+    """The allocator keeps what loading took, so that the method lives in it: the peak is the larger of the two."""
+    held = {
+        "data set": problem.data,
+        "outer variables and optimizer": _outer_copies(spec) * problem.item * problem.outer,
+        **({"network's graph and episodes": problem.features} if problem.features else {}),
+        **method,
+        "code and caches of the first step": STEP_MEMORY,
+    }
+    evaluating = problem.data + problem.scoring_memory + STEP_MEMORY
+    if evaluating > overall(held):
+        kept = ("data set", "code and caches of the first step")
+        held = {name: held[name] for name in kept} | {"evaluation": problem.scoring_memory}
+    if (rest := problem.loading - overall(held)) > 0:
+        held["loading the data"] = rest
+    parts = {"process": device.process_mb, **{name: size / MIB for name, size in held.items()}}
+    peak = math.fsum(parts.values())
+    limit = spec.resources.memory_limit or device.memory_mb
+    return Memory(
+        parts=[MemoryPart(part=name, mb=round(size, 1)) for name, size in parts.items() if size >= 0.05],
+        peak_mb=round(peak, 1),
+        limit_mb=limit,
+        fits=None if limit is None else peak <= limit,
+    )
+
+
+def _outer_copies(spec: Experiment) -> int:
+    """lam, its gradient, the best so far, the next lam, and the moments of the optimizer, old and new."""
+    return 4 if isinstance(stepped(spec).optimizer, Sgd) else 8
+
+
+def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str, Work]) -> Time:
+    algorithm, once = stepped(spec), step_of(spec, problem).once
+    outer_step = Work(0, 20 * problem.item * problem.outer, 40)
+    work = {
+        **({"network": problem.embedding} if problem.features else {}),
+        **method,
+        "outer objective": problem.objective,
+        "diagnostics and outer step": 2 * problem.gradient + outer_step,
+    }
+    parts = {name: each.seconds(device) for name, each in work.items()}
+    hyperiteration = math.fsum(parts.values())
+    evaluation = (problem.walks * algorithm.steps * once + problem.scoring).seconds(device)
+    every, last = spec.evaluation.every, algorithm.hyperiterations
+    evaluations = last // every + 1 + (last % every != 0)
+    closing = (problem.closing_steps * once).seconds(device)
+    total = hyperiteration * last + evaluation * evaluations + closing
+    limit = spec.resources.time_limit
+    return Time(
+        parts=[TimePart(part=name, seconds=seconds) for name, seconds in parts.items() if seconds > 0],
+        hyperiteration_seconds=hyperiteration,
+        evaluation_seconds=evaluation,
+        evaluations=evaluations,
+        closing_seconds=closing,
+        total_seconds=total,
+        limit_seconds=limit,
+        fits=None if limit is None else total <= limit,
+    )
+
+
+def _way(
+    name: str,
+    settings: dict[str, object],
+    same: bool,
+    spec: Experiment | None,
+    device: Device,
+    reason: str | None = None,
+) -> Way:
+    if spec is None:
+        nothing = {"memory_mb": None, "hyperiteration_seconds": None, "fits": None}
+        return Way(name=name, set=settings, same=same, reason=reason, **nothing)
+    reckoned = reckon(spec, device)
+    return Way(
+        name=name,
+        set=settings,
+        same=same,
+        memory_mb=reckoned.memory.peak_mb,
+        hyperiteration_seconds=reckoned.time.hyperiteration_seconds,
+        fits=reckoned.memory.fits,
+        reason=None,
+    )
+
+
+def _remedy(ways: list[Way]) -> Way | None:
+    fitting = [way for way in ways if way.fits]
+    return min(fitting, key=lambda way: (not way.same, way.hyperiteration_seconds), default=None)
+
+
+def _sizes(spec: Experiment) -> Sizes:
+    return Sizes(
+        inner_variables=inner_variables(spec.problem),
+        outer_variables=outer_variables(spec.problem, spec.algorithm),
+        inner_steps=getattr(spec.algorithm, "steps", None),
+        hyperiterations=spec.algorithm.hyperiterations,
+    )
+
+
+def _assumptions(spec: Experiment) -> list[Assumption]:
+    return [Assumption.model_validate(each) for each in assumptions(spec)]
+
+
+def _empty(spec: Experiment, device: Device, gap: str) -> Plan:
+    return Plan(
+        verdict=f"Not modelled: {gap}.",
+        device=device,
+        sizes=_sizes(spec),
+        memory=None,
+        time=None,
+        ways=[],
+        remedy=None,
+        assumptions=_assumptions(spec),
+        notes=[f"Not modelled: {gap}."],
+    )

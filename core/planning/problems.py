@@ -1,0 +1,289 @@
+"""What the parts of each kind of problem cost: the inner objective, the outer objective, the network, the data."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import assert_never
+
+from core.planning.work import NOTHING, Work, product
+from core.spec import Experiment
+from core.spec.algorithms import Stepped
+from core.spec.base import kind_of
+from core.spec.checks import squares
+from core.spec.models import Conv4, Linear, Mlp
+from core.spec.plugins import PluginModel, PluginProblem
+from core.spec.problems import HyperCleaning, HyperRepresentation, Quadratic, RandomQuadratics, Regularization
+from core.spec.sizes import (
+    feature_size,
+    inner_variables,
+    outer_variables,
+    outputs,
+    test_examples,
+    training_examples,
+    validation_examples,
+)
+from core.spec.stochastic import Stochastic
+
+SIDE = 28
+IMAGES_AT_ONCE = 1280
+"""Images that an evaluation of a few-shot problem sends through the network together."""
+POPULATION = 2000
+"""Images whose statistics stand for those of all."""
+LOADED = 2.06
+"""Images in memory after they are split and rotated, with what that leaves around them, over the images themselves."""
+
+
+class NotModelled(Exception):
+    """The plan has no model of this part of the spec; the message says of which and why."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A problem in the terms that methods are reckoned in; memory in bytes."""
+
+    item: int
+    """Bytes of a number."""
+    variables: int
+    """Numbers in w."""
+    leaves: int
+    """Tensors in w."""
+    seen: int
+    """Numbers that the method differentiates with respect to: lam, or z where there is an embedding."""
+    outer: int
+    """Numbers in lam."""
+    gradient: Work
+    """grad_w L once."""
+    graph: float
+    """What the graph of one gradient keeps."""
+    objective: Work
+    """E with its derivatives, once a hyperiteration."""
+    data: float
+    """Data set on the device."""
+    loading: float
+    """Peak while it is loaded and split."""
+    embedding: Work = NOTHING
+    """The network, forward and backward, once a hyperiteration."""
+    features: float = 0.0
+    """What the network's passes take, episodes included."""
+    solution: Work = NOTHING
+    """The closed form with its derivative."""
+    solution_memory: float = 0.0
+    scoring: Work = NOTHING
+    """An evaluation but for the inner steps that it runs."""
+    scoring_memory: float = 0.0
+    walks: float = 1.0
+    """How many times an evaluation runs the inner steps."""
+    closing_steps: int = 0
+    """Inner steps of the report at the end."""
+
+
+def costs(spec: Experiment) -> Costs:
+    """Of the problem of a spec.
+
+    Raises:
+        NotModelled: the problem or its model comes from an installed package.
+    """
+    problem = spec.problem
+    match problem:
+        case Quadratic():
+            return _quadratic(spec, problem)
+        case RandomQuadratics():
+            raise NotModelled(f"what the problem `{problem.kind}` costs is not known before it runs")
+        case Regularization() | HyperCleaning():
+            return _table(spec, problem)
+        case HyperRepresentation():
+            return _few_shot(spec, problem)
+        case PluginProblem():
+            raise NotModelled(
+                f"the problem `{problem.kind}` comes from an installed package, whose costs are not known"
+            )
+        case _:
+            assert_never(problem)
+
+
+def stepped(spec: Experiment) -> Stepped:
+    """The algorithm.
+
+    Raises:
+        NotModelled: it takes no steps of given dynamics.
+    """
+    if isinstance(spec.algorithm, Stochastic):
+        raise NotModelled(f"what the algorithm `{kind_of(type(spec.algorithm))}` costs is not known before it runs")
+    return spec.algorithm
+
+
+def item_size(spec: Experiment) -> int:
+    """Bytes of a number."""
+    return 8 if spec.resources.precision == "float64" else 4
+
+
+def _quadratic(spec: Experiment, problem: Quadratic) -> Costs:
+    d, m, item = problem.inner_dimension, problem.outer_dimension, item_size(spec)
+    pass_over = item * (d * d + d * m)
+    double = 8  # it is drawn in float64
+    return Costs(
+        item=item,
+        variables=d,
+        leaves=1,
+        seen=m,
+        outer=m,
+        gradient=Work(4 * d * d, 2 * pass_over, 19),
+        graph=item * (4 * d + m),
+        objective=Work(0, item * 4 * (d + m), 60),
+        data=pass_over + item * 2 * d,
+        loading=double * (4 * d * d + d * m + 3 * (d + m) * m),
+        solution=Work(2 / 3 * d**3 + 6 * d * d, 6 * item * d * d, 40),
+        solution_memory=item * 3 * d * d,
+        scoring=Work(2 / 3 * d**3, 4 * item * d * d, 30),
+        scoring_memory=item * 2 * d * d,
+    )
+
+
+def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
+    item, model = item_size(spec), problem.model
+    if isinstance(model, PluginModel):
+        raise NotModelled(f"the model `{model.kind}` comes from an installed package, whose costs are not known")
+    d, scores = problem.dataset.features, outputs(problem.dataset)
+    train, validation, test = training_examples(problem), validation_examples(problem), test_examples(problem)
+    n = min(stepped(spec).dynamics.batch or train, train)
+    sizes = (d, scores) if isinstance(model, Linear) else (d, *model.hidden, scores)
+    variables = inner_variables(problem)
+    gradient = _network_gradient(sizes, n, item)
+    if n < train:
+        gradient += Work(0, 2 * item * n * d, 6)  # the rows of the minibatch are gathered
+    weights = 1 if isinstance(problem, HyperCleaning) else 0
+    lam = outer_variables(problem, spec.algorithm)
+    ridge = isinstance(problem, Regularization) and isinstance(model, Linear) and squares(problem)
+    examples = problem.dataset.examples + problem.dataset.test_examples
+    chosen = train + validation + test
+    return Costs(
+        item=item,
+        variables=variables,
+        leaves=2 * (len(sizes) - 1),
+        seen=lam,
+        outer=lam,
+        gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 25 + 10 * weights),
+        graph=item * (_activations(sizes, n) + weights * 2 * train + variables) + (item * n * d if n < train else 0),
+        objective=_network_gradient(sizes, validation, item) + Work(0, 0, 20),
+        data=item * chosen * d,
+        loading=_loading(problem.dataset.kind, examples, d) + (item + 4) * chosen * d,
+        solution=(product(d, d, d, item) + 3 * product(d, d, scores, item) + Work(0, 0, 60)) if ridge else NOTHING,
+        solution_memory=item * (4 * d * d) if ridge else 0.0,
+        scoring=_network_gradient(sizes, validation + test, item),
+        scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * scores),
+        closing_steps=3 * problem.final_steps if isinstance(problem, HyperCleaning) else 0,
+    )
+
+
+def _network_gradient(sizes: tuple[int, ...], n: int, item: int) -> Work:
+    """Forward and backward of affine layers on n examples; no gradient is needed of the examples themselves."""
+    layers = list(pairwise(sizes))
+    forward = [product(n, rows, columns, item) for rows, columns in layers]
+    total = sum([*forward, *forward, *forward[1:]], NOTHING)  # each once more for its weights, and for its inputs
+    return total + Work(0, 8 * item * n * sum(sizes[1:]), 30 * len(layers))
+
+
+def _activations(sizes: tuple[int, ...], n: int) -> float:
+    """Numbers that the graph of a gradient keeps: scores twice, hidden units three times."""
+    return n * (2 * sizes[-1] + 3 * sum(sizes[1:-1]))
+
+
+def _loading(kind: str, examples: int, features: int) -> float:
+    """Bytes of the table as it is read; one is kept in float64 unless its numbers are few (pixels, words, flags)."""
+    per_number = {"mnist": 5.0, "20news": 5.0, "a9a": 5.0, "w8a": 5.0}.get(kind, 16.0)
+    return per_number * examples * features
+
+
+def _few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
+    item, tasks, way = item_size(spec), problem.meta_batch, problem.way
+    support, query = way * problem.shot, way * problem.query
+    features = feature_size(problem.model)
+    images = tasks * (support + query)
+    episodes = spec.evaluation.episodes
+    modes = 2 if isinstance(problem.model, Conv4) else 1
+    at_once = max(1, IMAGES_AT_ONCE // (support + query))
+    in_chunk = min(at_once, episodes) * (support + query)
+    scored = 2 * modes * episodes * (support + query) + (POPULATION if modes == 2 else 0)
+    stored = sum(problem.dataset.class_counts()) * problem.dataset.images_per_class * SIDE**2  # u8
+    z = tasks * (support + query) * features
+    return Costs(
+        item=item,
+        variables=inner_variables(problem),
+        leaves=1,
+        seen=z,
+        outer=outer_variables(problem, spec.algorithm),
+        gradient=_heads_gradient(tasks, support, features, way, item),
+        graph=item * tasks * (3 * support * way + (features + 1) * way),
+        objective=_heads_gradient(tasks, query, features, way, item),
+        data=LOADED * stored,
+        loading=LOADED * stored,
+        embedding=_representation(problem, images, item) + Work(0, 0, 20),
+        features=item * images * (_kept_units(problem) + 2 * SIDE**2) + 2 * item * z,
+        scoring=0.4 * _representation(problem, scored, item),
+        scoring_memory=item * max(in_chunk, POPULATION if modes == 2 else 0) * _passing_units(problem),
+        walks=2 * modes * -(-episodes // at_once) * min(at_once, episodes) / tasks,
+    )
+
+
+def _heads_gradient(tasks: int, examples: int, features: int, way: int, item: int) -> Work:
+    """Batched small products: each runs at the speed of memory rather than of the multipliers."""
+    operations = 4 * tasks * examples * features * way
+    traffic = item * tasks * (2 * examples * features + 4 * features * way + 8 * examples * way)
+    return Work(4 * operations, traffic, 40)
+
+
+CONVOLUTION = 2.0
+"""How much slower a convolution of few channels is than a large product of as many operations."""
+CONVOLUTION_KEEPS = 10.0
+"""Tensors of a convolution's output that a block with its norm takes, forward and backward, as measured."""
+CONVOLUTION_HOLDS = 4.8
+"""Such tensors that it takes without a graph, as measured."""
+
+
+def _blocks(model: Conv4) -> list[tuple[int, int, int]]:
+    """(inputs, pixels of the convolution's output, pixels of the block's output) of each block."""
+    found, side, inputs = [], SIDE, 1
+    for _ in range(4):
+        convolved = (side + 1) // 2 if model.downsample == "stride" else side
+        side = convolved if model.downsample == "stride" else side // 2
+        found.append((inputs, convolved**2, side**2))
+        inputs = model.filters
+    return found
+
+
+def _representation(problem: HyperRepresentation, images: int, item: int) -> Work:
+    """The network forward and backward."""
+    model = problem.model
+    match model:
+        case Conv4():
+            blocks = _blocks(model)
+            operations = sum(18 * inputs * model.filters * pixels for inputs, pixels, _ in blocks)
+            units = sum(model.filters * pixels for _, pixels, _ in blocks)
+            return Work(CONVOLUTION * 3 * images * operations * item / 4, 20 * item * images * units, 2 * 160)
+        case Mlp():
+            return _network_gradient((SIDE**2, *model.hidden), images, item)
+        case _:
+            assert_never(model)
+
+
+def _kept_units(problem: HyperRepresentation) -> float:
+    """Numbers an image that the network takes, forward with its graph and backward."""
+    model = problem.model
+    match model:
+        case Conv4():
+            return CONVOLUTION_KEEPS * sum(model.filters * pixels for _, pixels, _ in _blocks(model))
+        case Mlp():
+            return 2 * sum(model.hidden)
+        case _:
+            assert_never(model)
+
+
+def _passing_units(problem: HyperRepresentation) -> float:
+    """Numbers an image that the network holds at a time without a graph: input and outputs of its largest layer."""
+    model = problem.model
+    match model:
+        case Conv4():
+            return 2 * SIDE**2 + CONVOLUTION_HOLDS * max(model.filters * pixels for _, pixels, _ in _blocks(model))
+        case Mlp():
+            return SIDE**2 + 2 * max(model.hidden)
+        case _:
+            assert_never(model)

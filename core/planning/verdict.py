@@ -1,0 +1,51 @@
+"""A plan in a sentence or two."""
+
+from core.planning.answer import Memory, Time, Way
+from core.spec import Experiment
+
+
+def verdict(spec: Experiment, memory: Memory, time: Time, remedy: Way | None) -> str:
+    """What it takes, whether that fits, and what would if it does not."""
+    takes = f"It needs about {megabytes(memory.peak_mb)} and {duration(time.total_seconds)}"
+    sentences = [takes + (f", {_share(memory)}." if memory.fits is False else ".")]
+    if memory.fits is False:
+        sentences.append(_mend(memory, time, remedy))
+    elif memory.fits:
+        sentences.append(f"That fits in the {megabytes(memory.limit_mb or 0)} it may take.")
+    if time.fits is False:
+        sentences.append(
+            f"That is longer than the time limit of {duration(time.limit_seconds or 0)}: after it, about "
+            f"{int((time.limit_seconds or 0) / time.hyperiteration_seconds)} of {spec.algorithm.hyperiterations} "
+            "hyperiterations are done."
+        )
+    return " ".join(sentences)
+
+
+def _share(memory: Memory) -> str:
+    """The largest part, which is the reason."""
+    largest = max((part for part in memory.parts if part.part != "process"), key=lambda part: part.mb)
+    return (
+        f"of which {largest.part} take {megabytes(largest.mb)}: more than the {megabytes(memory.limit_mb or 0)} limit"
+    )
+
+
+def _mend(memory: Memory, time: Time, remedy: Way | None) -> str:
+    if remedy is None or remedy.memory_mb is None or remedy.hyperiteration_seconds is None:
+        return "No other way to the hypergradient fits either: make the problem smaller or raise the limit."
+    ratio = remedy.hyperiteration_seconds / time.hyperiteration_seconds
+    same = "the same hypergradient" if remedy.same else "another hypergradient"
+    how = " and ".join(f"{field} = {value}" for field, value in remedy.set.items())
+    return f"`{remedy.name}` fits: {megabytes(remedy.memory_mb)} and {ratio:.2g} x the time, {same} ({how})."
+
+
+def megabytes(mb: float) -> str:
+    """MB below 10 000, GB above; MiB and GiB, as everywhere here."""
+    return f"{mb:.0f} MB" if mb < 10_000 else f"{mb / 1024:.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """With the unit that a person would take."""
+    for length, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.2g} seconds" if seconds < 10 else f"{seconds:.0f} seconds"

@@ -1,0 +1,87 @@
+"""Work and the devices that do it: seconds = operations / rate + bytes / bandwidth + operators x overhead."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a computation asks of a device."""
+
+    operations: float = 0.0
+    """Floating-point operations, those of narrow products counted as `product` says."""
+    traffic: float = 0.0
+    """Bytes read and written."""
+    operators: float = 0.0
+    """Calls of tensor operators, each as dear as one inside torch.func.grad."""
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.operations + other.operations, self.traffic + other.traffic, self.operators + other.operators)
+
+    def __rmul__(self, times: float) -> "Work":
+        return Work(times * self.operations, times * self.traffic, times * self.operators)
+
+    def seconds(self, device: "Device") -> float:
+        """How long the device takes."""
+        return (
+            self.operations / device.operations_per_second
+            + self.traffic / device.bytes_per_second
+            + self.operators * device.operator_seconds
+        )
+
+
+NOTHING = Work()
+NARROW = 64
+"""Columns below which a matrix product takes as long as with so many."""
+
+
+def product(rows: float, inner: float, columns: float, item: int) -> Work:
+    """[rows, inner] @ [inner, columns] of numbers of `item` bytes; float64 runs at half the rate of float32."""
+    narrowest = min(rows, inner, columns)
+    wide = 2 * rows * inner * columns * max(NARROW / max(narrowest, 1), 1) if min(rows, inner) > 1 else 0.0
+    return Work(wide * item / 4, item * (rows * inner + inner * columns + rows * columns))
+
+
+class Device(BaseModel):
+    """A device by its rates, which a plan turns work into seconds with."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True, extra="forbid")
+
+    name: str
+    """For people."""
+    operations_per_second: float = Field(gt=0)
+    """Floating-point operations a second of a large float32 matrix product."""
+    bytes_per_second: float = Field(gt=0)
+    """Bytes a second that an operation on large tensors reads and writes."""
+    operator_seconds: float = Field(gt=0)
+    """Seconds that a small operator inside a gradient takes, however small its tensors are."""
+    process_mb: float = Field(gt=0)
+    """MiB of main memory that a child process holds before it has loaded anything."""
+    memory_mb: float | None = Field(default=None, gt=0)
+    """MiB of memory that an experiment may take there; null: not known."""
+
+
+DEVICES = {
+    device.name: device
+    for device in (
+        Device(
+            name="cpu",
+            operations_per_second=9e10,
+            bytes_per_second=8e9,
+            operator_seconds=1e-5,
+            process_mb=400,
+        ),
+        Device(
+            name="cuda",
+            operations_per_second=2e13,
+            bytes_per_second=1.5e12,
+            operator_seconds=1.2e-5,
+            process_mb=1400,
+        ),
+    )
+}
+"""By name. `cpu`: measured, one core of a server of 2022 with AVX-512. `cuda`: from data sheets of server GPUs, not
+measured; its memory is reckoned as main and device memory together."""

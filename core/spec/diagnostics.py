@@ -1,0 +1,137 @@
+"""What is measured beside the hypergradient, how often, and from which values on it is worth a warning."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_core import PydanticCustomError
+
+from core.spec.algorithms import Algorithm, Exact, Hypergradient, LineSearch, Nested
+from core.spec.base import Spec, refuse
+from core.spec.checks import check_algorithm
+from core.spec.problems import Problem
+
+Period = Annotated[int, Field(ge=1, le=10_000_000)]
+Bound = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class Stationarity(Spec):
+    """Inner stationarity: series inner_gradient_relative, ||grad_w L|| at w_T over that at w_0."""
+
+    every: Period | None = None
+    """Measure at every n-th hyperiteration; by default never. Costs one gradient of the inner objective."""
+    warn_above: Bound | None = 0.1
+    """Warn where the ratio is larger; null: never."""
+
+
+class Truncation(Spec):
+    """Truncation error: series truncation_error, the relative difference to the hypergradient of other inner steps."""
+
+    every: Period | None = None
+    """Measure at every n-th hyperiteration; by default never. Costs two more hypergradients (`double`), or half of
+    one (`half`)."""
+    steps: Literal["double", "half"] = "double"
+    """`double`: T steps against 2T, the error of T steps; `half`: T/2 steps against T, the error of T/2 steps."""
+    warn_above: Bound | None = 0.1
+    """Warn where the error is larger; null: never."""
+
+
+class Comparison(Spec):
+    """Comparison with another hypergradient: series comparison_cosine, and comparison_error, the relative norm of the
+    difference."""
+
+    every: Period | None = None
+    """Measure at every n-th hyperiteration; by default never. Costs the other hypergradient."""
+    against: Annotated[Hypergradient, Field(discriminator="kind")] | None = None
+    """The other method; by default central differences along random directions."""
+    directions: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Directions of the central differences; each costs twice the inner steps."""
+    warn_above: Bound | None = 0.1
+    """Warn where the error is larger; null: never."""
+
+
+class Contraction(Spec):
+    """Contraction of the inner dynamics: series contraction_factor, the spectral radius of the last step's Jacobian
+    with respect to the state (inner variables and, where the dynamics have them, velocity or moments)."""
+
+    every: Period | None = None
+    """Measure at every n-th hyperiteration; by default never. Costs `products` vector-Jacobian products."""
+    products: Annotated[int, Field(ge=1, le=1000)] = 30
+    """Products of Arnoldi's method, which keeps as many states; more of them make the estimate better."""
+    warn_above: Bound | None = 1.0
+    """Warn where the factor is larger; null: never."""
+
+
+class Direction(Spec):
+    """Change of direction: series direction_cosine, between the hypergradient and the one before it."""
+
+    every: Period | None = None
+    """Measure at every n-th hyperiteration; by default never. Costs the memory of one hypergradient."""
+    warn_below: Annotated[float, Field(ge=-1, le=1)] | None = -0.5
+    """Warn where the cosine is smaller, as when the outer steps are too long; null: never."""
+
+
+class Solver(Spec):
+    """The linear solver of implicit differentiation: series solver_residual, which is measured always."""
+
+    warn_above: Bound | None = 0.1
+    """Warn where the relative residual is larger; null: never."""
+
+
+class Diagnostics(Spec):
+    """Measurements beside the hypergradient, which change nothing of the optimization.
+
+    Each gives series, a line in the result and, when its threshold is crossed, an event `warning`.
+    """
+
+    stationarity: Stationarity = Field(default_factory=Stationarity)
+    """How close w_T is to a stationary point of the inner objective."""
+    truncation: Truncation = Field(default_factory=Truncation)
+    """What more inner steps would change in the hypergradient."""
+    comparison: Comparison = Field(default_factory=Comparison)
+    """How far another way to the hypergradient agrees."""
+    contraction: Contraction = Field(default_factory=Contraction)
+    """Whether the inner dynamics contract at w_T."""
+    direction: Direction = Field(default_factory=Direction)
+    """How the hypergradient turns from one hyperiteration to the next."""
+    solver: Solver = Field(default_factory=Solver)
+    """How well the linear system of implicit differentiation is solved."""
+
+
+MEASURED = ("stationarity", "truncation", "comparison", "contraction", "direction")
+"""Sections that are measured when asked for by `every`."""
+
+
+def check_diagnostics(problem: Problem, algorithm: Algorithm, diagnostics: Diagnostics) -> None:
+    """Refuses measurements that the algorithm gives no occasion for; says which field and what to change."""
+    asked = [section for section in MEASURED if getattr(diagnostics, section).every is not None]
+    if not asked:
+        return
+    if not isinstance(algorithm, Nested):
+        refuse(
+            f"/diagnostics/{asked[0]}/every",
+            f"it is measured on the hypergradient after T inner steps, which `{algorithm.kind}` does not compute: "
+            "leave `every` out, or use the algorithm `nested`",
+        )
+    for section in asked:
+        _check_section(section, algorithm)
+    if "truncation" in asked and diagnostics.truncation.steps == "half" and algorithm.steps < 2:
+        refuse("/diagnostics/truncation/steps", "there is no half of one inner step: use `double`")
+    if "comparison" in asked and diagnostics.comparison.against is not None:
+        _check_reference(problem, algorithm, diagnostics.comparison.against)
+
+
+def _check_section(section: str, algorithm: Nested) -> None:
+    field = f"/diagnostics/{section}/every"
+    if section in ("truncation", "contraction") and isinstance(algorithm.hypergradient, Exact):
+        refuse(field, "`exact` does not run the inner dynamics: leave `every` out, or use `reverse` or `implicit`")
+    if section == "contraction" and isinstance(algorithm.dynamics, LineSearch):
+        refuse(field, "steps of a line search have no derivative: leave `every` out, or use `gradient_descent`")
+
+
+def _check_reference(problem: Problem, algorithm: Nested, reference: Hypergradient) -> None:
+    """The other method has to be possible here too."""
+    try:
+        check_algorithm(problem, algorithm.model_copy(update={"hypergradient": reference}))
+    except PydanticCustomError as error:
+        detail = (error.context or {})["detail"]
+        refuse("/diagnostics/comparison/against", f"`{reference.kind}` is not possible here: {detail}")

@@ -1,0 +1,117 @@
+"""What is remembered of a diagnostic's series, and when a value of it is worth a warning.
+
+A series warns when its threshold is first crossed, and again only after it has been on the right side in between.
+A value that is not a number is on the wrong side.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from core.spec import Experiment
+
+
+class Watched(NamedTuple):
+    """How a series is judged."""
+
+    threshold: float | None
+    """None: never warned about."""
+    text: str = ""
+    """What a warning says; {value} stands for the value."""
+    higher_is_worse: bool = True
+
+    def worse(self, value: float, than: float) -> bool:
+        """NaN is worse than any number."""
+        if math.isnan(value) or math.isnan(than):
+            return not math.isnan(than)
+        return value > than if self.higher_is_worse else value < than
+
+    def crossed(self, value: float) -> bool:
+        """Whether the value is on the wrong side."""
+        return self.threshold is not None and self.worse(value, self.threshold)
+
+
+class Seen(NamedTuple):
+    """What is remembered of a series."""
+
+    last: float
+    worst: float
+    worst_hyperiteration: int
+    warnings: int = 0
+    crossed: bool = False
+    """Whether the last value is on the wrong side."""
+
+
+Memory = Mapping[str, Seen]
+"""By the name of the series."""
+
+
+def watched(spec: Experiment) -> dict[str, Watched]:
+    """Every series that says something about the hypergradient, by its name."""
+    asked = spec.diagnostics
+    shorter = "half of T" if asked.truncation.steps == "half" else "T"
+    return {
+        "hypergradient_norm": Watched(None),
+        "inner_gradient_norm": Watched(None),
+        "inner_gradient_relative": Watched(
+            asked.stationarity.warn_above,
+            "inner problem not solved: w_T has {value} of the inner gradient at w_0",
+        ),
+        "solver_iterations": Watched(None),
+        "solver_residual": Watched(asked.solver.warn_above, "linear system not solved: relative residual {value}"),
+        "truncation_error": Watched(
+            asked.truncation.warn_above, f"{shorter} too short: relative truncation error {{value}}"
+        ),
+        "comparison_cosine": Watched(None, higher_is_worse=False),
+        "comparison_error": Watched(
+            asked.comparison.warn_above, f"hypergradient off: relative difference {{value}} from {_reference(spec)}"
+        ),
+        "contraction_factor": Watched(
+            asked.contraction.warn_above, "inner dynamics not contracting: factor {value} at w_T"
+        ),
+        "direction_cosine": Watched(
+            asked.direction.warn_below,
+            "hypergradient turns around: cosine {value} with the one before; the outer rate may be too large",
+            higher_is_worse=False,
+        ),
+    }
+
+
+def _reference(spec: Experiment) -> str:
+    against = spec.diagnostics.comparison.against
+    return f"`{against.kind}`" if against else "central differences"
+
+
+def look(
+    series: Mapping[str, Watched], memory: Memory, k: int, point: Mapping[str, float]
+) -> tuple[Memory, list[dict[str, Any]]]:
+    """The memory with the values of hyperiteration k, and the data of the warnings that they raise."""
+    seen = {name: _seen(series[name], memory.get(name), k, point[name]) for name in series.keys() & point.keys()}
+    raised = sorted(name for name in seen if seen[name].warnings > (memory[name].warnings if name in memory else 0))
+    return {**memory, **seen}, [_warning(series[name], name, k, point[name]) for name in raised]
+
+
+def _seen(series: Watched, before: Seen | None, k: int, value: float) -> Seen:
+    crossed = series.crossed(value)
+    if before is None:
+        return Seen(value, value, k, int(crossed), crossed)
+    worst, at = (value, k) if series.worse(value, before.worst) else (before.worst, before.worst_hyperiteration)
+    return Seen(value, worst, at, before.warnings + (crossed and not before.crossed), crossed)
+
+
+def _warning(series: Watched, name: str, k: int, value: float) -> dict[str, Any]:
+    return {
+        "hyperiteration": k,
+        "series": name,
+        "value": value,
+        "threshold": series.threshold,
+        "message": series.text.format(value=f"{value:.3g}"),
+    }
+
+
+def summary(memory: Memory) -> dict[str, dict[str, Any]]:
+    """For a result: of each series its last and its worst value, and how many warnings it raised."""
+    return {
+        name: {key: value for key, value in memory[name]._asdict().items() if key != "crossed"}
+        for name in sorted(memory)
+    }

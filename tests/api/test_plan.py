@@ -1,0 +1,67 @@
+"""A plan is an answer to the body of a submission, and stores nothing."""
+
+from typing import Any
+
+import httpx
+from sqlalchemy import Engine, text
+
+from api.errors import MEDIA_TYPE
+
+PLACE = "/v1/experiments:plan"
+CLEANING: dict[str, Any] = {
+    "problem": {"kind": "hyper_cleaning"},
+    "algorithm": {"steps": 20_000, "hypergradient": {"kind": "unrolled"}},
+    "resources": {"memory_limit": 1000},
+}
+
+
+def plan(client: httpx.Client, spec: dict[str, Any], **device: str | float) -> dict[str, Any]:
+    answer = client.post(PLACE, json=spec, params=device)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_a_plan_says_what_fits_and_stores_nothing(client: httpx.Client, engine: Engine) -> None:
+    found = plan(client, CLEANING)
+    assert found["memory"]["limit_mb"] == 1000
+    assert found["memory"]["fits"] is False
+    assert found["remedy"]["same"]
+    assert found["remedy"]["memory_mb"] < 1000
+    assert found["remedy"]["name"] in found["verdict"]
+    assert found["device"]["name"] == "cpu"
+    assert {each["status"] for each in found["assumptions"]} <= {"by construction", "measured", "not met"}
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM experiments")).scalar_one() == 0
+
+
+def test_the_remedy_can_be_submitted(refusing: httpx.Client) -> None:
+    remedy = plan(refusing, CLEANING)["remedy"]
+    mended = {**CLEANING, "algorithm": {"steps": 20_000, "hypergradient": remedy["set"]["algorithm.hypergradient"]}}
+    again = plan(refusing, mended)
+    assert again["memory"]["fits"]
+    assert again["memory"]["peak_mb"] == remedy["memory_mb"]
+
+
+def test_rates_may_be_given(refusing: httpx.Client) -> None:
+    slow = plan(refusing, CLEANING, operator_seconds=1e-3)
+    assert slow["device"]["name"] == "cpu, with given rates"
+    assert slow["time"]["total_seconds"] > 10 * plan(refusing, CLEANING)["time"]["total_seconds"]
+    unlimited = {name: value for name, value in CLEANING.items() if name != "resources"}
+    assert plan(refusing, unlimited)["memory"]["fits"] is None
+    assert plan(refusing, unlimited, memory_mb=100_000)["memory"]["fits"] is True
+
+
+def test_refusals_are_those_of_a_submission(refusing: httpx.Client) -> None:
+    for body in ({"problem": {"kind": "quadratc"}}, {"problem": {"kind": "hyper_representation"}}, {}):
+        submitted = refusing.post("/v1/experiments", json=body)
+        planned = refusing.post(PLACE, json=body)
+        assert planned.status_code == submitted.status_code == 422
+        assert planned.headers["Content-Type"] == MEDIA_TYPE
+        assert planned.json() == submitted.json()
+
+
+def test_an_unknown_device_is_refused(refusing: httpx.Client) -> None:
+    for query in ({"device": "abacus"}, {"bytes_per_second": 0}, {"flops": 1}):
+        answer = refusing.post(PLACE, json=CLEANING, params=query)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["parameter"] == next(iter(query))

@@ -1,0 +1,149 @@
+"""What the spec says about the theorem's assumptions, and that it is true of the problems that are built from it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from core.bilevel import trees
+from core.bilevel.hypergradients.inner import run
+from core.build import build
+from core.spec import KINDS, Experiment, kind_of
+from core.spec.assumptions import assumptions
+
+NAMES = (
+    "compact outer set",
+    "continuous outer objective",
+    "continuous inner objective",
+    "unique inner minimizer",
+    "bounded inner minimizers",
+    "Lipschitz outer objective",
+    "uniform convergence",
+)
+MET, MEASURED, NOT_MET = "by construction", "measured", "not met"
+
+
+def spec(problem: dict[str, Any], **algorithm: Any) -> Experiment:
+    return Experiment.model_validate(
+        {"problem": problem, "algorithm": algorithm, "resources": {"precision": "float64"}}
+    )
+
+
+def statuses(problem: dict[str, Any], **algorithm: Any) -> tuple[str, ...]:
+    """Of compactness, uniqueness, boundedness, Lipschitz continuity, convergence; the others are always met."""
+    found = {entry["name"]: entry["status"] for entry in assumptions(spec(problem, **algorithm))}
+    assert found["continuous outer objective"] == found["continuous inner objective"] == MET
+    return tuple(found[name] for name in (NAMES[0], *NAMES[3:]))
+
+
+@pytest.mark.parametrize("problem", [kind_of(member) for member in KINDS["problem"]])
+def test_every_problem_has_every_assumption_with_a_reason(problem: str) -> None:
+    found = assumptions(spec({"kind": problem}))
+    assert tuple(entry["name"] for entry in found) == NAMES
+    for entry in found:
+        assert entry.keys() == {"name", "statement", "status", "reason", "series"}
+        assert entry["status"] in (MET, MEASURED, NOT_MET)
+        assert entry["reason"].endswith(".")
+        assert bool(entry["series"]) == (entry["status"] == MEASURED)
+
+
+@pytest.mark.parametrize("algorithm", [kind_of(member) for member in KINDS["algorithm"]])
+def test_the_theorem_is_about_the_nested_algorithm(algorithm: str) -> None:
+    try:
+        found = statuses({"kind": "quadratic"}, kind=algorithm)
+    except ValidationError:
+        pytest.skip("refused on this problem")
+    assert found[-1] == (MET if algorithm == "nested" else NOT_MET)
+
+
+RATE = {"kind": "gradient_descent", "rate": 0.05}
+CLEANING: dict[str, Any] = {"kind": "hyper_cleaning"}
+WINE: dict[str, Any] = {"kind": "regularization", "dataset": {"kind": "wine"}}
+CASES: tuple[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]], ...] = (
+    ({"kind": "quadratic"}, {}, (NOT_MET, MET, MET, MET, MET)),
+    ({"kind": "quadratic"}, {"dynamics": RATE | {"rate": 2}}, (NOT_MET, MET, MET, NOT_MET, NOT_MET)),
+    ({"kind": "quadratic"}, {"dynamics": {"kind": "adam"}}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
+    ({"kind": "quadratic"}, {"dynamics": RATE | {"learn_rate": True}}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
+    ({"kind": "regularization"}, {}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
+    ({"kind": "regularization"}, {"hypergradient": {"kind": "exact"}}, (NOT_MET, MET, MET, MET, MET)),
+    ({"kind": "regularization"}, {"dynamics": RATE | {"batch": 5}}, (NOT_MET, MET, MET, NOT_MET, NOT_MET)),
+    (WINE, {}, (NOT_MET, NOT_MET, NOT_MET, MET, NOT_MET)),
+    (WINE | {"model": {"kind": "linear", "bias": False}}, {}, (NOT_MET, MET, MET, MET, MEASURED)),
+    (WINE | {"model": {"kind": "mlp"}}, {}, (NOT_MET, NOT_MET, NOT_MET, NOT_MET, NOT_MET)),
+    (
+        {"kind": "regularization", "dataset": {"kind": "breast_cancer"}, "loss": "logistic"},
+        {},
+        (NOT_MET, MET, MET, MET, MEASURED),
+    ),
+    ({"kind": "random_quadratics"}, {}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
+    ({"kind": "random_quadratics", "inner_examples": 99}, {}, (NOT_MET, NOT_MET, NOT_MET, NOT_MET, NOT_MET)),
+    (CLEANING, {"dynamics": RATE}, (NOT_MET, MET, MET, MET, MET)),
+    (CLEANING, {"dynamics": RATE | {"rate": 0.1}}, (NOT_MET, MET, MET, MET, MEASURED)),
+    (CLEANING | {"l2": 0}, {}, (NOT_MET, NOT_MET, NOT_MET, MET, NOT_MET)),
+    (CLEANING | {"weights": {"kind": "clipped"}}, {"dynamics": RATE}, (MET, MET, MET, MET, MET)),
+    (
+        CLEANING | {"weights": {"kind": "clipped"}},
+        {"dynamics": RATE | {"learn_rate": True}},
+        (NOT_MET, MET, MET, MET, MEASURED),
+    ),
+    ({"kind": "hyper_representation"}, {}, (NOT_MET, NOT_MET, NOT_MET, MET, NOT_MET)),
+    ({"kind": "hyper_representation", "l2": 0.1}, {}, (NOT_MET, MET, MET, MET, MEASURED)),
+)
+
+
+@pytest.mark.parametrize(("problem", "algorithm", "expected"), CASES)
+def test_statuses(problem: dict[str, Any], algorithm: dict[str, Any], expected: tuple[str, ...]) -> None:
+    assert statuses(problem, **algorithm) == expected
+
+
+@pytest.mark.parametrize("rate", [0.99, 1.01])
+@pytest.mark.parametrize(
+    ("dynamics", "bound"),
+    [
+        ({"kind": "gradient_descent"}, 2.0),
+        ({"kind": "heavy_ball", "momentum": 0.5}, 3.0),
+        ({"kind": "nesterov", "momentum": 0.5}, 1.5),
+    ],
+)
+def test_the_bounds_of_the_rate_are_those_where_quadratics_diverge(
+    dynamics: dict[str, Any], bound: float, rate: float, tmp_path: Path
+) -> None:
+    problem = {"kind": "quadratic", "inner_dimension": 4, "outer_dimension": 2, "condition": 3}
+    chosen = {"steps": 3000, "dynamics": dynamics | {"rate": rate * bound}}
+    instance = build(spec(problem, **chosen), device="cpu", data_dir=tmp_path).instance
+    stated, phi = instance.at(0)
+    assert stated.solution is not None
+    end = run(phi, instance.initial, 3000)[1].w
+    error = float(trees.norm(trees.subtract(end, stated.solution(instance.initial))))
+    assert statuses(problem, **chosen)[-1] == (MET if rate < 1 else NOT_MET)
+    assert error < 1e-6 if rate < 1 else error > 1e3
+
+
+def test_the_curvature_of_hyper_cleaning_is_within_what_the_bound_assumes(tmp_path: Path) -> None:
+    problem = {"kind": "hyper_cleaning", "dataset": {"kind": "wine"}, "train": 60, "validation": 30, "l2": 0.1}
+    instance = build(spec(problem, steps=1), device="cpu", data_dir=tmp_path).instance
+    stated, _ = instance.at(0)
+    lam = {"logit_weight": torch.full((60,), 30.0, dtype=torch.float64)}  # weights of nearly 1, the largest curvature
+    flat, unravel = trees.ravel(stated.init(lam))
+    for scale in (0.0, 0.3):
+        w = scale * torch.linspace(-1, 1, len(flat), dtype=torch.float64)
+        eigenvalues = torch.linalg.eigvalsh(torch.func.hessian(lambda w: stated.inner(unravel(w), lam))(w))
+        assert eigenvalues[0] >= 0.1 - 1e-12
+        assert eigenvalues[-1] <= 0.1 + (13 + 1) / 2
+
+
+@pytest.mark.parametrize("strength", [1e-8, 1.0, 1e8])
+def test_ridge_solutions_stay_bounded_whatever_the_strengths(strength: float, tmp_path: Path) -> None:
+    problem = {"kind": "regularization", "train": 30, "validation": 20, "strength": "feature"}
+    instance = build(spec(problem), device="cpu", data_dir=tmp_path).instance
+    stated, _ = instance.at(0)
+    assert stated.solution is not None
+    generator = torch.Generator().manual_seed(0)
+    sizes = []
+    for _ in range(20):
+        spread = 20 * torch.randn(10, generator=generator, dtype=torch.float64)
+        w = stated.solution({"log_strength": spread + torch.tensor(strength, dtype=torch.float64).log()})
+        sizes.append(float(trees.norm(w)))
+    assert max(sizes) < 50

@@ -1,0 +1,86 @@
+"""Thresholds warn when they are crossed, once, and again only after the value was on the right side."""
+
+import math
+
+import pytest
+import torch
+
+from core.recording import MemoryRecorder
+from core.series import Series
+from core.spec import Experiment
+from core.thresholds import Memory, Watched, look, summary, watched
+
+ABOVE, BELOW, NEVER = (
+    Watched(0.5, "error {value}"),
+    Watched(-0.5, "cosine {value}", higher_is_worse=False),
+    Watched(None),
+)
+
+
+def warned(series: Watched, values: list[float]) -> tuple[list[int], Memory]:
+    """The hyperiterations with a warning, and the memory at the end."""
+    memory: Memory = {}
+    at = []
+    for k, value in enumerate(values):
+        memory, warnings = look({"x": series}, memory, k, {"x": value, "other": 1e9})
+        at += [warning["hyperiteration"] for warning in warnings]
+    return at, memory
+
+
+@pytest.mark.parametrize(
+    ("series", "values", "expected"),
+    [
+        (ABOVE, [0.1, 0.5, 0.6, 0.7, 0.2, 0.9], [2, 5]),
+        (ABOVE, [0.6, 0.7], [0]),
+        (ABOVE, [math.nan, math.inf, 0.0, math.nan], [0, 3]),
+        (BELOW, [0.9, -0.5, -0.6, -1.0, 0.0, -0.9], [2, 5]),
+        (NEVER, [1e9, math.nan], []),
+    ],
+)
+def test_one_warning_in_a_row(series: Watched, values: list[float], expected: list[int]) -> None:
+    at, memory = warned(series, values)
+    assert at == expected
+    assert memory["x"].warnings == len(expected)
+    assert memory["x"].last == values[-1] or math.isnan(values[-1])
+
+
+def test_last_and_worst_are_remembered() -> None:
+    for series, values, worst, at in (
+        (ABOVE, [0.1, 0.9, 0.3, 0.9], 0.9, 1),
+        (BELOW, [0.1, 0.9, -0.3], -0.3, 2),
+        (NEVER, [2.0, 1.0], 2.0, 0),
+    ):
+        _, memory = warned(series, values)
+        assert (memory["x"].worst, memory["x"].worst_hyperiteration, memory["x"].last) == (worst, at, values[-1])
+    _, memory = warned(ABOVE, [math.nan, 0.9, 0.1])
+    assert math.isnan(memory["x"].worst)
+    assert summary(memory)["x"].keys() == {"last", "worst", "worst_hyperiteration", "warnings"}
+
+
+def test_a_warning_says_what_where_and_how_much() -> None:
+    spec = Experiment.model_validate({"problem": {"kind": "quadratic"}})
+    _, (warning,) = look(watched(spec), {}, 7, {"truncation_error": 0.4})
+    assert warning == {
+        "hyperiteration": 7,
+        "series": "truncation_error",
+        "value": 0.4,
+        "threshold": 0.1,
+        "message": "T too short: relative truncation error 0.4",
+    }
+    _, warnings = look(watched(spec), {}, 0, {"contraction_factor": 1.03, "solver_residual": 0.2, "seconds": 99.0})
+    assert [warning["message"] for warning in warnings] == [
+        "inner dynamics not contracting: factor 1.03 at w_T",
+        "linear system not solved: relative residual 0.2",
+    ]
+
+
+def test_values_of_a_batch_warn_in_order_when_they_are_read() -> None:
+    recorder = MemoryRecorder()
+    series = Series(recorder, {"x": ABOVE})
+    for k, value in enumerate([0.1, 0.9, 0.9, 0.1, 0.8]):
+        values = {"outer_objective": torch.tensor(0.0), "hypergradient_norm": torch.tensor(1.0)}
+        series.start()
+        series.add(k, values | ({"x": torch.tensor(value)} if k != 2 else {}), {})
+    series.drain()
+    assert [(kind, data["hyperiteration"]) for kind, data in recorder.events] == [("warning", 1), ("warning", 4)]
+    assert series.seen["x"].warnings == 2
