@@ -5,11 +5,16 @@ import os
 import sys
 import warnings
 
-from benchmarks import few_shot, hyper_cleaning, linear_models
+from benchmarks import few_shot, hyper_cleaning, linear_models, slots
 from benchmarks.publish import publish, save
 from core.settings import prepare_process
 
-BENCHMARKS = {"few_shot": few_shot.main, "hyper_cleaning": hyper_cleaning.main, "linear_models": linear_models.main}
+BENCHMARKS = {
+    "few_shot": few_shot.main,
+    "hyper_cleaning": hyper_cleaning.main,
+    "linear_models": linear_models.main,
+    "slots": slots.main,
+}
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import torch
 from benchmarks.measure import Comparison, compare
 from core.bilevel import trees
 from core.bilevel.algorithms import nested
-from core.bilevel.derivatives import vjp
+from core.bilevel.derivatives import vjp_on_tape
 from core.bilevel.optimizers import adam
 from core.bilevel.problem import Algorithm, AlgorithmState, MethodSeries
 from core.build import build_inner, build_method, build_representation, make_context
@@ -103,7 +103,7 @@ def floor(stated: Stated) -> Callable[[], object]:
 
     @torch.no_grad()
     def run() -> object:
-        return step(vjp(embed, stated.state.lam)[1](cotangent)[0])
+        return step(vjp_on_tape(embed, stated.state.lam)[1](cotangent))
 
     return run
 

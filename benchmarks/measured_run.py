@@ -1,18 +1,20 @@
 """Runs one experiment in this process as a worker's child would, and prints what it took: `SPEC` is JSON.
 
-Alone in a process, because a peak of memory is that of the process.
+Alone in a process, because a peak of memory is that of the process. Time is the processor's: with one thread that is
+the time on a machine that nobody else uses.
 """
 
 import json
 import statistics
 import sys
+import time
 
 import torch
 
 import worker.preload  # noqa: F401  what a child has before it starts
-from core.checkpointing import MemoryCheckpoints
-from core.recording import MemoryRecorder
-from core.run import Finished, run
+from core.build import build
+from core.outcome import make_result
+from core.progress import begin
 from core.settings import settings
 from core.spec import Experiment
 
@@ -21,11 +23,18 @@ def main() -> None:
     """Prints {"peak_mb", "seconds"}: the result's peak, and the median of a hyperiteration but for the first."""
     spec = Experiment.model_validate_json(sys.argv[1])
     torch.set_num_threads(1)
-    recorder = MemoryRecorder()
-    ended = run(spec, device="cpu", data_dir=settings().data_dir, recorder=recorder, checkpoints=MemoryCheckpoints())
-    assert isinstance(ended, Finished)
-    seconds = [value for k, value in recorder.curves["seconds"].items() if k]
-    print(json.dumps({"peak_mb": ended.result["memory"]["peak_mb"], "seconds": statistics.median(seconds)}))
+    instance, algorithm = build(spec, device="cpu", data_dir=settings().data_dir)
+    progress = begin(algorithm.init(instance.initial))
+    progress, _ = progress.evaluate(instance, algorithm)
+    seconds = []
+    for k in range(spec.algorithm.hyperiterations):
+        start = time.process_time()
+        state, _ = algorithm.step(k, progress.state)
+        seconds.append(time.process_time() - start)
+        progress = progress.advance(state)
+    progress, scores = progress.evaluate(instance, algorithm)
+    result = make_result(spec, instance, progress, scores, device="cpu")
+    print(json.dumps({"peak_mb": result["memory"]["peak_mb"], "seconds": statistics.median(seconds[1:])}))
 
 
 if __name__ == "__main__":

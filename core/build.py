@@ -8,28 +8,18 @@ from typing import Any, NamedTuple, assert_never
 import torch
 
 from core.bilevel import dynamics as inner_dynamics
-from core.bilevel import linear_models, linear_solve, optimizers
+from core.bilevel import linear_models, optimizers
 from core.bilevel.algorithms import carried_forward, nested, real_time
 from core.bilevel.dynamics import Init, Scalar, StepObjective
 from core.bilevel.embedding import through_embedding
 from core.bilevel.graphs import graphed
-from core.bilevel.hypergradients import (
-    dynamics_fixed_point,
-    exact,
-    forward,
-    implicit,
-    random_forward,
-    reverse,
-    reversible,
-    stationarity,
-    unrolled,
-)
+from core.bilevel.hypergradients import exact, forward, random_forward, reverse, reversible, unrolled
 from core.bilevel.hypergradients.random_forward import gaussian, rademacher
 from core.bilevel.linear_models.walk import Rate
-from core.bilevel.linear_solve import Solver
 from core.bilevel.optimizers import OuterOptimizer
 from core.bilevel.problem import Algorithm, Dynamics, Method, MethodSeries, steady
 from core.bilevel.transforms import positive, unit_interval
+from core.implicit import build_implicit
 from core.measuring import measuring
 from core.models.conv4 import conv4
 from core.models.linear import linear
@@ -232,7 +222,7 @@ def build_method(spec: Experiment, inner: Inner, context: Context) -> MethodSeri
         case algorithms.RandomForward():
             return _random_forward(chosen, context.seed)
         case algorithms.Implicit():
-            return steady(through_embedding(_implicit(chosen)))
+            return build_implicit(chosen, linear=analytic(spec.problem), steps=algorithm.steps)
         case algorithms.Exact():
             return steady(through_embedding(exact))
         case _:
@@ -276,26 +266,6 @@ def _random_forward(spec: algorithms.RandomForward, seed: int) -> MethodSeries:
     law = gaussian if spec.law == "gaussian" else rademacher
     method = partial(random_forward, seed=seed, directions=spec.directions, law=law, chunk=spec.chunk)
     return MethodSeries(lambda problem, dynamics, lam: (), lambda k, carry: partial(method, k=k))
-
-
-def _implicit(spec: algorithms.Implicit) -> Method:
-    """Symmetric solvers on the stationarity condition, series on the fixed point of the dynamics."""
-    solver = spec.solver
-    match solver:
-        case algorithms.ConjugateGradient():
-            knobs: dict[str, Any] = {"iterations": solver.iterations, "tolerance": solver.tolerance}
-            solve: Solver = partial(linear_solve.cg, **knobs)
-            condition = stationarity
-        case algorithms.Neumann():
-            solve, condition = partial(linear_solve.neumann, iterations=solver.iterations), dynamics_fixed_point
-        case algorithms.FixedPoint():
-            knobs = {"iterations": solver.iterations, "tolerance": solver.tolerance}
-            solve, condition = partial(linear_solve.fixed_point, **knobs), dynamics_fixed_point
-        case algorithms.Dense():
-            solve, condition = linear_solve.dense, stationarity
-        case _:
-            assert_never(solver)
-    return partial(implicit, solve=solve, condition=condition)
 
 
 def build_optimizer(spec: algorithms.Optimizer) -> OuterOptimizer:

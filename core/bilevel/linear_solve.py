@@ -145,7 +145,7 @@ def cg_normal(
     s = p = back(r)
     products += 1
     size, slope = trees.norm(r), trees.dot(s, s)
-    while products < iterations - 1 and size > tolerance and slope > 0:
+    while products < iterations - 1 and size > tolerance and slope != 0:
         image = operator(p)
         a = slope / trees.dot(image, image)
         x, r = trees.axpy(a, p, x), trees.axpy(-a, image, r)

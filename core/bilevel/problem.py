@@ -48,6 +48,8 @@ class Problem:
     """lam -> z; see above."""
     linear: "LinearModel | None" = None
     """What the inner objective is where it is that of a linear model: for methods with analytic steps."""
+    minibatch: Callable[[int, Tree, Tree], Tensor] | None = None
+    """(t, w, lam) -> L on the t-th minibatch, where the inner objective has minibatches: for stochastic solvers."""
     tasks: Tasks | None = None
     """The same problem by its tasks, where it is a meta-batch."""
 

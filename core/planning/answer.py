@@ -20,8 +20,8 @@ class Sizes(Part):
     """Numbers in the inner variables (of all tasks of a meta-batch together)."""
     outer_variables: int
     """Numbers in the outer variables, those of the inner dynamics included."""
-    inner_steps: int | None
-    """Inner steps T of a hyperiteration; null for an algorithm that takes no steps of given dynamics."""
+    inner_steps: int
+    """Steps of the inner variables in a hyperiteration."""
     hyperiterations: int
     """Outer steps."""
 

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from core.bilevel.schedule import automatic, recomputed_steps
-from core.planning.problems import Costs, stepped
-from core.planning.work import Work, product
+from core.planning.problems import Costs
+from core.planning.work import NARROW, Work, product
 from core.spec import Experiment, algorithms
 from core.spec.problems import HyperRepresentation
 
@@ -22,6 +21,8 @@ LEAF_BYTES = 5000.0
 """What a kept tensor takes beside its numbers, with what the allocator leaves around it."""
 STEP_MEMORY = 17e6
 """Code and caches that the first hyperiteration loads."""
+ANALYTIC_PRODUCTS = 0.35
+"""Products with the classes first and the rows in chunks that stay in the cache, over those of autograd."""
 FORWARD_MEMORY = 18e6
 """What torch loads beside with the first forward-mode derivative."""
 
@@ -50,25 +51,34 @@ class Step:
     """Bytes of its graph."""
     numbers: int
     """Numbers in a state."""
+    back: Work | None = None
+    """The way back through it, where that is not by torch.func."""
+    overhead: float = 1.0
+    """How much more torch.func adds to its operators than to those of a step that torch.func found."""
 
     @property
     def recorded(self) -> Work:
         """A step and its graph, and the way back through it: unrolled."""
-        return Work(2.0 * self.once.operations, 2.2 * self.once.traffic, 1.6 * self.once.operators)
+        return Work(2.0 * self.once.operations, 2.2 * self.once.traffic, 1.6 * self.overhead * self.once.operators)
 
     @property
     def pulled(self) -> Work:
         """A vector-Jacobian product of the step, which runs it anew."""
-        return Work(2.4 * self.once.operations, 2.6 * self.once.traffic, 2.2 * self.once.operators)
+        if self.back is not None:
+            return self.back
+        return Work(2.4 * self.once.operations, 2.6 * self.once.traffic, 2.2 * self.overhead * self.once.operators)
 
     def pushed(self, tangents: int) -> Work:
         """The step with so many tangents at once."""
-        return Work((1 + tangents) * self.once.operations, (1 + tangents) * self.once.traffic, 8 * self.once.operators)
+        return Work(
+            (1 + tangents) * self.once.operations,
+            (1 + tangents) * self.once.traffic,
+            8 * self.overhead * self.once.operators,
+        )
 
 
-def step_of(spec: Experiment, costs: Costs) -> Step:
-    """A step of the experiment's dynamics."""
-    dynamics = stepped(spec).dynamics
+def step_of(dynamics: algorithms.Dynamics, costs: Costs) -> Step:
+    """A step of the dynamics."""
     gradients = 1.0
     match dynamics:
         case algorithms.GradientDescent():
@@ -84,8 +94,10 @@ def step_of(spec: Experiment, costs: Costs) -> Step:
         case _:
             assert_never(dynamics)
     update = Work(0, costs.item * costs.variables * (3 * operators), operators * costs.leaves)
-    once = gradients * costs.gradient + update
+    gradient = _written_out(costs, 7) if costs.analytic else costs.gradient
+    once = gradients * gradient + update
     return Step(
+        overhead=2.0 if costs.analytic else 1.0,
         once=once,
         state=vectors * (costs.item * costs.variables + LEAF_BYTES * costs.leaves),
         graph=costs.graph + NODE_BYTES * once.operators + costs.item * costs.variables * operators / 2,
@@ -93,22 +105,23 @@ def step_of(spec: Experiment, costs: Costs) -> Step:
     )
 
 
-def need(spec: Experiment, costs: Costs) -> Need:
-    """Of the experiment's hypergradient, the network and the outer step not counted."""
-    chosen, steps, step = stepped(spec).hypergradient, stepped(spec).steps, step_of(spec, costs)
+def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
+    """Of the algorithm's hypergradient, the network and the outer step not counted."""
+    chosen, steps, step = algorithm.hypergradient, algorithm.steps, step_of(algorithm.dynamics, costs)
     match chosen:
         case algorithms.Unrolled():
             return Need(
                 {"inner steps and way back": steps * step.recorded}, {"graphs of all steps": steps * step.graph}
             )
         case algorithms.Reverse():
-            if walks_in_dual(spec) and isinstance(spec.problem, HyperRepresentation):
+            if walks_in_dual(spec, algorithm) and isinstance(spec.problem, HyperRepresentation):
                 return _dual_walk(spec.problem, costs, steps)
-            return _reverse(chosen, steps, step)
+            return _reverse(chosen, steps, analytic_step(costs) if costs.analytic else step)
         case algorithms.Reversible():
-            momentum = getattr(stepped(spec).dynamics, "momentum", 1.0)
-            return _reversible(momentum, steps, step)
+            return _reversible(algorithm.dynamics, costs, steps, step)
         case algorithms.Forward():
+            if costs.analytic and chosen.chunk is None:
+                return _analytic_forward(costs, steps)
             return _forward(costs, step, steps, costs.outer, chosen.chunk)
         case algorithms.RandomForward():
             return _forward(costs, step, steps, chosen.directions, chosen.chunk)
@@ -120,47 +133,91 @@ def need(spec: Experiment, costs: Costs) -> Need:
             assert_never(chosen)
 
 
-def walks_in_dual(spec: Experiment) -> bool:
+def walks_in_dual(spec: Experiment, algorithm: algorithms.Stepped) -> bool:
     """Whether reverse mode goes through the span of the support features, as `core.build` decides it."""
-    chosen = stepped(spec).hypergradient
-    plain = isinstance(chosen, algorithms.Reverse) and chosen == algorithms.Reverse()
     heads = isinstance(spec.problem, HyperRepresentation)
-    return plain and heads and isinstance(stepped(spec).dynamics, algorithms.GradientDescent)
+    plain = algorithm.hypergradient == algorithms.Reverse()
+    return heads and plain and isinstance(algorithm.dynamics, algorithms.GradientDescent)
 
 
 def _reverse(chosen: algorithms.Reverse, steps: int, step: Step) -> Need:
     back = min(chosen.truncate or steps, steps)
     again, kept = 0, back
-    if chosen.segment is not None:
-        length = automatic(steps) if chosen.segment == "auto" else chosen.segment
-        segments = -(-steps // length)
-        again, kept = (segments - 1) * (length - 1), segments + min(length, steps)
-    elif chosen.snapshots is not None:
-        again, kept = recomputed_steps(steps, chosen.snapshots), min(chosen.snapshots, steps) + 1
+    if chosen.snapshots is not None:
+        again, kept = _best_schedule(back, min(chosen.snapshots, back))
+    elif chosen.segment is not None:
+        length = math.isqrt(max(back - 1, 0)) + 1 if chosen.segment == "auto" else chosen.segment
+        segments = -(-back // length)
+        again, kept = (segments - 1) * length, segments - 1 + min(length, back)
     return Need(
         {
             "inner steps": steps * step.once,
-            "steps made again": again * step.once,
+            **({"steps made again": again * step.once} if again else {}),
             "way back": back * step.pulled,
         },
         {"kept iterates": kept * step.state, "graph of one step": step.graph},
     )
 
 
-def _reversible(momentum: float, steps: int, step: Step) -> Need:
-    """Step and undone step compute the gradient, and products and quotients of int64s that cost about 25 operators."""
-    exact = step.once + Work(0, 25 * 8 * step.numbers, 25)
-    each = 2 * (1 - momentum) if momentum >= 0.5 else math.ceil(math.log2(math.ceil(1 / momentum)))
-    bits = steps * each * step.numbers / 2
+def _best_schedule(steps: int, snapshots: int) -> tuple[int, int]:
+    """Steps made again and iterates kept by the binomial schedule (Griewank and Walther 2000).
+
+    With r the least number for which beta(c, r) = (c + r)!/(c! r!) >= T: r T - beta(c + 1, r - 1) steps in all.
+    """
+    r = 0
+    while math.comb(snapshots + r, snapshots) < steps:
+        r += 1
+    within = math.comb(snapshots + r, snapshots + 1) if r else 0
+    return max(r * steps - within - (steps - 1), 0), snapshots
+
+
+def _reversible(dynamics: algorithms.Dynamics, costs: Costs, steps: int, step: Step) -> Need:
+    """Each step forward and back on int64 mantissas, and a pull; about log2(1/mu) bits a step and variable."""
+    bits = math.log2(1 / max(getattr(dynamics, "momentum", 0.9), 1e-6))
+    mantissas = Work(0, 60 * 8 * costs.variables, 25 * costs.leaves + 10)
     return Need(
-        {"inner steps": steps * exact, "steps undone": steps * exact, "way back": steps * step.pulled},
-        {"mantissas": 5 * 8 * step.numbers / 2, "bits": bits / 8, "graph of one step": step.graph},
+        {"inner steps": steps * (step.once + mantissas), "way back": steps * (step.once + step.pulled + mantissas)},
+        {
+            "bit buffer": steps * costs.variables * bits / 8,
+            "graph of one step": step.graph,
+            "mantissas": 8 * 10.0 * costs.variables,
+        },
+    )
+
+
+def _written_out(costs: Costs, operators: float) -> Work:
+    """A gradient of a linear model in products of the scores, classes first."""
+    return Work(ANALYTIC_PRODUCTS * costs.gradient.operations, 0.5 * costs.gradient.traffic, operators)
+
+
+def analytic_step(costs: Costs) -> Step:
+    """A step of a linear model, written out: plain operators, each at a quarter of the price inside torch.func."""
+    once = _written_out(costs, 3)
+    return Step(
+        once=once,
+        state=float(costs.item * costs.variables),
+        graph=costs.graph + 6 * costs.item * costs.variables,
+        numbers=costs.variables,
+        back=Work(1.5 * once.operations, 1.5 * once.traffic, 6),
+    )
+
+
+def _analytic_forward(costs: Costs, steps: int) -> Need:
+    """The iterate and its tangents go through the data together, as so many more classes."""
+    stacked = 1 + costs.outer
+    narrow = max(NARROW / (costs.classes * stacked), 1) / max(NARROW / costs.classes, 1)
+    once = analytic_step(costs).once
+    each = Work(stacked * narrow * once.operations, stacked * once.traffic, 6)
+    numbers = 4 * costs.variables + costs.graph / costs.item
+    return Need(
+        {"inner steps with tangents": steps * each},
+        {"tangents": stacked * costs.item * numbers, "forward-mode derivatives": FORWARD_MEMORY},
     )
 
 
 def _dual_walk(problem: HyperRepresentation, costs: Costs, steps: int) -> Need:
     """Small products of the support examples with each other, outside of torch.func: operators at half the price."""
-    tasks, way = problem.meta_batch, problem.way
+    tasks, way = min(problem.task_chunk or problem.meta_batch, problem.meta_batch), problem.way
     n, q = way * problem.shot, way * problem.query
     features = costs.seen / (tasks * (n + q)) + 1
     each = Work(4 * 6 * tasks * n * n * way, costs.item * tasks * (3 * n * n + 30 * n * way), 9)
@@ -205,6 +262,12 @@ def _implicit(solver: algorithms.LinearSolver, costs: Costs, step: Step, steps: 
             # In exact arithmetic it ends after as many products as there are inner variables.
             products, at_most = min(solver.iterations, d), True
             work, vectors, each = products * (hessian_product + Work(0, 12 * vector, 20)), 5.0 * vector, products
+        case algorithms.ConjugateGradientNormal():
+            products, at_most = min(solver.iterations, 2 * d), True
+            work, vectors, each = products * (hessian_product + Work(0, 8 * vector, 12)), 5.0 * vector, products
+        case algorithms.StochasticDescent():
+            products, at_most = solver.iterations, False  # at most: a minibatch costs no more than all examples
+            work, vectors, each = products * (hessian_product + Work(0, 10 * vector, 10)), 4.0 * vector, products
         case algorithms.Neumann():
             products, at_most = solver.iterations, False
             work, vectors, each = products * (jacobian_product + Work(0, 8 * vector, 6)), 4.0 * vector, products

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from core.planning.answer import Assumption, Memory, MemoryPart, Plan, Sizes, Time, TimePart, Way
-from core.planning.methods import STEP_MEMORY, need, overall, step_of
-from core.planning.problems import Costs, NotModelled, costs, stepped
+from core.planning.diagnostics import measurements
+from core.planning.methods import STEP_MEMORY, Need, need, overall, step_of
+from core.planning.problems import Costs, NotModelled, costs
+from core.planning.stochastic import inner_steps, stochastic
 from core.planning.verdict import verdict
 from core.planning.ways import alternatives
-from core.planning.work import DEVICES, MIB, Device, Work
+from core.planning.work import DEVICES, MIB, NOTHING, Device, Work
 from core.spec import Experiment
-from core.spec.algorithms import Sgd
+from core.spec.algorithms import GradientDescent, Sgd, Stepped
 from core.spec.assumptions import assumptions
 from core.spec.sizes import inner_variables, outer_variables
 
@@ -55,9 +57,21 @@ def reckon(spec: Experiment, device: Device) -> Reckoned:
         NotModelled: a part of the spec has no model.
     """
     problem = costs(spec)
-    wanted = need(spec, problem)
+    wanted = _need(spec, problem)
     memory = _memory(spec, device, problem, wanted.memory)
     return Reckoned(memory, _time(spec, device, problem, wanted.work), wanted.notes)
+
+
+def _need(spec: Experiment, problem: Costs) -> Need:
+    algorithm = spec.algorithm
+    if not isinstance(algorithm, Stepped):
+        return stochastic(algorithm, problem)
+    method = need(spec, algorithm, problem)
+    extra = measurements(spec, algorithm, problem)
+    work = {**method.work, **({"diagnostics of the spec": extra.work} if extra.work.operators else {})}
+    beside = extra.memory - overall(method.memory)
+    memory = {**method.memory, **({"diagnostics of the spec": beside} if beside > 0 else {})}
+    return Need({name: problem.repeats * each for name, each in work.items()}, memory, method.notes)
 
 
 def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[str, float]) -> Memory:
@@ -88,21 +102,25 @@ def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[st
 
 def _outer_copies(spec: Experiment) -> int:
     """lam, its gradient, the best so far, the next lam, and the moments of the optimizer, old and new."""
-    return 4 if isinstance(stepped(spec).optimizer, Sgd) else 8
+    algorithm = spec.algorithm
+    return 4 if not isinstance(algorithm, Stepped) or isinstance(algorithm.optimizer, Sgd) else 8
 
 
 def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str, Work]) -> Time:
-    algorithm, once = stepped(spec), step_of(spec, problem).once
+    algorithm = spec.algorithm
+    stepped = isinstance(algorithm, Stepped)
+    once = step_of(algorithm.dynamics if isinstance(algorithm, Stepped) else GradientDescent(), problem).once
+    steps = algorithm.steps if isinstance(algorithm, Stepped) else 0
     outer_step = Work(0, 20 * problem.item * problem.outer, 40)
     work = {
-        **({"network": problem.embedding} if problem.features else {}),
+        **({"network": problem.repeats * problem.embedding} if problem.features else {}),
         **method,
-        "outer objective": problem.objective,
-        "diagnostics and outer step": 2 * problem.gradient + outer_step,
+        **({"outer objective": problem.repeats * problem.objective} if stepped else {}),
+        "series and outer step": (1.3 * problem.repeats * problem.gradient if stepped else NOTHING) + outer_step,
     }
     parts = {name: each.seconds(device) for name, each in work.items()}
     hyperiteration = math.fsum(parts.values())
-    evaluation = (problem.walks * algorithm.steps * once + problem.scoring).seconds(device)
+    evaluation = (problem.walks * steps * once + problem.scoring).seconds(device)
     every, last = spec.evaluation.every, algorithm.hyperiterations
     evaluations = last // every + 1 + (last % every != 0)
     closing = (problem.closing_steps * once).seconds(device)
@@ -152,7 +170,7 @@ def _sizes(spec: Experiment) -> Sizes:
     return Sizes(
         inner_variables=inner_variables(spec.problem),
         outer_variables=outer_variables(spec.problem, spec.algorithm),
-        inner_steps=getattr(spec.algorithm, "steps", None),
+        inner_steps=spec.algorithm.steps if isinstance(spec.algorithm, Stepped) else inner_steps(spec.algorithm),
         hyperiterations=spec.algorithm.hyperiterations,
     )
 

@@ -6,9 +6,8 @@ from typing import assert_never
 
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
-from core.spec.algorithms import Stepped
-from core.spec.base import kind_of
-from core.spec.checks import squares
+from core.spec.algorithms import GradientDescent, Stepped
+from core.spec.checks import analytic, closed_form
 from core.spec.models import Conv4, Linear, Mlp
 from core.spec.plugins import PluginModel, PluginProblem
 from core.spec.problems import HyperCleaning, HyperRepresentation, Quadratic, RandomQuadratics, Regularization
@@ -16,12 +15,11 @@ from core.spec.sizes import (
     feature_size,
     inner_variables,
     outer_variables,
-    outputs,
+    scores,
     test_examples,
     training_examples,
     validation_examples,
 )
-from core.spec.stochastic import Stochastic
 
 SIDE = 28
 IMAGES_AT_ONCE = 1280
@@ -74,6 +72,14 @@ class Costs:
     """How many times an evaluation runs the inner steps."""
     closing_steps: int = 0
     """Inner steps of the report at the end."""
+    analytic: bool = False
+    """Whether inner steps are those of a linear model, written out, rather than found by torch.func."""
+    classes: int = 1
+    """Scores of a linear model."""
+    repeats: int = 1
+    """How many times a hyperiteration does all this: chunks of tasks."""
+    blocks: tuple[int, int] = (1, 1)
+    """Minibatches that the inner and the outer examples are cut into, where an algorithm draws from both."""
 
 
 def costs(spec: Experiment) -> Costs:
@@ -87,7 +93,7 @@ def costs(spec: Experiment) -> Costs:
         case Quadratic():
             return _quadratic(spec, problem)
         case RandomQuadratics():
-            raise NotModelled(f"what the problem `{problem.kind}` costs is not known before it runs")
+            return _random_quadratics(spec, problem)
         case Regularization() | HyperCleaning():
             return _table(spec, problem)
         case HyperRepresentation():
@@ -98,17 +104,6 @@ def costs(spec: Experiment) -> Costs:
             )
         case _:
             assert_never(problem)
-
-
-def stepped(spec: Experiment) -> Stepped:
-    """The algorithm.
-
-    Raises:
-        NotModelled: it takes no steps of given dynamics.
-    """
-    if isinstance(spec.algorithm, Stochastic):
-        raise NotModelled(f"what the algorithm `{kind_of(type(spec.algorithm))}` costs is not known before it runs")
-    return spec.algorithm
 
 
 def item_size(spec: Experiment) -> int:
@@ -138,21 +133,76 @@ def _quadratic(spec: Experiment, problem: Quadratic) -> Costs:
     )
 
 
+def _random_quadratics(spec: Experiment, problem: RandomQuadratics) -> Costs:
+    d, m, item = problem.inner_dimension, problem.outer_dimension, item_size(spec)
+    examples = (problem.inner_examples, problem.outer_examples)
+    if isinstance(spec.algorithm, Stepped):
+        passes = [item * (d * d + 2 * d * m + m * m)] * 2  # over the mean of all examples
+        graph = item * (6 * d + 6 * m)
+    else:
+        batches = [min(spec.algorithm.batch or each, each) for each in examples]
+        passes = [item * 3 * (d + m) * batch for batch in batches]
+        graph = passes[0] + item * 8 * batches[0]
+    numbers = 3 * (d + m) * sum(examples)
+    return Costs(
+        item=item,
+        variables=d,
+        leaves=1,
+        seen=m,
+        outer=m,
+        gradient=Work(2 * passes[0] / item, 2 * passes[0], 30),
+        graph=graph,
+        objective=Work(2 * passes[1] / item, 2 * passes[1], 80),
+        data=item * numbers,
+        loading=(8 + item) * numbers + 8 * 6 * max(d, m) ** 2,  # it is drawn in float64
+        solution=Work(2 / 3 * d**3 + 6 * d * d, 6 * item * d * d, 40),
+        solution_memory=item * 3 * d * d,
+        scoring=Work(2 / 3 * d**3, 4 * item * d * d, 60),
+        scoring_memory=item * 2 * d * d,
+        walks=float(spec.algorithm.kind == "nested"),
+        blocks=blocks(spec, *examples),
+    )
+
+
+def blocks(spec: Experiment, inner: int, outer: int) -> tuple[int, int]:
+    """Minibatches of an algorithm that draws from both objectives."""
+    if isinstance(spec.algorithm, Stepped) or spec.algorithm.batch is None:
+        return 1, 1
+    return -(-inner // spec.algorithm.batch), -(-outer // spec.algorithm.batch)
+
+
+def _minibatches(spec: Experiment, inner: int, outer: int) -> tuple[int, int]:
+    """Examples that a gradient of either objective sees."""
+    algorithm = spec.algorithm
+    if isinstance(algorithm, Stepped):
+        return min(algorithm.dynamics.batch or inner, inner), outer
+    return min(algorithm.batch or inner, inner), min(algorithm.batch or outer, outer)
+
+
+def _steady(spec: Experiment) -> bool:
+    """Whether the dynamics are gradient descent with the same rate and all examples at every step."""
+    algorithm = spec.algorithm
+    if not isinstance(algorithm, Stepped) or not isinstance(algorithm.dynamics, GradientDescent):
+        return False
+    return not algorithm.dynamics.rate_per_step and algorithm.dynamics.batch is None
+
+
 def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
     item, model = item_size(spec), problem.model
     if isinstance(model, PluginModel):
         raise NotModelled(f"the model `{model.kind}` comes from an installed package, whose costs are not known")
-    d, scores = problem.dataset.features, outputs(problem.dataset)
+    d, classes = problem.dataset.features, scores(problem)
     train, validation, test = training_examples(problem), validation_examples(problem), test_examples(problem)
-    n = min(stepped(spec).dynamics.batch or train, train)
-    sizes = (d, scores) if isinstance(model, Linear) else (d, *model.hidden, scores)
+    n, checked = _minibatches(spec, train, validation)
+    sizes = (d, classes) if isinstance(model, Linear) else (d, *model.hidden, classes)
     variables = inner_variables(problem)
     gradient = _network_gradient(sizes, n, item)
     if n < train:
         gradient += Work(0, 2 * item * n * d, 6)  # the rows of the minibatch are gathered
     weights = 1 if isinstance(problem, HyperCleaning) else 0
     lam = outer_variables(problem, spec.algorithm)
-    ridge = isinstance(problem, Regularization) and isinstance(model, Linear) and squares(problem)
+    solved = closed_form(problem)
+    written_out = analytic(problem) and _steady(spec)
     examples = problem.dataset.examples + problem.dataset.test_examples
     chosen = train + validation + test
     return Costs(
@@ -163,14 +213,18 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         outer=lam,
         gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 25 + 10 * weights),
         graph=item * (_activations(sizes, n) + weights * 2 * train + variables) + (item * n * d if n < train else 0),
-        objective=_network_gradient(sizes, validation, item) + Work(0, 0, 20),
+        objective=_network_gradient(sizes, checked, item) + Work(0, 0, 20),
         data=item * chosen * d,
         loading=_loading(problem.dataset.kind, examples, d) + (item + 4) * chosen * d,
-        solution=(product(d, d, d, item) + 3 * product(d, d, scores, item) + Work(0, 0, 60)) if ridge else NOTHING,
-        solution_memory=item * (4 * d * d) if ridge else 0.0,
+        solution=(product(d, d, d, item) + 3 * product(d, d, classes, item) + Work(0, 0, 60)) if solved else NOTHING,
+        solution_memory=item * (4 * d * d) if solved else 0.0,
         scoring=_network_gradient(sizes, validation + test, item),
-        scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * scores),
+        scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * classes),
+        walks=float(spec.algorithm.kind == "nested"),
         closing_steps=3 * problem.final_steps if isinstance(problem, HyperCleaning) else 0,
+        analytic=written_out,
+        classes=classes,
+        blocks=blocks(spec, train, validation),
     )
 
 
@@ -194,13 +248,15 @@ def _loading(kind: str, examples: int, features: int) -> float:
 
 
 def _few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
-    item, tasks, way = item_size(spec), problem.meta_batch, problem.way
+    item, way = item_size(spec), problem.way
+    tasks = min(problem.task_chunk or problem.meta_batch, problem.meta_batch)
+    passing = 2 if spec.resources.precision == "bf16" else item
     support, query = way * problem.shot, way * problem.query
     features = feature_size(problem.model)
     images = tasks * (support + query)
     episodes = spec.evaluation.episodes
     modes = 2 if isinstance(problem.model, Conv4) else 1
-    at_once = max(1, IMAGES_AT_ONCE // (support + query))
+    at_once = problem.task_chunk or max(1, IMAGES_AT_ONCE // (support + query))
     in_chunk = min(at_once, episodes) * (support + query)
     scored = 2 * modes * episodes * (support + query) + (POPULATION if modes == 2 else 0)
     stored = sum(problem.dataset.class_counts()) * problem.dataset.images_per_class * SIDE**2  # u8
@@ -216,11 +272,12 @@ def _few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         objective=_heads_gradient(tasks, query, features, way, item),
         data=LOADED * stored,
         loading=LOADED * stored,
-        embedding=_representation(problem, images, item) + Work(0, 0, 20),
-        features=item * images * (_kept_units(problem) + 2 * SIDE**2) + 2 * item * z,
-        scoring=0.4 * _representation(problem, scored, item),
-        scoring_memory=item * max(in_chunk, POPULATION if modes == 2 else 0) * _passing_units(problem),
+        embedding=_representation(problem, images, passing) + Work(0, 0, 20),
+        features=images * (passing * _kept_units(problem) + 2 * item * SIDE**2) + 2 * item * z,
+        scoring=0.4 * _representation(problem, scored, passing),
+        scoring_memory=passing * max(in_chunk, POPULATION if modes == 2 else 0) * _passing_units(problem),
         walks=2 * modes * -(-episodes // at_once) * min(at_once, episodes) / tasks,
+        repeats=-(-problem.meta_batch // tasks),
     )
 
 

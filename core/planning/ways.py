@@ -1,20 +1,21 @@
 """Other ways to the hypergradient of the same spec: every kind, and settings of theirs that save memory."""
 
 from collections.abc import Iterator
-from math import isqrt
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from core.planning.problems import stepped
 from core.spec import Experiment
 from core.spec.algorithms import (
     Exact,
     Forward,
     Hypergradient,
     Implicit,
+    Nested,
     RandomForward,
     Reverse,
+    Reversible,
+    Stepped,
     Unrolled,
 )
 from core.spec.base import kind_of
@@ -36,25 +37,36 @@ class Alternative(NamedTuple):
 
 def alternatives(spec: Experiment) -> Iterator[Alternative]:
     """All but the spec's own way."""
-    algorithm = stepped(spec)
-    chosen = algorithm.hypergradient
-    for name, other in _methods(algorithm.steps):
-        if other != chosen:
-            settings = {"algorithm.hypergradient": other.model_dump(mode="json", exclude_defaults=True)}
-            settings["algorithm.hypergradient"]["kind"] = kind_of(type(other))
-            yield _alternative(spec, name, settings, same=_whole(chosen) and _whole(other))
-    if isinstance(spec.problem, HyperRepresentation) and (tasks := spec.problem.meta_batch) > 1:
-        yield _alternative(spec, "half the meta-batch", {"problem.meta_batch": tasks // 2}, same=False)
+    algorithm = spec.algorithm
+    if isinstance(algorithm, Stepped):
+        for name, other in _methods(algorithm.steps):
+            if other != algorithm.hypergradient:
+                settings = other.model_dump(mode="json", exclude_defaults=True) | {"kind": kind_of(type(other))}
+                same = _whole(algorithm.hypergradient) and _whole(other) and isinstance(algorithm, Nested)
+                yield _alternative(spec, name, {"algorithm.hypergradient": settings}, same=same)
+    if isinstance(spec.problem, HyperRepresentation):
+        yield from _fewer_tasks(spec, spec.problem)
+
+
+def _fewer_tasks(spec: Experiment, problem: HyperRepresentation) -> Iterator[Alternative]:
+    """Fewer at a time, which changes nothing but the memory; then fewer in all."""
+    together = min(problem.task_chunk or problem.meta_batch, problem.meta_batch)
+    while together > 1:
+        together //= 2
+        yield _alternative(spec, f"{together} tasks at a time", {"problem.task_chunk": together}, same=True)
+    if problem.meta_batch > 1:
+        yield _alternative(spec, "half the meta-batch", {"problem.meta_batch": problem.meta_batch // 2}, same=False)
 
 
 def _methods(steps: int) -> Iterator[tuple[str, Hypergradient]]:
     yield "unrolled", Unrolled()
     yield "reverse", Reverse()
-    root = isqrt(max(steps - 1, 0)) + 1
-    if 1 < root < steps:
-        yield f"reverse, segments of {root}", Reverse(segment=root)
+    yield "reverse, segments of the root of T", Reverse(segment="auto")
+    if steps > 4:
+        yield "reverse, 4 snapshots", Reverse(snapshots=4)
     if (last := max(1, steps // 10)) < steps:
         yield f"reverse, truncated to {last}", Reverse(truncate=last)
+    yield "reversible", Reversible()
     yield "forward", Forward()
     yield "forward, 10 at a time", Forward(chunk=10)
     yield "random forward, 1 direction", RandomForward()
@@ -66,7 +78,7 @@ def _whole(chosen: Hypergradient) -> bool:
     """Whether it is the derivative of f_T itself rather than an estimate or that of another function."""
     if isinstance(chosen, Reverse):
         return chosen.truncate is None
-    return isinstance(chosen, Unrolled | Forward)
+    return isinstance(chosen, Unrolled | Reversible | Forward)  # reversible: to its rounding
 
 
 def _alternative(spec: Experiment, name: str, settings: dict[str, Any], *, same: bool) -> Alternative:

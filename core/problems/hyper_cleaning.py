@@ -156,7 +156,7 @@ class Cleaning:
             offset_strength=self.problem.l2,
             weights=weights,
         )
-        stated = Problem(everything, lambda w, lam: parts.outer(w, lam, ALL), parts.init, linear=linear)
+        stated = Problem(everything, lambda w, lam: parts.outer(w, lam, ALL), parts.init, linear=linear, minibatch=part)
         return stated, self.inner.on(part, parts.init, linear)
 
     def score(self, w: Tree, examples: Examples) -> Metrics:

@@ -63,7 +63,9 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         if analytic(problem)
         else None
     )
-    stated = Problem(everything, partial(validated, rows=ALL), init, ridge(problem, train), linear=linear)
+    stated = Problem(
+        everything, partial(validated, rows=ALL), init, ridge(problem, train), linear=linear, minibatch=part
+    )
     dynamics = inner.on(part, init, linear)
 
     def score(w: Tree, examples: Examples) -> Metrics:

@@ -121,6 +121,25 @@ class ConjugateGradient(Spec):
     """Largest number of Hessian products."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-6
     """Relative residual at which it stops."""
+    preconditioner: Literal["auto", "none"] = "auto"
+    """`auto`: where the inner problem is a linear model, analytic Hessian products and one Cholesky factor of the mean
+    curvature of its classes, which takes far fewer products to the same residual; elsewhere none. `none`: none."""
+    mixed_precision: bool = False
+    """For linear models: iterate in float32 and correct in the experiment's precision, in rounds that `iterations`
+    bounds each; faster with `precision: float64`, and as exact."""
+
+
+class ConjugateGradientNormal(Spec):
+    """Conjugate gradient on the normal equations of the inner Hessian: for one that is not positive definite.
+
+    Where it is, `cg` needs far fewer products: here the condition number is squared.
+    """
+
+    kind: Literal["cg_normal"] = "cg_normal"
+    iterations: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Largest number of Hessian products; an iteration takes two."""
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-6
+    """Relative residual at which it stops."""
 
 
 class Neumann(Spec):
@@ -147,7 +166,49 @@ class Dense(Spec):
     kind: Literal["dense"] = "dense"
 
 
-LinearSolver = Annotated[ConjugateGradient | Neumann | FixedPoint | Dense, Field(discriminator="kind")]
+class StochasticDescent(Spec):
+    """v = v - rate (H_j v - grad_w E) with the Hessian H_j of minibatch j; the mean of the last half of the iterates.
+
+    As in stocBiO (Ji et al. 2021) and AmIGO (Arbel and Mairal 2022). The minibatches have the size `batch` of the
+    dynamics and are drawn by (seed, hyperiteration, j).
+    """
+
+    kind: Literal["stochastic"] = "stochastic"
+    iterations: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Hessian products on a minibatch; one on all examples measures the residual."""
+    rate: Rate = 0.1
+    """Step size; it converges below 2 over the largest eigenvalue of a minibatch's Hessian."""
+
+
+LinearSolver = Annotated[
+    ConjugateGradient | ConjugateGradientNormal | Neumann | FixedPoint | Dense | StochasticDescent,
+    Field(discriminator="kind"),
+]
+
+# --- tolerance schedules of implicit differentiation ----------------------------------------------
+
+
+class ExponentialSchedule(Spec):
+    """eps_k = initial decay^k (HOAG, Pedregosa 2016)."""
+
+    kind: Literal["exponential"] = "exponential"
+    initial: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Tolerance at hyperiteration 0."""
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Factor from one hyperiteration to the next."""
+
+
+class PolynomialSchedule(Spec):
+    """eps_k = initial / (k + 1)^power; with a power above 1 its sum is finite, as HOAG's convergence needs."""
+
+    kind: Literal["polynomial"] = "polynomial"
+    initial: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Tolerance at hyperiteration 0."""
+    power: Annotated[float, Field(gt=1, le=10)] = 2.0
+    """How fast it falls: 2 and 3 are HOAG's."""
+
+
+ToleranceSchedule = Annotated[ExponentialSchedule | PolynomialSchedule, Field(discriminator="kind")]
 
 # --- hypergradients -------------------------------------------------------------------------------
 
@@ -213,6 +274,18 @@ class Implicit(Spec):
     kind: Literal["implicit"] = "implicit"
     solver: LinearSolver = Field(default_factory=ConjugateGradient, discriminator="kind")
     """How the linear system with the inner Hessian is solved."""
+    damping: Annotated[float, Field(ge=0, le=1e4)] = 0.0
+    """Added to the diagonal of the system, for one that is nearly singular; the residual is that of the damped one."""
+    warm_start: bool = False
+    """Whether the solver starts from the solution of the last hyperiteration instead of zeros."""
+    warm_start_inner: bool = False
+    """Whether the inner dynamics start from the last hyperiteration's inner variables instead of w_0; evaluations still
+    start from w_0 and make all inner steps."""
+    schedule: ToleranceSchedule | None = None
+    """Tolerance eps_k of hyperiteration k, until it falls below the solver's own; by default that one always."""
+    stop_inner: bool = False
+    """With a `schedule`: the inner dynamics end early, at a multiple of ten steps where ||grad_w L|| <= eps_k. The
+    series `inner_steps` counts them."""
 
 
 class Exact(Spec):

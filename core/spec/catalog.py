@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from core.spec.algorithms import Algorithm, Dynamics, Hypergradient, LinearSolver, Optimizer
+from core.spec.algorithms import Algorithm, Dynamics, Hypergradient, LinearSolver, Optimizer, ToleranceSchedule
 from core.spec.base import Spec, kind_of
 from core.spec.datasets import EpisodeDataset, TableDataset
 from core.spec.models import Representation, TableModel
@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     "dynamics": _members(Dynamics),
     "hypergradient": _members(Hypergradient),
     "solver": _members(LinearSolver),
+    "schedule": _members(ToleranceSchedule),
     "optimizer": _members(Optimizer),
 }
 """Section of the catalogue -> the classes of its kinds; every class can be made without arguments."""

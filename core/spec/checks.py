@@ -19,6 +19,7 @@ from core.spec.algorithms import (
     Stepped,
 )
 from core.spec.base import refuse
+from core.spec.implicit_checks import check_series, check_solver
 from core.spec.models import Linear
 from core.spec.plugins import PluginProblem
 from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
@@ -148,6 +149,8 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
             _check_reversible(algorithm.dynamics)
         case Implicit() as implicit:
             _check_implicit(problem, implicit)
+            check_solver(algorithm, implicit, linear=analytic(problem))
+            check_series(problem, implicit)
     _check_dynamics(problem, algorithm)
     if isinstance(algorithm, RealTime):
         _check_real_time(problem, algorithm)
@@ -267,11 +270,11 @@ def _check_implicit(problem: Problem, implicit: Implicit) -> None:
             "/algorithm/hypergradient/solver",
             f"`dense` factors the Hessian of all {count} inner variables (at most {DENSE_LIMIT}): use `cg`",
         )
-    if isinstance(implicit.solver, Dense) and _singular(problem):
+    if isinstance(implicit.solver, Dense) and _singular(problem) and implicit.damping == 0:
         refuse(
             "/algorithm/hypergradient/solver",
             "`dense` cannot factor this Hessian: softmax offsets are not regularized, and adding a number to all of "
-            "them changes nothing: use `cg`, or a linear model with `bias` false",
+            "them changes nothing: use `cg`, a linear model with `bias` false, or `damping` above 0",
         )
     if isinstance(problem, HyperRepresentation | HyperCleaning) and problem.l2 == 0:
         refuse(

@@ -6,6 +6,7 @@ contiguous. For small data it is one chunk, without the leading axis.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,6 +26,13 @@ class ClassMajor:
     """Targets [k, C, m]."""
     share: Tensor
     """1 / n for every row, [k, 1, m]; 0 for those that fill up."""
+
+    @cached_property
+    def single(self) -> "ClassMajor":
+        """The same data in single precision; itself where they are."""
+        if self.x.dtype == torch.float32:
+            return self
+        return ClassMajor(self.x.float(), self.y.float(), self.share.float())
 
     def rows(self, values: Tensor) -> Tensor:
         """[n] -> [k, 1, m], with zeros for the rows that fill up."""

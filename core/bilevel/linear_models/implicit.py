@@ -5,8 +5,7 @@ weights and strengths.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor
 
 from core.bilevel.derivatives import vjp
 from core.bilevel.hypergradients.implicit import Linearization, SolverAt
-from core.bilevel.linear_models.class_major import ClassMajor
 from core.bilevel.linear_models.curvature import Curvature, curvature, preconditioner
 from core.bilevel.linear_models.model import LinearModel
 from core.bilevel.linear_models.walk import Coefficients, coefficients, model_of
@@ -62,11 +60,10 @@ def _on_tensors(product: Callable[[Tensor], Tensor]) -> Operator:
 
 def preconditioned(*, iterations: int = 100, tolerance: float = 1e-6, damping: float = 0.0) -> SolverAt:
     """`cg` with one Cholesky factor of the mean curvature for all classes, made in single precision."""
-    single = cache(_single)
 
     def solver_at(problem: Problem, state: State, lam: Tree) -> Solver:
         model = model_of(problem)
-        close = preconditioner(curvature(model, state.w, lam, damping).within(single(model.class_major)))
+        close = preconditioner(curvature(model, state.w, lam, damping).within(model.class_major.single))
         solve = _on_states(model, close.solve)
         return partial(cg, iterations=iterations, tolerance=tolerance, preconditioner=solve)
 
@@ -79,11 +76,11 @@ def mixed_precision(*, iterations: int = 100, tolerance: float = 1e-6, damping: 
     `iterations` bounds the products of a round. Rounds end at the square root of `tolerance`, so that two of them reach
     it; at no less than 1e-4, which single precision reaches safely.
     """
-    single, enough = cache(_single), max(tolerance**0.5, 1e-4)
+    enough = max(tolerance**0.5, 1e-4)
 
     def solver_at(problem: Problem, state: State, lam: Tree) -> Solver:
         model = model_of(problem)
-        hessian = curvature(model, state.w, lam, damping).within(single(model.class_major))
+        hessian = curvature(model, state.w, lam, damping).within(model.class_major.single)
         knobs: dict[str, Any] = {"iterations": iterations, "tolerance": enough}
         knobs["preconditioner"] = _on_tensors(preconditioner(hessian).solve)
 
@@ -95,8 +92,3 @@ def mixed_precision(*, iterations: int = 100, tolerance: float = 1e-6, damping: 
         return partial(refined, approximate=approximate, tolerance=tolerance)
 
     return solver_at
-
-
-def _single(data: ClassMajor) -> ClassMajor:
-    """The same data in single precision."""
-    return replace(data, x=data.x.float(), y=data.y.float(), share=data.share.float())

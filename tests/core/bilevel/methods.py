@@ -21,6 +21,7 @@ ITERATIVE: dict[str, Callable[[int], Method]] = {
 """T -> a method that gives the gradient of f_T, whatever T, problem and dynamics are."""
 IMPLICIT: dict[str, Method] = {
     "cg": partial(implicit, solve=partial(linear_solve.cg, tolerance=1e-13)),
+    "cg_normal": partial(implicit, solve=partial(linear_solve.cg_normal, tolerance=1e-13)),
     "dense": partial(implicit, solve=linear_solve.dense),
     "neumann": partial(implicit, solve=partial(linear_solve.neumann, iterations=400), condition=dynamics_fixed_point),
     "fixed_point": partial(

@@ -15,6 +15,7 @@ from core.bilevel.problem import State, Tree
 
 SOLVERS: dict[str, Solver] = {
     "cg": partial(linear_solve.cg, iterations=200, tolerance=1e-13),
+    "cg_normal": partial(linear_solve.cg_normal, iterations=200, tolerance=1e-13),
     "neumann": partial(linear_solve.neumann, iterations=500),
     "fixed_point": partial(linear_solve.fixed_point, iterations=500, tolerance=1e-13),
     "dense": linear_solve.dense,
@@ -41,7 +42,7 @@ def system(seed: int, low: float, *, symmetric: bool = True) -> tuple[Tensor, Op
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32), size=st.sampled_from([1e-8, 1.0, 1e8]))
 def test_solves(name: str, seed: int, size: float) -> None:
-    symmetric = name == "cg"
+    symmetric = name in ("cg", "cg_normal")
     matrix, operator = system(seed, 0.2, symmetric=symmetric)
     b = size * torch.randn(6, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
     solution = SOLVERS[name](operator, tree(b))
@@ -123,3 +124,160 @@ def test_cg_stops_where_there_is_no_positive_curvature() -> None:
     solution = linear_solve.cg(lambda x: trees.scale(-1.0, x), torch.ones(3))
     assert torch.equal(solution.x, torch.zeros(3))  # type: ignore[arg-type]
     assert solution.residual == 1  # and says that nothing is solved
+
+
+# --- warm starts, damping, preconditioning, normal equations, refinement, samples -------------------------------------
+
+
+def vector(seed: int) -> Tensor:
+    return torch.randn(6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_start_near_the_solution_changes_what_it_costs_and_nothing_else(name: str) -> None:
+    matrix, operator = system(0, 0.05)
+    b = 1e3 * vector(1)
+    expected = torch.linalg.solve(matrix, b)
+    cold = SOLVERS[name](operator, tree(b))
+    warm = SOLVERS[name](operator, tree(b), tree(expected + 1e-7 * vector(2)))
+    torch.testing.assert_close(trees.ravel(warm.x)[0], expected, rtol=1e-9, atol=1e-9)
+    if name == "fixed_point":
+        assert warm.iterations < cold.iterations
+    solved = SOLVERS[name](operator, tree(b), tree(expected))
+    assert solved.residual < 1e-12
+
+
+@pytest.mark.parametrize("solver", [linear_solve.cg, linear_solve.cg_normal, linear_solve.fixed_point])
+def test_an_exact_start_takes_no_iteration(solver: Any) -> None:
+    matrix, operator = system(0, 0.2)
+    b = vector(1)
+    solution = solver(operator, tree(b), tree(torch.linalg.solve(matrix, b)), tolerance=1e-10)
+    assert solution.iterations <= 2
+    assert solution.residual < 1e-10
+
+
+@pytest.mark.parametrize("solver", [linear_solve.cg, linear_solve.neumann, linear_solve.fixed_point])
+def test_a_start_of_zeros_is_no_start(solver: Any) -> None:
+    _, operator = system(0, 0.2)
+    b = tree(vector(1))
+    cold, zeros = solver(operator, b), solver(operator, b, trees.zeros_like(b))
+    assert all(torch.equal(u, v) for u, v in zip(trees.leaves(cold.x), trees.leaves(zeros.x), strict=True))
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32))
+def test_normal_equations_solve_what_is_not_symmetric(seed: int) -> None:
+    matrix = torch.randn(6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    matrix += 3 * torch.linalg.qr(matrix).Q  # no symmetry, no definiteness, condition below ten or so
+    b = vector(seed + 1)
+    solution = linear_solve.cg_normal(
+        lambda x: tree(matrix @ trees.ravel(x)[0]),
+        tree(b),
+        transposed=lambda x: tree(matrix.T @ trees.ravel(x)[0]),
+        tolerance=1e-12,
+    )
+    torch.testing.assert_close(trees.ravel(solution.x)[0], torch.linalg.solve(matrix, b), rtol=1e-9, atol=1e-10)
+    assert solution.iterations <= 2 * 6 + 8
+
+
+def test_normal_equations_solve_what_is_not_definite_in_at_most_the_products_asked_for() -> None:
+    diagonal = torch.tensor([1.0, -1, 2, -2, 3, -3], dtype=torch.float64)
+    b = vector(0)
+    assert linear_solve.cg(lambda x: diagonal * x, b).residual > 1e-3  # type: ignore[operator]
+    solution = linear_solve.cg_normal(lambda x: diagonal * x, b, tolerance=1e-12)  # type: ignore[operator]
+    torch.testing.assert_close(solution.x, b / diagonal)
+    assert solution.iterations <= 2 * 3 + 1  # three distinct squares
+    for iterations in (1, 2, 3, 4):
+        assert linear_solve.cg_normal(lambda x: diagonal * x, b, iterations=iterations).iterations <= max(iterations, 1)  # type: ignore[operator]
+
+
+def test_a_good_preconditioner_saves_products_and_a_perfect_one_nearly_all() -> None:
+    scales = torch.logspace(0, 6, 6, dtype=torch.float64)
+    matrix = scales.sqrt()[:, None] * system(0, 0.2)[0] * scales.sqrt()
+    b = vector(1)
+    plain = linear_solve.cg(lambda x: matrix @ x, b, tolerance=1e-10, iterations=1000)  # type: ignore[operator]
+    scaled = linear_solve.cg(
+        lambda x: matrix @ x,  # type: ignore[operator]
+        b,
+        tolerance=1e-10,
+        preconditioner=lambda r: r / scales,  # type: ignore[operator]
+    )
+    perfect = linear_solve.cg(
+        lambda x: matrix @ x,  # type: ignore[operator]
+        b,
+        tolerance=1e-10,
+        preconditioner=lambda r: torch.linalg.solve(matrix, r),
+    )
+    for solution in (plain, scaled, perfect):
+        torch.testing.assert_close(solution.x, torch.linalg.solve(matrix, b), rtol=1e-8, atol=1e-8)
+        assert solution.residual <= 1e-10
+    assert perfect.iterations <= 2 < scaled.iterations < plain.iterations
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_damping_adds_to_the_diagonal(name: str) -> None:
+    matrix, operator = system(0, 0.0)  # singular
+    b = vector(1)
+    halved = linear_solve.damped(lambda x: trees.scale(0.5, operator(x)), 0.25)
+    solution = SOLVERS[name](halved, tree(b))
+    expected = torch.linalg.solve(0.5 * matrix + 0.25 * torch.eye(6, dtype=torch.float64), b)
+    torch.testing.assert_close(trees.ravel(solution.x)[0], expected, rtol=1e-9, atol=1e-9)
+    assert linear_solve.damped(operator, 0.0) is operator
+
+
+def test_refinement_reaches_double_precision_with_single_precision_inside() -> None:
+    matrix, _ = system(0, 1e-3)
+    b = vector(1)
+    low = matrix.float()
+
+    def approximate(r: Tree) -> linear_solve.Solution:
+        assert isinstance(r, Tensor)
+        found = linear_solve.cg(lambda x: low @ x, r.float(), tolerance=1e-3)  # type: ignore[operator]
+        assert isinstance(found.x, Tensor)
+        return found._replace(x=found.x.double())
+
+    solution = linear_solve.refined(lambda x: matrix @ x, b, approximate=approximate, tolerance=1e-12)  # type: ignore[operator]
+    assert solution.residual <= 1e-12
+    torch.testing.assert_close(solution.x, torch.linalg.solve(matrix, b), rtol=1e-8, atol=1e-8)
+    single = linear_solve.cg(lambda x: low @ x, b.float(), tolerance=1e-12, iterations=200)  # type: ignore[operator]
+    assert torch.linalg.vector_norm(b - matrix @ single.x.double()) > 1e-9  # type: ignore[union-attr]
+
+
+def test_refinement_stops_where_it_no_longer_helps() -> None:
+    b = vector(1)
+    useless = linear_solve.Solution(torch.zeros_like(b), b.norm(), 1)
+    solution = linear_solve.refined(lambda x: x, b, approximate=lambda r: useless, rounds=50)
+    assert solution.residual == pytest.approx(1)
+    assert solution.iterations == 2
+
+
+def test_samples_are_unbiased_and_their_mean_converges() -> None:
+    """With A_j drawn from few matrices: the expectation over all sequences is the iteration with their mean."""
+    parts = [system(seed, 0.3)[0] for seed in range(3)]
+    mean = torch.stack(parts).mean(0)
+    b = vector(1)
+
+    def solve(sequence: list[int], rate: float) -> Tensor:
+        found = linear_solve.stochastic(
+            lambda x: mean @ x,  # type: ignore[operator]
+            b,
+            sample=lambda j: lambda x: parts[sequence[j]] @ x,  # type: ignore[operator]
+            iterations=len(sequence),
+            rate=rate,
+        )
+        assert isinstance(found.x, Tensor)
+        assert torch.isclose(found.residual, torch.linalg.vector_norm(b - mean @ found.x) / b.norm())
+        assert found.iterations == len(sequence) + 1
+        return found.x
+
+    every = [solve([i, j, k], 0.5) for i in range(3) for j in range(3) for k in range(3)]
+    iterates = [torch.zeros_like(b)]
+    for _ in range(3):
+        iterates.append(iterates[-1] + 0.5 * (b - mean @ iterates[-1]))
+    torch.testing.assert_close(torch.stack(every).mean(0), (iterates[2] + iterates[3]) / 2, rtol=1e-12, atol=1e-12)
+
+    expected = torch.linalg.solve(mean, b)
+    draws = torch.randint(3, (4000,), generator=torch.Generator().manual_seed(0)).tolist()
+    errors = [float(torch.linalg.vector_norm(solve(draws[:length], 0.3) - expected)) for length in (40, 400, 4000)]
+    assert errors[2] < 0.3 * errors[0]
+    assert errors[2] < 0.02 * expected.norm()
