@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 
-from benchmarks import few_shot, hyper_cleaning, linear_models, slots
+from benchmarks import few_shot, hyper_cleaning, linear_models, plan, rates, slots
 from benchmarks.publish import publish, save
 from core.settings import prepare_process
 
@@ -15,24 +15,32 @@ BENCHMARKS = {
     "linear_models": linear_models.main,
     "slots": slots.main,
 }
+BY_NAME_ONLY = {"rates": rates.main, "plan": plan.main}
+"""Rates of this machine, for plans; and plans against measurements, which takes many minutes."""
 
 
 def main() -> None:
     """Runs those that are named, or all; prints each comparison when it is there and keeps all rows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; by default all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"one of {', '.join(BENCHMARKS)}; by default all of these, or {', '.join(BY_NAME_ONLY)}",
+    )
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds; medians are printed")
     parser.add_argument("--publish", action="store_true", help="write docs/results/engine.md as well")
     parser.add_argument("--prepared", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(BENCHMARKS):
-        parser.error(f"no benchmark named {', '.join(sorted(unknown))}: choose from {', '.join(BENCHMARKS)}")
+    known = BENCHMARKS | BY_NAME_ONLY
+    if unknown := set(arguments.names) - set(known):
+        parser.error(f"no benchmark named {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
     if not arguments.prepared:
         _start_again_as_a_worker_would()
     warnings.filterwarnings("ignore", category=FutureWarning, module="torchopt")
     found = []
     for name in arguments.names or BENCHMARKS:
-        for comparison in BENCHMARKS[name](arguments.rounds) or ():
+        for comparison in known[name](arguments.rounds) or ():
             print(comparison, end="\n\n", flush=True)
             found.append(comparison)
             save(found)

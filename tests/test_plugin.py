@@ -1,7 +1,7 @@
-"""The example package is installed as a user would install it; what it adds is known without torch, and runs."""
+"""The package in examples/plugin, installed: its kinds are in the schema and the catalogue, without torch, and run."""
 
 import json
-import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,46 +10,49 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "examples/plugin"
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("plugin")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder)]
-    subprocess.run([*pip, *options, str(PACKAGE)], check=True, cwd=folder)
-    return folder
-
-
-def python(code: str, *folders: Path, given: Any = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*folders, ROOT])), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code]
-    return subprocess.run(
-        command, env=environment, input=json.dumps(given), capture_output=True, text=True, check=False, cwd=ROOT
-    )
-
-
-SPECS = [
-    json.loads((PACKAGE / "experiment.json").read_text()),
-    {"problem": {"kind": "regularization", "dataset": {"kind": "spirals"}, "model": {"kind": "with_squares"}}},
-    {"problem": {"kind": "hyper_cleaning", "dataset": {"kind": "spirals"}, "train": 100, "validation": 100}},
+PLUGIN = ROOT / "examples/plugin"
+TABLE = {"dataset": {"kind": "spirals"}, "model": {"kind": "with_squares"}}
+SPECS: list[dict[str, Any]] = [
+    json.loads((PLUGIN / "experiment.json").read_text()),
+    {"problem": {"kind": "robust_regression"}, "algorithm": {"dynamics": {"kind": "adam", "batch": 10}}},
+    {"problem": {"kind": "regularization", **TABLE}},
+    {"problem": {"kind": "hyper_cleaning", **TABLE, "train": 200, "validation": 100, "final_steps": 5}},
 ]
 
-VALIDATE = """
+DESCRIBE = """
 import json, sys
-from core.spec import Experiment
-from core.spec.assumptions import assumptions
-from core.spec.catalog import KINDS, kind_of
+{first}
+from api.routes.catalog import catalog
+from core.datasets.catalog import ENTRIES, require
 from core.planning import plan
-names = {section: [kind_of(member) for member in members] for section, members in KINDS.items()}
+from core.settings import Settings
+from core.spec import KINDS, Experiment, kind_of
+from pathlib import Path
+from types import SimpleNamespace
 specs = [Experiment.model_validate(spec) for spec in json.load(sys.stdin)]
 for spec in specs:
-    assumptions(spec), plan(spec), spec.sha256()
-from api.main import create_app
-schema = json.dumps(Experiment.model_json_schema())
-assert "torch" not in sys.modules
-print(json.dumps({"kinds": names, "schema": [kind in schema for kind in ("spirals", "with_squares")]}))
+    require(spec.problem, Path("none"))
+    assert Experiment.model_validate(spec.canonical()) == spec
+    plan(spec)
+listed = catalog(SimpleNamespace(settings=SimpleNamespace(data_dir=Path("none"))), None)
+found = {{
+    "kinds": {{section: [kind_of(member) for member in members] for section, members in KINDS.items()}},
+    "catalog": {{part: {{entry["kind"]: entry for entry in entries}} for part, entries in listed["kinds"].items()}},
+    "schema": sorted(Experiment.model_json_schema()["$defs"]),
+    "torch": "torch" in sys.modules,
+}}
+print(json.dumps(found))
+"""
+
+REFUSE = """
+import json, sys
+from pydantic import ValidationError
+from core.spec import Experiment
+for spec in json.load(sys.stdin):
+    try:
+        Experiment.model_validate(spec)
+    except ValidationError as error:
+        print(error.errors()[0]["msg"])
 """
 
 RUN = """
@@ -59,64 +62,77 @@ from core.checkpointing import MemoryCheckpoints
 from core.recording import MemoryRecorder
 from core.run import Finished, run
 from core.spec import Experiment
-for spec in json.load(sys.stdin):
-    spec.setdefault("algorithm", {}).update(hyperiterations=3, steps=10)
+for number, spec in enumerate(json.load(sys.stdin)):
+    if number:
+        spec.setdefault("algorithm", {}).update(hyperiterations=3, steps=10)
     recorder = MemoryRecorder()
     done = run(Experiment.model_validate(spec), device="cpu", data_dir=Path("none"), recorder=recorder,
                checkpoints=MemoryCheckpoints())
     assert isinstance(done, Finished)
-    curve = recorder.curves["outer_objective"]
-    assert curve[2] != curve[0], "the outer variables have no effect"
-    print(len(curve))
+    final = done.result["final"]["validation"]["loss"]["mean"]
+    print(json.dumps([final, *recorder.curves["validation/loss"].values()]))
 """
 
 
-def test_validation_catalogue_and_plan_know_it_without_torch(installed: Path) -> None:
-    found = python(VALIDATE, installed, given=SPECS)
-    assert found.returncode == 0, found.stderr
-    answer = json.loads(found.stdout)
-    assert "robust_regression" in answer["kinds"]["problem"]
-    assert "with_squares" in answer["kinds"]["model"]
-    assert "spirals" in answer["kinds"]["dataset"]
-    assert answer["schema"] == [True, True]
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package as pip installs it, without a network."""
+    source, target = tmp_path_factory.mktemp("source") / "plugin", tmp_path_factory.mktemp("installed")
+    shutil.copytree(PLUGIN, source)  # a build leaves files beside the source
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+    command = [*pip, "--disable-pip-version-check", "--target", str(target), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return target
 
 
-def test_its_experiments_run(installed: Path) -> None:
-    found = python(RUN, installed, given=SPECS)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.split() == ["3"] * len(SPECS)
+def python(code: str, target: Path, given: object) -> list[str]:
+    """The lines that the code prints where the package is installed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(target), "OMP_NUM_THREADS": "1"},
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "left out" not in done.stderr
+    return done.stdout.splitlines()
 
 
-def test_without_the_package_its_kinds_are_refused() -> None:
-    found = python(RUN, given=SPECS[:1])
-    assert found.returncode != 0
-    assert "robust_regression" in found.stderr
+@pytest.mark.parametrize("first", ["", "import bilevel_plugin_example.spec"])
+def test_the_api_knows_the_kinds_without_torch(installed: Path, first: str) -> None:
+    """Whichever is imported first, the package or the specs."""
+    found = json.loads(python(DESCRIBE.format(first=first), installed, SPECS)[-1])
+    for section, kind in (("problem", "robust_regression"), ("model", "with_squares"), ("dataset", "spirals")):
+        assert kind in found["kinds"][section]
+        entry = found["catalog"][section][kind]
+        assert entry["example"]["kind"] == kind
+        assert entry["description"]
+    assert entry["missing"] is None
+    assert entry["licence"] == "CC0-1.0"
+    assert {"RobustRegression", "WithSquares", "Spirals"} <= set(found["schema"])
+    assert found["torch"] is False
 
 
-@pytest.mark.parametrize(
-    ("code", "told"),
-    [
-        ("raise RuntimeError('broken at import')", "broken at import"),
-        ("import torch\nThing = 1", "imports torch"),
-        ("Thing = 1", "has to be a class"),
-        (
-            "from typing import Literal\nfrom core.spec.plugins import PluginProblem\n"
-            "class Thing(PluginProblem):\n"
-            "    build = 'a:b'\n    kind: Literal['quadratic'] = 'quadratic'\n"
-            "    def inner_variables(self): return 1\n    def outer_variables(self): return 1\n",
-            "exists already",
-        ),
-    ],
-    ids=["broken", "torch", "not a class", "taken"],
-)
-def test_a_package_that_cannot_be_used_is_left_out_with_a_warning(code: str, told: str, tmp_path: Path) -> None:
-    (tmp_path / "bad_plugin.py").write_text(code)
-    information = tmp_path / "bad_plugin-1.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: bad-plugin\nVersion: 1\n")
-    (information / "entry_points.txt").write_text("[bilevel.problems]\nbad = bad_plugin:Thing\n")
-    check = "from core.spec.catalog import KINDS; print(len(KINDS['problem']))"
-    found, alone = python(check, tmp_path), python(check)
-    assert found.stdout == alone.stdout
-    assert told in found.stderr
-    assert "bad = bad_plugin:Thing" in found.stderr
+def test_fields_and_combinations_of_the_package_are_validated(installed: Path) -> None:
+    problem = {"kind": "robust_regression"}
+    refused = [
+        {"problem": {**problem, "outliers": 1}},
+        {"problem": {**problem, "outlier": 0.1}},
+        {"problem": problem, "algorithm": {"hypergradient": {"kind": "exact"}}},
+        {"problem": problem, "algorithm": {"dynamics": {"kind": "adam", "batch": 101}}},
+        {"problem": {"kind": "regularization", **TABLE, "train": 500, "validation": 200}},
+    ]
+    lines = python(REFUSE, installed, refused)
+    expected = ["less than 1", "Extra inputs", "closed form", "training set (100)", "spirals has 600 examples"]
+    assert len(lines) == len(expected)
+    assert all(part in line for part, line in zip(expected, lines, strict=True)), lines
+
+
+def test_every_kind_of_the_package_runs(installed: Path) -> None:
+    lines = [json.loads(line) for line in python(RUN, installed, SPECS)]
+    assert len(lines) == len(SPECS)
+    assert lines[0][-1] < 0.1 * lines[0][1]  # the outliers no longer pull at the fit

@@ -38,7 +38,7 @@ def plan(spec: Experiment, device: Device | None = None) -> Plan:
     others.sort(key=lambda way: -(way.memory_mb or 0))
     remedy = None if reckoned.memory.fits is not False else _remedy(others)
     return Plan(
-        verdict=verdict(spec, reckoned.memory, reckoned.time, remedy),
+        verdict=verdict(spec, reckoned.memory, reckoned.time, remedy, others),
         device=device,
         sizes=_sizes(spec),
         memory=reckoned.memory,
@@ -111,7 +111,7 @@ def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str,
     stepped = isinstance(algorithm, Stepped)
     once = step_of(algorithm.dynamics if isinstance(algorithm, Stepped) else GradientDescent(), problem).once
     steps = algorithm.steps if isinstance(algorithm, Stepped) else 0
-    outer_step = Work(0, 20 * problem.item * problem.outer, 40)
+    outer_step = Work(0, 20 * problem.item * problem.outer, 20)
     work = {
         **({"network": problem.repeats * problem.embedding} if problem.features else {}),
         **method,

@@ -76,6 +76,8 @@ class Costs:
     """Whether inner steps are those of a linear model, written out, rather than found by torch.func."""
     classes: int = 1
     """Scores of a linear model."""
+    curvature: Work = NOTHING
+    """The mean curvature of a linear model and its Cholesky factor; nothing for other models."""
     repeats: int = 1
     """How many times a hyperiteration does all this: chunks of tasks."""
     blocks: tuple[int, int] = (1, 1)
@@ -123,10 +125,10 @@ def _quadratic(spec: Experiment, problem: Quadratic) -> Costs:
         outer=m,
         gradient=Work(4 * d * d, 2 * pass_over, 19),
         graph=item * (4 * d + m),
-        objective=Work(0, item * 4 * (d + m), 60),
+        objective=Work(0, item * 4 * (d + m), 20),
         data=pass_over + item * 2 * d,
         loading=double * (4 * d * d + d * m + 3 * (d + m) * m),
-        solution=Work(2 / 3 * d**3 + 6 * d * d, 6 * item * d * d, 40),
+        solution=Work(2 / 3 * d**3 + 6 * d * d, 6 * item * d * d, 5),
         solution_memory=item * 3 * d * d,
         scoring=Work(2 / 3 * d**3, 4 * item * d * d, 30),
         scoring_memory=item * 2 * d * d,
@@ -155,7 +157,7 @@ def _random_quadratics(spec: Experiment, problem: RandomQuadratics) -> Costs:
         objective=Work(2 * passes[1] / item, 2 * passes[1], 80),
         data=item * numbers,
         loading=(8 + item) * numbers + 8 * 6 * max(d, m) ** 2,  # it is drawn in float64
-        solution=Work(2 / 3 * d**3 + 6 * d * d, 6 * item * d * d, 40),
+        solution=Work(2 / 3 * d**3 + 6 * d * d, 6 * item * d * d, 5),
         solution_memory=item * 3 * d * d,
         scoring=Work(2 / 3 * d**3, 4 * item * d * d, 60),
         scoring_memory=item * 2 * d * d,
@@ -216,7 +218,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         objective=_network_gradient(sizes, checked, item) + Work(0, 0, 20),
         data=item * chosen * d,
         loading=_loading(problem.dataset.kind, examples, d) + (item + 4) * chosen * d,
-        solution=(product(d, d, d, item) + 3 * product(d, d, classes, item) + Work(0, 0, 60)) if solved else NOTHING,
+        solution=(product(d, d, d, item) + 3 * product(d, d, classes, item) + Work(0, 0, 15)) if solved else NOTHING,
         solution_memory=item * (4 * d * d) if solved else 0.0,
         scoring=_network_gradient(sizes, validation + test, item),
         scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * classes),
@@ -224,6 +226,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         closing_steps=3 * problem.final_steps if isinstance(problem, HyperCleaning) else 0,
         analytic=written_out,
         classes=classes,
+        curvature=(product(d, train, d, item) + Work(d**3 / 3, 0, 20)) if analytic(problem) else NOTHING,
         blocks=blocks(spec, train, validation),
     )
 

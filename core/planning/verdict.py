@@ -1,15 +1,17 @@
 """A plan in a sentence or two."""
 
+import json
+
 from core.planning.answer import Memory, Time, Way
 from core.spec import Experiment
 
 
-def verdict(spec: Experiment, memory: Memory, time: Time, remedy: Way | None) -> str:
+def verdict(spec: Experiment, memory: Memory, time: Time, remedy: Way | None, others: list[Way]) -> str:
     """What it takes, whether that fits, and what would if it does not."""
     takes = f"It needs about {megabytes(memory.peak_mb)} and {duration(time.total_seconds)}"
     sentences = [takes + (f", {_share(memory)}." if memory.fits is False else ".")]
     if memory.fits is False:
-        sentences.append(_mend(memory, time, remedy))
+        sentences.append(_mend(time, remedy, others))
     elif memory.fits:
         sentences.append(f"That fits in the {megabytes(memory.limit_mb or 0)} it may take.")
     if time.fits is False:
@@ -29,13 +31,15 @@ def _share(memory: Memory) -> str:
     )
 
 
-def _mend(memory: Memory, time: Time, remedy: Way | None) -> str:
+def _mend(time: Time, remedy: Way | None, others: list[Way]) -> str:
     if remedy is None or remedy.memory_mb is None or remedy.hyperiteration_seconds is None:
-        return "No other way to the hypergradient fits either: make the problem smaller or raise the limit."
+        possible = [(way.memory_mb, way.name) for way in others if way.memory_mb is not None]
+        least = f" (the least is {megabytes(min(possible)[0])}, `{min(possible)[1]}`)" if possible else ""
+        return f"No other way to the hypergradient fits either{least}: make the problem smaller or raise the limit."
     ratio = remedy.hyperiteration_seconds / time.hyperiteration_seconds
     same = "the same hypergradient" if remedy.same else "another hypergradient"
-    how = " and ".join(f"{field} = {value}" for field, value in remedy.set.items())
-    return f"`{remedy.name}` fits: {megabytes(remedy.memory_mb)} and {ratio:.2g} x the time, {same} ({how})."
+    how = " and ".join(f"{field}={json.dumps(value)}" for field, value in remedy.set.items())
+    return f"`{remedy.name}` fits: {megabytes(remedy.memory_mb)} and {ratio:.2g} x the time, {same} (set {how})."
 
 
 def megabytes(mb: float) -> str:

@@ -53,7 +53,8 @@ def _fewer_tasks(spec: Experiment, problem: HyperRepresentation) -> Iterator[Alt
     together = min(problem.task_chunk or problem.meta_batch, problem.meta_batch)
     while together > 1:
         together //= 2
-        yield _alternative(spec, f"{together} tasks at a time", {"problem.task_chunk": together}, same=True)
+        name = f"{together} tasks at a time" if together > 1 else "one task at a time"
+        yield _alternative(spec, name, {"problem.task_chunk": together}, same=True)
     if problem.meta_batch > 1:
         yield _alternative(spec, "half the meta-batch", {"problem.meta_batch": problem.meta_batch // 2}, same=False)
 
