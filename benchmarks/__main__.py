@@ -5,15 +5,17 @@ import os
 import sys
 import warnings
 
-from benchmarks import few_shot, hyper_cleaning, linear_models, plan, rates, slots
+from benchmarks import few_shot, hyper_cleaning, implicit, linear_models, plan, rates, slots, startup
 from benchmarks.publish import publish, save
 from core.settings import prepare_process
 
 BENCHMARKS = {
     "few_shot": few_shot.main,
-    "hyper_cleaning": hyper_cleaning.main,
     "linear_models": linear_models.main,
+    "hyper_cleaning": hyper_cleaning.main,
+    "implicit": implicit.main,
     "slots": slots.main,
+    "startup": startup.main,
 }
 BY_NAME_ONLY = {"rates": rates.main, "plan": plan.main}
 """Rates of this machine, for plans; and plans against measurements, which takes many minutes."""

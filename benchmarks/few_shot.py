@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from benchmarks.agreement import arrays, require_agreement
 from benchmarks.measure import Comparison, compare
+from benchmarks.peers import peers
 from core.bilevel import trees
 from core.bilevel.algorithms import nested
 from core.bilevel.derivatives import vjp_on_tape
@@ -19,7 +21,7 @@ from core.bilevel.optimizers import adam
 from core.bilevel.problem import Algorithm, AlgorithmState, MethodSeries
 from core.build import build_inner, build_method, build_representation, make_context
 from core.datasets.omniglot import ClassImages
-from core.problems.hyper_representation import FewShot, heads
+from core.problems.hyper_representation import FewShot, heads, network
 from core.recording import MemoryRecorder
 from core.series import Series
 from core.spec import Experiment
@@ -28,12 +30,17 @@ from core.spec.problems import HyperRepresentation
 STEPS = (1, 5, 16, 64, 256)
 OFTEN = 16
 """Inner steps of what is measured at one number of them only."""
+RATE = 0.02
 OPTIMIZER = adam(rate=1e-3)
 SETTINGS: tuple[dict[str, int], ...] = (
     {"way": 5, "shot": 1, "meta_batch": 4},
     {"way": 5, "shot": 1, "meta_batch": 16},
     {"way": 20, "shot": 5, "meta_batch": 4},
 )
+PEERS_AT = {4: (1, 16, 64, 256), 16: (64,)}
+"""Meta-batch of 5-way 1-shot -> inner steps at which peers are measured; with other tasks, at 64."""
+TOLERANCE = 1e-3
+"""Largest relative difference between the hypergradients that are compared, in float32."""
 CLASSES = 40
 """Classes of random images that episodes are drawn from."""
 
@@ -65,7 +72,34 @@ def candidates(setting: dict[str, int]) -> dict[str, Callable[[], object]]:
     found[f"a task at a time, T = {OFTEN}"] = hyperiteration(state({**setting, "task_chunk": 1}, OFTEN))
     found[f"bf16, T = {OFTEN}"] = hyperiteration(state(setting, OFTEN, precision="bf16"))
     found[f"whole loop, T = {OFTEN}"] = whole_loop(state(setting, OFTEN))
+    for steps in PEERS_AT[setting["meta_batch"]] if setting["way"] == 5 else (64,):
+        found |= {f"{name}, T = {steps}": call for name, call in of_peers(state(setting, steps)).items()}
     return found
+
+
+def of_peers(stated: Stated) -> dict[str, Callable[[], object]]:
+    """The same hypergradient by other libraries, without the optimizer's step, once they agree with ours."""
+    module = peers("few_shot")
+    if module is None:
+        return {}
+    (problem, dynamics), (lam, inner) = stated.few_shot.at(0), (stated.state.lam, stated.few_shot.inner)
+    embed, tasks, labels = problem.embed, problem.tasks, stated.few_shot.heads
+    assert embed is not None
+    assert tasks is not None
+    batch = module.Batch(
+        lambda representation: embed({"representation": representation}),
+        network(lam),
+        **tasks.data,
+        support_labels=labels.support_labels,
+        query_labels=labels.query_labels,
+        way=labels.way,
+        rate=RATE,
+        steps=inner.steps,
+    )
+    calls: dict[str, Callable[[], Any]] = {name: make(batch) for name, make in module.PEERS.items()}
+    ours = arrays(stated.methods.at(0, ())(problem, dynamics, lam, steps=inner.steps).grad)
+    require_agreement({"dual walk": ours, **{name: call() for name, call in calls.items()}}, TOLERANCE)
+    return calls
 
 
 def state(setting: dict[str, int], steps: int, *, precision: str = "float32", **algorithm: Any) -> Stated:
@@ -75,7 +109,7 @@ def state(setting: dict[str, int], steps: int, *, precision: str = "float32", **
             "problem": {"kind": "hyper_representation", **setting},
             "algorithm": {
                 "steps": steps,
-                "dynamics": {"kind": "gradient_descent", "rate": 0.02},
+                "dynamics": {"kind": "gradient_descent", "rate": RATE},
                 **algorithm,
             },
             "resources": {"precision": precision},

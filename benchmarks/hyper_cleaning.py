@@ -1,10 +1,10 @@
 """A hyper-cleaning hyperiteration of each reverse method against the plain walk of the same inner steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import interleaved, table
+from benchmarks.measure import Comparison, compare
 from core.bilevel.hypergradients import reverse, unrolled
 from core.bilevel.hypergradients.inner import run
 from core.build import build_inner, build_instance, make_context
@@ -15,8 +15,8 @@ from core.spec.problems import HyperCleaning
 STEPS = 100
 
 
-def main(rounds: int) -> None:
-    """Prints the comparison on scikit-learn's digits, one weight for each of 800 examples."""
+def main(rounds: int) -> Iterator[Comparison]:
+    """On scikit-learn's digits, one weight for each of 800 examples."""
     algorithm = Nested(steps=STEPS, dynamics=GradientDescent(rate=1.0))
     spec = Experiment(problem=HyperCleaning(), algorithm=algorithm)
     instance = build_instance(spec.problem, build_inner(algorithm), make_context(spec, device="cpu", data_dir=Path()))
@@ -29,4 +29,4 @@ def main(rounds: int) -> None:
         "reverse, truncated to 10": partial(reverse, problem, dynamics, lam, steps=STEPS, truncate=10),
         "unrolled": partial(unrolled, problem, dynamics, lam, steps=STEPS),
     }
-    print(table(f"hyper-cleaning of digits, T = {STEPS}", interleaved(candidates, rounds)), end="\n\n")
+    yield compare("hyper-cleaning", f"digits, n = 800, T = {STEPS}", candidates, rounds)

@@ -6,19 +6,22 @@ Random data stand for images: speed does not depend on what is drawn.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.agreement import arrays, require_agreement
 from benchmarks.measure import Comparison, compare
+from benchmarks.peers import peers
 from core.bilevel import dynamics, hypergradients, linear_models, trees
 from core.bilevel.linear_models import SOFTMAX, LinearModel
 from core.bilevel.linear_models.walk import Rate, coefficients, stepping
 from core.bilevel.problem import Dynamics, Hypergradient, Method, Problem, Tree
 
 CLASSES = 10
+RATE, STRENGTH = 0.5, 1e-3
 TOLERANCE = 1e-4
 """Largest relative difference between the hypergradients that are compared, in float32."""
 GRAPHS_UP_TO = 1e9
@@ -45,6 +48,8 @@ class Stated(NamedTuple):
     textbook: Dynamics
     analytic: Dynamics
     lam: Tree
+    validation: tuple[Tensor, Tensor]
+    """Features and labels."""
 
 
 def main(rounds: int) -> Iterator[Comparison]:
@@ -71,12 +76,15 @@ def _compare(workload: str, setting: Setting, stated: Stated, rounds: int) -> Co
         plain: dict[str, Method] = {"plain reverse": hypergradients.reverse, "unrolled": hypergradients.unrolled}
         for name, method in plain.items():
             methods[name] = partial(method, problem, stated.textbook, stated.lam, steps=steps)
-    _agree(methods)
+    found = {name: arrays(method().grad) for name, method in methods.items()}
+    others = _of_peers(stated, steps)
+    found |= {name: list(call().values()) for name, call in others.items()}
+    require_agreement(found, TOLERANCE)
     walks = {
         "walk": lambda: walk(stated, steps),
         "textbook walk": lambda: textbook_walk(stated, steps),
     }
-    return compare(workload, str(setting), {**walks, **methods}, rounds)
+    return compare(workload, str(setting), {**walks, **methods, **others}, rounds)
 
 
 @torch.no_grad()
@@ -100,12 +108,23 @@ def textbook_walk(stated: Stated, steps: int) -> Tensor:
     return w
 
 
-def _agree(methods: dict[str, Callable[[], Hypergradient]]) -> None:
-    (first, reference), *others = [(name, method().grad) for name, method in methods.items()]
-    for name, grad in others:
-        error = float(trees.norm(trees.subtract(grad, reference)) / trees.norm(reference))
-        if not error <= TOLERANCE:
-            raise RuntimeError(f"{name} differs from {first} by {error:.1e}: not the same hypergradient")
+def _of_peers(stated: Stated, steps: int) -> dict[str, Callable[[], Any]]:
+    module = peers("linear_models")
+    if module is None:
+        return {}
+    lam, model = cast("dict[str, Tensor]", stated.lam), stated.model
+    regression = module.Regression(
+        model.x,
+        model.targets.argmax(-1),
+        *stated.validation,
+        classes=CLASSES,
+        lam=lam,
+        strength=STRENGTH,
+        rate=RATE,
+        steps=steps,
+    )
+    names = ["higher", "JAX scan"] + (["JAX forward"] if "log_rate" in lam else ["TorchOpt"])
+    return {name: module.PEERS[name](regression) for name in names}  # each in the order of lam
 
 
 def _weights(setting: Setting) -> Stated:
@@ -113,8 +132,8 @@ def _weights(setting: Setting) -> Stated:
     return _stated(
         setting,
         lam,
-        0.5,
-        strengths=lambda lam: torch.full((1, 1), 1e-3),
+        RATE,
+        strengths=lambda lam: torch.full((1, 1), STRENGTH),
         weights=lambda lam: lam["logit_weight"].sigmoid(),
     )
 
@@ -150,4 +169,5 @@ def _stated(
     problem = Problem(model.objective, outer, lambda lam: start, linear=model)
     scalar = (lambda t, lam: rate(lam)) if callable(rate) else rate
     textbook = dynamics.gradient_descent(dynamics.full_batch(model.objective), problem.init, rate=scalar)
-    return Stated(problem, model, rate, textbook, linear_models.gradient_descent(model, problem.init, rate=rate), lam)
+    analytic = linear_models.gradient_descent(model, problem.init, rate=rate)
+    return Stated(problem, model, rate, textbook, analytic, lam, (x_validation, labels_validation))

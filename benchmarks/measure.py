@@ -77,19 +77,6 @@ def _rounds(candidates: Candidates, rounds: int, warmup: int = 2) -> tuple[dict[
     return {name: statistics.median(values) for name, values in seconds.items()}, quiet
 
 
-def interleaved(candidates: Candidates, rounds: int, warmup: int = 2) -> dict[str, float]:
-    """Median seconds of each candidate."""
-    return _rounds(candidates, rounds, warmup)[0]
-
-
-def table(title: str, medians: Mapping[str, float]) -> str:
-    """Lines with the median in milliseconds and the ratio to the first candidate, the baseline."""
-    baseline = next(iter(medians.values()))
-    width = max(map(len, medians))
-    rows = [f"  {name:<{width}}  {1e3 * value:9.2f} ms  {value / baseline:6.2f} x" for name, value in medians.items()]
-    return "\n".join([title, *rows])
-
-
 def wait_for_quiet() -> bool:
     """Waits until other processes leave the cores alone: one of them slows two-thread loops of small operators 40 x."""
     deadline = time.monotonic() + PATIENCE

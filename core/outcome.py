@@ -92,12 +92,20 @@ def _timing(progress: Progress, report: float) -> dict[str, float]:
 
 
 def _memory(device: str) -> dict[str, float]:
-    """Peaks of this process; ru_maxrss is in KiB on Linux, in bytes on macOS."""
-    unit = 2**20 if platform.system() == "Darwin" else 2**10
-    memory = {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+    """Peaks of this process."""
+    memory = {"peak_mb": _peak_mb()}
     if torch.device(device).type == "cuda":
         memory["peak_cuda_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
     return memory
+
+
+def _peak_mb() -> float:
+    """Linux: VmHWM, in KiB; ru_maxrss there starts from the peak of the process that started this one."""
+    if platform.system() == "Linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
+    unit = 2**20 if platform.system() == "Darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def environment(device: str) -> dict[str, str | int | None]:

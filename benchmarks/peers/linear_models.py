@@ -103,7 +103,12 @@ def with_jax_forward(problem: Regression) -> Call:
 
 def _jax_call(gradient: Callable[..., Any], problem: Regression) -> Call:
     lam = {name: jnp.asarray(value.numpy()) for name, value in problem.lam.items()}
-    return lambda: {name: np.asarray(leaf) for name, leaf in jax.block_until_ready(gradient(lam)).items()}
+
+    def call() -> dict[str, np.ndarray]:
+        found = jax.block_until_ready(gradient(lam))
+        return {name: np.asarray(found[name]) for name in lam}  # JAX sorts the names
+
+    return call
 
 
 def _jax_objective(problem: Regression) -> Callable[[Any], Any]:
@@ -132,3 +137,12 @@ def _jax_objective(problem: Regression) -> Callable[[Any], Any]:
         return losses(xv @ w, validation).mean()
 
     return objective
+
+
+PEERS: dict[str, Callable[[Regression], Call]] = {
+    "higher": with_higher,
+    "TorchOpt": with_torchopt,
+    "JAX scan": with_jax,
+    "JAX forward": with_jax_forward,
+}
+"""TorchOpt cannot learn the rate; forward mode is for few outer variables."""
