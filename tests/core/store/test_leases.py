@@ -65,7 +65,7 @@ def test_an_attempt_that_froze_in_the_middle_of_a_transaction_is_taken_over(stor
 
 
 def test_who_waits_for_a_lock_gives_up_and_may_try_again(store, claimed, database_url):
-    impatient = make_engine(database_url, stall_seconds=0.3)
+    impatient = make_engine(database_url, stall_seconds=2.0)
     with transaction(store.engine) as session:
         write(session, claimed.experiment_id, 1, Batch({"loss": Chunk([0], [1.0])}, []))
         expire(store)
