@@ -1,6 +1,5 @@
 """Four blocks of 3x3 convolution, norm and ReLU (Franceschi et al. 2018, section 5.2)."""
 
-from collections.abc import Iterator
 from typing import Literal, cast
 
 import torch
@@ -8,9 +7,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from core.bilevel.problem import Tree
+from core.models.image_sets import ImageSets, image_sets
 from core.models.initialization import glorot
 from core.models.model import Representation
-from core.models.norm import Statistics, normalize, normalize_groups
+from core.models.norm import Statistics, normalize, normalize_sets
 
 
 def conv4(
@@ -21,7 +21,7 @@ def conv4(
     norm_scale: bool = True,
     dtype: torch.dtype = torch.float32,
 ) -> Representation:
-    """The representation h: images [G, n, channels, height, width] -> features [G, n, F].
+    """The representation h: images [N, channels, height, width] -> features [N, F].
 
     Args:
         filters: channels of each block.
@@ -37,32 +37,41 @@ def conv4(
     def init(generator: Generator) -> Tree:
         return [_block(inputs, filters, norm_scale, generator, dtype) for inputs in (channels, *[filters] * 3)]
 
-    def block(
-        params: dict[str, Tensor], x: Tensor, values: Statistics | None, groups: int
-    ) -> tuple[Tensor, Statistics]:
+    def block(params: dict[str, Tensor], x: Tensor, sets: ImageSets | Statistics) -> tuple[Tensor, Statistics]:
         x = F.conv2d(x, params["weight"], stride=2 if downsample == "stride" else 1, padding=1)
-        offset, scale = params["offset"], params.get("scale")
-        if values is None:
-            x, values = normalize_groups(x, groups, offset, scale)
+        pixels, affine = x.movedim(1, -1), (params["offset"], params.get("scale"))  # [N, height, width, filters]
+        if isinstance(sets, Statistics):
+            y, used = normalize(pixels.flatten(1, 2), sets, *affine), sets
         else:
-            x = normalize(x, values, offset, scale)
-        x = torch.relu(x)
-        return (F.max_pool2d(x, 2) if downsample == "max_pool" else x), values
+            y, used = normalize_sets(pixels.flatten(1, 2), sets, *affine)
+        x = torch.relu_(y).view(pixels.shape).movedim(-1, 1)
+        return (F.max_pool2d(x, 2) if downsample == "max_pool" else x), used
 
-    def walk(params: Tree, x: Tensor, given: "Tree | None") -> tuple[Tensor, list[Statistics]]:
-        groups, images = x.shape[:2]
-        features, used = x.flatten(0, 1), []
-        for layer, values in _layers(params, given):
-            features, values = block(layer, features, values, groups)
+    def walk(params: Tree, x: Tensor, sets: "ImageSets | list[Statistics]") -> tuple[Tensor, list[Statistics]]:
+        features, used = _channels_last(x), []
+        for number, layer in enumerate(cast(list[dict[str, Tensor]], params)):
+            features, values = block(layer, features, sets if isinstance(sets, ImageSets) else sets[number])
             used.append(values)
-        return features.reshape(groups, images, -1), used
+        return features.movedim(1, -1).flatten(1), used
+
+    def statistics(params: Tree, x: Tensor) -> Tree:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return cast(Tree, walk(params, x, image_sets((1, len(x)), device=x.device, dtype=dtype))[1])
 
     return Representation(
         init,
-        lambda params, x: walk(params, x, None)[0],
-        lambda params, x, given: walk(params, x, given)[0],
-        lambda params, x: cast(Tree, walk(params, x.unsqueeze(0), None)[1]),
+        lambda params, x, sets: walk(params, x, sets)[0],
+        lambda params, x, given: walk(params, x, cast(list[Statistics], given))[0],
+        statistics,
     )
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """The same images with the channels of a pixel side by side: the layout that convolutions then keep.
+
+    It says so even of one channel, where to.memory_format and contiguous() see nothing to do.
+    """
+    return x.movedim(1, -1).reshape(len(x), -1).view(len(x), *x.shape[2:], x.shape[1]).movedim(-1, 1)
 
 
 def _block(inputs: int, filters: int, norm_scale: bool, generator: Generator, dtype: torch.dtype) -> Tree:
@@ -71,9 +80,3 @@ def _block(inputs: int, filters: int, norm_scale: bool, generator: Generator, dt
         "offset": torch.zeros(filters, dtype=dtype),
     }
     return params | {"scale": torch.ones(filters, dtype=dtype)} if norm_scale else params
-
-
-def _layers(params: Tree, given: "Tree | None") -> Iterator[tuple[dict[str, Tensor], Statistics | None]]:
-    layers = cast(list[dict[str, Tensor]], params)
-    values = cast(list[Statistics | None], given) if given is not None else [None] * len(layers)
-    return zip(layers, values, strict=True)

@@ -58,7 +58,7 @@ def mlp_representation(
 
     return Representation(
         lambda generator: _layers((pixels, *hidden), generator, dtype),
-        apply,
+        lambda params, x, sets: apply(params, x),
         lambda params, x, statistics: apply(params, x),
         lambda params, x: (),
     )

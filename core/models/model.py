@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Generator, Tensor
 
 from core.bilevel.problem import Tree
+from core.models.image_sets import ImageSets
 
 
 class Model(NamedTuple):
@@ -18,13 +19,13 @@ class Model(NamedTuple):
 
 
 class Representation(NamedTuple):
-    """A network that makes features of images [G, n, channels, height, width], G groups (support or query sets)."""
+    """A network that makes features of images [N, channels, height, width]."""
 
     init: Callable[[Generator], Tree]
     """Parameters at the start, on the CPU."""
-    apply: Callable[[Tree, Tensor], Tensor]
-    """(parameters, x) -> features [G, n, F], with the statistics of each group itself in the norms."""
+    apply: Callable[[Tree, Tensor, ImageSets], Tensor]
+    """(parameters, x, sets) -> features [N, F], with the statistics of each set of images in the norms."""
     apply_with: Callable[[Tree, Tensor, Tree], Tensor]
-    """(parameters, x, statistics) -> features [G, n, F], with given statistics in the norms."""
+    """(parameters, x, statistics) -> features [N, F], with given statistics in the norms."""
     statistics: Callable[[Tree, Tensor], Tree]
-    """(parameters, a large sample x [n, channels, height, width]) -> population statistics of the norms."""
+    """(parameters, a large sample x) -> population statistics of the norms."""

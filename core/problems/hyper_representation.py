@@ -19,6 +19,7 @@ from core.bilevel.problem import Dynamics, Method, Problem, Tasks, Tree
 from core.bilevel.randomness import stream
 from core.datasets.episodes import Episodes, sample_episodes
 from core.datasets.omniglot import ClassImages, load_omniglot
+from core.models.image_sets import ImageSets, image_sets
 from core.models.model import Representation
 from core.problems.inner import Inner, entry
 from core.problems.instance import HIGHEST_ACCURACY, Context, Evaluation, Instance, Metrics, metric
@@ -29,8 +30,8 @@ POPULATION = 2000
 IMAGES_AT_ONCE = 1280
 """Images that an evaluation sends through the network together."""
 
-Features = Callable[[Tree, Tensor], Tensor]
-"""(lam, images [B, n, ...]) -> features [B, n, F]."""
+Features = Callable[[Tree, Tensor, ImageSets], Tensor]
+"""(lam, images [N, ...], the sets that they are of) -> features [N, F]."""
 
 
 class Heads(NamedTuple):
@@ -105,13 +106,21 @@ class FewShot:
         return replace(problem, tasks=Tasks(images, state, self.problem.task_chunk)), dynamics
 
     def embed(self, lam: Tree, episodes: Episodes, features: Features) -> Tree:
-        """z: the features of the support and query sets, and the outer variables of the dynamics."""
-        support, query = features(lam, episodes.support), features(lam, episodes.query)
-        return {"support": support, "query": query, **self.inner.carried(lam)}
+        """z: the features of the support and query sets, and the outer variables of the dynamics.
 
-    def batch_features(self, lam: Tree, images: Tensor) -> Tensor:
+        All images go through the network together.
+        """
+        parts = (episodes.support, episodes.query)  # [B, n, ...] each
+        images = torch.cat([part.flatten(0, 1) for part in parts])
+        (tasks, shots), (_, queries) = counts = [(len(part), part.shape[1]) for part in parts]
+        found = features(lam, images, image_sets(*counts, device=images.device, dtype=self.context.dtype))
+        support, query = torch.split(found, [tasks * shots, tasks * queries])
+        z: dict[str, Tree] = {"support": support.view(tasks, shots, -1), "query": query.view(tasks, queries, -1)}
+        return {**z, **self.inner.carried(lam)}
+
+    def batch_features(self, lam: Tree, images: Tensor, sets: ImageSets) -> Tensor:
         """With the statistics of each support or query set itself."""
-        return self.model.apply(*self.in_format(lam, images)).to(self.context.dtype)
+        return self.model.apply(*self.in_format(lam, images), sets).to(self.context.dtype)
 
     def in_format(self, lam: Tree, images: Tensor) -> tuple[Tree, Tensor]:
         """The network's parameters and images for its passes, which may be in a shorter format than all else."""
@@ -127,7 +136,7 @@ class FewShot:
         if not trees.leaves(statistics):
             return None
 
-        def features(lam: Tree, images: Tensor) -> Tensor:
+        def features(lam: Tree, images: Tensor, sets: ImageSets) -> Tensor:
             return self.model.apply_with(*self.in_format(lam, images), statistics).to(self.context.dtype)
 
         return features

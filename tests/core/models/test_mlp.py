@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from core.bilevel.randomness import stream
+from core.models.image_sets import image_sets
 from core.models.linear import linear
 from core.models.mlp import Activation, mlp, mlp_representation
 from core.spec.models import Mlp
@@ -68,10 +69,11 @@ def test_a_representation_ends_with_the_last_hidden_layer_and_has_no_statistics(
     spec = Mlp(hidden=(9, 6), activation="relu")
     model = mlp_representation(28 * 28, spec.hidden, activation=spec.activation, dtype=torch.float64)
     params = model.init(stream(0))
-    x = draw(2, 3, 1, 28, 28)
-    features = model.apply(params, x)
-    assert features.shape == (2, 3, feature_size(spec))
+    x = draw(6, 1, 28, 28)
+    sets = image_sets((2, 3), device=x.device, dtype=x.dtype)
+    features = model.apply(params, x, sets)
+    assert features.shape == (6, feature_size(spec))
     assert features.min() == 0
     assert sum(leaf.numel() for leaf in tree_leaves(params)) == representation_size(spec)
-    assert torch.equal(model.apply_with(params, x, model.statistics(params, x[0])), features)
-    torch.testing.assert_close(model.apply(params, x[:1, :1]), features[:1, :1])
+    assert torch.equal(model.apply_with(params, x, model.statistics(params, x)), features)
+    torch.testing.assert_close(model.apply(params, x[:1], sets), features[:1])

@@ -5,19 +5,27 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, jvp, vjp
 
-from core.models.norm import EPSILON, Statistics, normalize, normalize_groups
+from core.models.image_sets import image_sets
+from core.models.norm import EPSILON, Statistics, normalize, normalize_sets
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+def both(x: Tensor, offset: Tensor, scale: Tensor | None, groups: int = 2) -> tuple[Tensor, Statistics]:
+    """Of images [N, channels, height, width], `groups` sets of the same size."""
+    sets = image_sets((groups, len(x) // groups), device=x.device, dtype=x.dtype)
+    y, values = normalize_sets(x.movedim(1, -1).flatten(1, 2), sets, offset, scale)
+    return y.mT.unflatten(-1, x.shape[2:]), values
+
+
 def norm(x: Tensor, offset: Tensor, scale: Tensor | None, groups: int = 2) -> Tensor:
-    return normalize_groups(x, groups, offset, scale)[0]
+    return both(x, offset, scale, groups)[0]
 
 
 def statistics(x: Tensor, groups: int) -> Statistics:
-    return normalize_groups(x, groups, x.new_zeros(x.shape[1]), None)[1]
+    return both(x, x.new_zeros(x.shape[1]), None, groups)[1]
 
 
 @pytest.mark.parametrize("scaled", [True, False])
@@ -27,11 +35,23 @@ def test_each_group_agrees_with_the_fused_norm(scaled: bool) -> None:
     torch.testing.assert_close(norm(x, offset, scale), torch.cat(fused))
 
 
+def test_sets_may_have_different_sizes() -> None:
+    x, offset, scale = draw(8, 4, 3) * 3 + 2, draw(3, seed=1), draw(3, seed=2)
+    sets = image_sets((2, 1), (2, 3), device=x.device, dtype=x.dtype)
+    y, values = normalize_sets(x, sets, offset, scale)
+    parts = [1, 1, 3, 3]
+    fused = [F.batch_norm(part.mT, None, None, scale, offset, True, 0.0, EPSILON).mT for part in x.split(parts)]
+    torch.testing.assert_close(y, torch.cat(fused))
+    torch.testing.assert_close(values.mean, torch.stack([part.mean((0, 1)) for part in x.split(parts)]))
+
+
 def test_given_statistics_serve_all_groups() -> None:
     x, offset, scale = draw(6, 3, 4, 5), draw(3, seed=1), draw(3, seed=2)
     mean, variance = draw(3, seed=3), draw(3, seed=4).square()
     fused = F.batch_norm(x, mean, variance, scale, offset, training=False, eps=EPSILON)
-    torch.testing.assert_close(normalize(x, Statistics(mean[None], variance[None]), offset, scale), fused)
+    pixels = x.movedim(1, -1).flatten(1, 2)
+    found = normalize(pixels, Statistics(mean[None], variance[None]), offset, scale)
+    torch.testing.assert_close(found, fused.movedim(1, -1).flatten(1, 2))
 
 
 def test_statistics_are_over_images_and_pixels() -> None:
@@ -59,7 +79,7 @@ def test_the_statistics_are_differentiated_too() -> None:
     inputs = tuple(tensor.requires_grad_() for tensor in (draw(4, 2, 2, 2), draw(2, seed=1), draw(2, seed=2)))
 
     def everything(x: Tensor, offset: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
-        y, values = normalize_groups(x, 2, offset, scale)
+        y, values = both(x, offset, scale)
         return y, values.mean, values.variance
 
     assert gradcheck(everything, inputs, check_forward_ad=True)
