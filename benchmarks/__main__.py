@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 
-from benchmarks import few_shot, hyper_cleaning, implicit, linear_models, plan, rates, slots, startup
+from benchmarks import few_shot, hyper_cleaning, implicit, linear_models, plan, rates, slots, startup, stochastic
 from benchmarks.publish import publish, save
 from core.settings import prepare_process
 
@@ -17,8 +17,8 @@ BENCHMARKS = {
     "slots": slots.main,
     "startup": startup.main,
 }
-BY_NAME_ONLY = {"rates": rates.main, "plan": plan.main}
-"""Rates of this machine, for plans; and plans against measurements, which takes many minutes."""
+BY_NAME_ONLY = {"rates": rates.main, "plan": plan.main, **stochastic.PIECES}
+"""Rates of this machine, for plans; plans against measurements and stochastic algorithms, which take many minutes."""
 
 
 def main() -> None:

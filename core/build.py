@@ -20,7 +20,7 @@ from core.bilevel.optimizers import OuterOptimizer
 from core.bilevel.problem import Algorithm, Dynamics, Method, MethodSeries, steady
 from core.bilevel.transforms import positive, unit_interval
 from core.implicit import build_implicit
-from core.measuring import measuring
+from core.measuring import measuring, measuring_steps
 from core.models.conv4 import conv4
 from core.models.linear import linear
 from core.models.mlp import mlp, mlp_representation
@@ -181,10 +181,11 @@ def _steady_rate(dynamics: algorithms.Dynamics, learned: Mapping[str, Learned]) 
 def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context: Context) -> Algorithm:
     """What the loop calls once a hyperiteration."""
     chosen = spec.algorithm
+    methods = partial(build_method, inner=inner, context=context)
     if isinstance(chosen, Stochastic):
         assert instance.finite_sum is not None  # core.spec.checks refuses the others
-        return build_stochastic(chosen, instance.finite_sum, instance.project, seed=spec.seed)
-    methods = partial(build_method, inner=inner, context=context)
+        plain = build_stochastic(chosen, instance.finite_sum, instance.project, seed=spec.seed)
+        return measuring_steps(spec, chosen, plain, instance.at, methods)
     optimizer = build_optimizer(chosen.optimizer)
     match chosen:
         case algorithms.Nested():
@@ -192,7 +193,7 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
             return nested(instance.at, measured, optimizer, instance.project, steps=chosen.steps)
         case algorithms.RealTime():
             forward_mode = isinstance(chosen.hypergradient, algorithms.Forward)
-            going_on = carried_forward if forward_mode else methods(spec)
+            going_on = measuring(spec, (lambda spec: carried_forward) if forward_mode else methods)
             return real_time(instance.at, going_on, optimizer, instance.project, interval=chosen.interval)
         case _:
             assert_never(chosen)

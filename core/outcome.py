@@ -19,7 +19,7 @@ from core.bilevel.problem import Tree
 from core.problems.instance import Instance
 from core.progress import Progress, Scores
 from core.spec import Experiment
-from core.spec.assumptions import assumptions
+from core.spec.judging import Worst, judged
 from core.thresholds import Memory, summary
 
 MEDIA_TYPE = "application/octet-stream"
@@ -39,7 +39,7 @@ def make_result(
         "selection": instance.selection._asdict(),
         "report": report,
         "diagnostics": summary(progress.diagnostics),
-        "assumptions": [_with_measurements(entry, progress.diagnostics) for entry in assumptions(spec)],
+        "assumptions": judged(spec, _worst(progress.diagnostics)),
         "timing": _timing(progress, time.perf_counter() - started),
         "memory": _memory(device),
         "environment": environment(device),
@@ -49,9 +49,9 @@ def make_result(
     return plain
 
 
-def _with_measurements(assumption: dict[str, Any], seen: Memory) -> dict[str, Any]:
-    """The assumption with the worst values of the series that measure it, if any were measured."""
-    return {**assumption, "worst": {name: seen[name].worst for name in assumption["series"] if name in seen}}
+def _worst(seen: Memory) -> dict[str, Worst]:
+    """What assumptions are judged by."""
+    return {name: Worst(series.worst, series.worst_hyperiteration) for name, series in seen.items()}
 
 
 def make_artifacts(instance: Instance, lam: Tree) -> dict[str, tuple[str, bytes]]:

@@ -1,6 +1,7 @@
 """Every example is run for a few hyperiterations, and together they show every problem and every method."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from core.checkpointing import MemoryCheckpoints
 from core.recording import MemoryRecorder
 from core.run import Finished, run
 from core.spec import KINDS, Experiment, kind_of
+from core.spec.stochastic import Stochastic
 
 FOLDER = Path(__file__).parents[1] / "examples"
 FILES = sorted(path for path in FOLDER.iterdir() if path.suffix in (".json", ".yaml"))
 FEW_STEPS = 20
+MANY = 200
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -63,6 +66,21 @@ def test_example_runs(path: Path, request: pytest.FixtureRequest, tmp_path: Path
     assert list(recorder.curves["outer_objective"]) == [0, 1]
     assert list(recorder.curves["validation/loss"]) == [0, 1, 2]
     json.dumps(finished.result, allow_nan=False)
+
+
+STOCHASTIC = [path for path in FILES if isinstance(Experiment.model_validate(read(path)).algorithm, Stochastic)]
+
+
+@pytest.mark.parametrize("path", STOCHASTIC, ids=lambda path: path.name)
+def test_many_hyperiterations_of_a_stochastic_example_stay_finite(path: Path, tmp_path: Path) -> None:
+    canonical = Experiment.model_validate(read(path)).canonical()
+    canonical["algorithm"]["hyperiterations"] = MANY
+    canonical["evaluation"]["every"] = MANY
+    recorder = MemoryRecorder()
+    spec = Experiment.model_validate(canonical)
+    run(spec, device="cpu", data_dir=tmp_path, recorder=recorder, checkpoints=MemoryCheckpoints())
+    assert len(recorder.curves["outer_objective"]) == MANY
+    assert all(math.isfinite(value) for curve in recorder.curves.values() for value in curve.values())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -8,9 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bilevel_client.commands.assumption_table import assumption_table
 from bilevel_client.commands.numbers import duration, number
-
-COLOURS = {"by construction": "green", "measured": "yellow", "not met": "red"}
 
 
 def plan(name: str, found: Mapping[str, Any]) -> Group:
@@ -19,7 +18,7 @@ def plan(name: str, found: Mapping[str, Any]) -> Group:
     parts += [Text(_sizes(found["sizes"]), "bright_black")]
     if found["memory"] is not None:
         parts += [_memory(found["memory"]), _time(found["time"]), _ways(found["ways"])]
-    parts += [_assumptions(found), *(Text(note, "yellow") for note in found["notes"])]
+    parts += [assumption_table(found["assumptions"]), *(Text(note, "yellow") for note in found["notes"])]
     return Group(*parts, Text(f"Reckoned for {_device(found['device'])}.", "bright_black"))
 
 
@@ -63,16 +62,6 @@ def _ways(ways: list[Mapping[str, Any]]) -> Table:
         fits = {True: Text("fits", "green"), False: Text("does not fit", "red"), None: Text()}[way["fits"]]
         same = "yes" if way["same"] else "no"
         table.add_row(way["name"], f"{way['memory_mb']:.0f}", number(way["hyperiteration_seconds"], 3), same, fits)
-    return table
-
-
-def _assumptions(found: Mapping[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    table.add_column("assumption", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("", overflow="fold")
-    for each in found["assumptions"]:
-        table.add_row(each["name"], Text(each["status"], COLOURS.get(each["status"], "")), each["reason"])
     return table
 
 

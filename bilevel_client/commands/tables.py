@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bilevel_client.client import Curves, Record
+from bilevel_client.commands.assumption_table import assumption_table
 from bilevel_client.commands.numbers import age, duration, number, percent, sparkline
 
 COLOURS = {
@@ -97,7 +98,7 @@ def ending(record: Record) -> Text:
 
 
 def result(record: Record, found: Mapping[str, Any]) -> Group:
-    """Metrics, what the problem reports, and what they were made with."""
+    """Metrics, what the problem reports, the theorem's assumptions, and what they were made with."""
     report = found.get("report", {})
     rows = [*_scores(found), *((name, report[name]) for name in sorted(report) if _is_metrics(report[name]))]
     names = sorted({metric for _, metrics in rows for metric in metrics})
@@ -110,6 +111,8 @@ def result(record: Record, found: Mapping[str, Any]) -> Group:
         facts.add_row(name.replace("_", " "), _reported(name, value))
     if facts.rows:
         parts += [facts, ""]
+    if assumptions := found.get("assumptions"):
+        parts.append(assumption_table(assumptions))
     parts += [Text(line, "yellow") for line in _warned(found.get("diagnostics", {}))]
     return Group(*parts, Text(_made(found), "bright_black"))
 

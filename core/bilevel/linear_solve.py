@@ -3,6 +3,7 @@
 A solver is a function (operator, rhs, start) -> Solution with its knobs bound by functools.partial. It starts from
 zeros or, warm, from the solution of a system that is nearly the same. A right-hand side of zeros gives zeros; what is
 not finite gives NaN, so that a diverged inner problem stays visible.
+The residual that a solver reports is b - A x of the x that it returns, and the product that it takes is counted.
 Tasks stacked on a leading axis are one block-diagonal system.
 """
 
@@ -90,11 +91,11 @@ def damped(operator: Operator, damping: float) -> Operator:
     return (lambda x: trees.axpy(damping, x, operator(x))) if damping else operator
 
 
-@_normalized
 def cg(
     operator: Operator,
     b: Tree,
     start: Start = None,
+    /,
     *,
     iterations: int = 100,
     tolerance: float = 1e-6,
@@ -105,7 +106,28 @@ def cg(
     `preconditioner` is r -> M^-1 r with a symmetric positive definite M close to A: the number of products depends on
     the condition of M^-1 A. It stops as well where a direction has no positive curvature (A is not positive definite
     there) and returns what it has; the residual tells.
+
+    `iterations` bounds the products; that of the last residual comes on top. Where rounding has led the recurrence
+    astray, conjugate gradient starts again from the true residual, as long as that at least halves it.
     """
+
+    def once(r: Tree, enough: float, left: float) -> Solution:
+        return cg_once(operator, r, iterations=left, tolerance=enough, preconditioner=preconditioner)
+
+    return refined(operator, b, start, approximate=once, iterations=iterations, tolerance=tolerance)
+
+
+@_normalized
+def cg_once(
+    operator: Operator,
+    b: Tree,
+    start: Start = None,
+    *,
+    iterations: float,
+    tolerance: float,
+    preconditioner: Operator | None = None,
+) -> Solution:
+    """What `cg` corrects with. Its residual is that of its recurrence, which rounding leaves behind the true one."""
     x, r, products = _begin(operator, b, start)
     p = r if preconditioner is None else preconditioner(r)
     rz = trees.dot(r, p)
@@ -125,11 +147,11 @@ def cg(
     return Solution(x, rr.sqrt(), products)
 
 
-@_normalized
 def cg_normal(
     operator: Operator,
     b: Tree,
     start: Start = None,
+    /,
     *,
     iterations: int = 100,
     tolerance: float = 1e-6,
@@ -138,8 +160,27 @@ def cg_normal(
     """Conjugate gradient on A'A x = A'b, for any A that is not singular; two products an iteration.
 
     `transposed` is x -> A'x, by default the operator itself (A is symmetric, definite or not). The condition number is
-    squared: where A is positive definite, `cg` needs far fewer products. Hestenes and Stiefel 1952, section 10.
+    squared: where A is positive definite, `cg` needs far fewer products. `iterations`, residual and new starts are as
+    for `cg`. Hestenes and Stiefel 1952, section 10.
     """
+
+    def once(r: Tree, enough: float, left: float) -> Solution:
+        return cg_normal_once(operator, r, iterations=left, tolerance=enough, transposed=transposed)
+
+    return refined(operator, b, start, approximate=once, iterations=iterations, tolerance=tolerance)
+
+
+@_normalized
+def cg_normal_once(
+    operator: Operator,
+    b: Tree,
+    start: Start = None,
+    *,
+    iterations: float,
+    tolerance: float,
+    transposed: Operator | None = None,
+) -> Solution:
+    """What `cg_normal` corrects with, with the residual of its recurrence; `iterations` bounds the products."""
     back = transposed or operator
     x, r, products = _begin(operator, b, start)
     s = p = back(r)
@@ -163,9 +204,10 @@ def neumann(operator: Operator, b: Tree, start: Start = None, *, iterations: int
     With a start x_0 the series is that of the correction, x = x_0 + sum (I - A)^j (b - A x_0).
     """
     x, term, products = _begin(operator, b, start)
-    for _ in range(iterations):
+    for _ in range(iterations - 1):
         x, term = trees.add(x, term), trees.subtract(term, operator(term))
-    return Solution(x, trees.norm(term), iterations + products)  # b - A x is the first term left out
+    x = trees.add(x, term)
+    return Solution(x, trees.norm(trees.subtract(b, operator(x))), iterations + products)
 
 
 @_normalized
@@ -214,21 +256,20 @@ def refined(
     b: Tree,
     start: Start = None,
     *,
-    approximate: Callable[[Tree], Solution],
-    rounds: int = 10,
+    approximate: Callable[[Tree, float, float], Solution],
+    iterations: float = math.inf,
     tolerance: float = 1e-6,
 ) -> Solution:
     """Iterative refinement (Wilkinson 1963): x <- x + approximate(b - A x), to a relative residual of `tolerance`.
 
-    `approximate` is r -> nearly A^-1 r, such as conjugate gradient in single precision; residuals are taken in the
-    precision of b, so that the solution has it too. It stops where a round no longer halves the residual.
+    `approximate` is (r, the relative residual that would be enough, the products that are left) -> nearly A^-1 r, such
+    as conjugate gradient in single precision; residuals are taken in the precision of b, so that the solution has it
+    too. It stops where a round no longer halves the residual, or where `iterations` products are made.
     """
     x, r, products = _begin(operator, b, start)
     size, before = trees.norm(r), math.inf
-    for _ in range(rounds):
-        if not tolerance < size < before / 2:
-            break
-        correction = approximate(r)
+    while tolerance < size < before / 2 and products < iterations:
+        correction = approximate(r, tolerance / float(size), iterations - products)
         x = trees.add(x, correction.x)
         r = trees.subtract(b, operator(x))
         products += correction.iterations + 1

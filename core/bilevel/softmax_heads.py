@@ -1,7 +1,7 @@
 """Linear softmax heads of many tasks, fitted by gradient descent from w_0 = 0: the dual walk.
 
-Every iterate stays in the span of the support features, w_t = X'A_t, so that with K = XX' [n, n]
-A_{t+1} = A_t - eta_t R_t, R_t = (softmax(K A_t) - Y)/n + l2 A_t,
+Every iterate stays in the span of the support features, w_t = X'A_t' with A_t [C, n], so that with K = XX' [n, n]
+A_{t+1} = A_t - eta_t R_t, R_t = (softmax(A_t K) - Y)/n + l2 A_t,
 the same dynamics at n^2 C a step instead of n d C, whatever the number of features d. Its adjoint is written by hand.
 
 z = {"support": X [B, n, d], "query": Q [B, q, d], ...}: tasks on the leading axis; every feature vector gets a 1
@@ -22,6 +22,7 @@ from core.bilevel.derivatives import vjp
 from core.bilevel.dynamics import Scalar
 from core.bilevel.hypergradients.inner import check
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
+from core.bilevel.threads import sized
 
 
 def init(z: Tree, *, way: int) -> Tensor:
@@ -69,112 +70,125 @@ def dual_walk(
     check(problem, steps)
     z = trees.detach(lam)
     x, q = _with_one(_entry(z, "support")), _with_one(_entry(z, "query"))
-    kernel, cross = x @ x.mT, q @ x.mT  # [B, n, n], [B, q, n]
-    targets = _one_hot(support_labels, x, way)
-    rates, pull_rates = _rates(rate, z, steps, x)
-    walk = _walk(kernel, targets, rates, l2)
-    last = walk.last
+    kernel, cross = x @ x.mT, x @ q.mT  # [B, n, n], [B, n, q]
+    targets, expected = _one_hot(support_labels, x, way), _one_hot(query_labels, q, way)
+    rates, pull_rates = _rates(rate, z, steps) if callable(rate) else (x.new_full((1,), rate), None)
+    with sized(targets.numel() * kernel.shape[-1]):
+        walk = _walk(kernel, targets, rates, l2, steps)
+    last = walk.iterates[:, -1]  # A_T
 
-    logits = cross @ last
-    outer_loss = _cross_entropy(logits, query_labels)
-    g = (logits.softmax(-1) - _one_hot(query_labels, q, way)) / (q.shape[0] * q.shape[1])  # dE/dlogits
-    adjoint = _adjoint(walk, kernel, rates, l2, cross.mT @ g)
-    cross_bar = g @ last.mT  # dE/dcross
-    support_bar = (adjoint.kernel + adjoint.kernel.mT) @ x + cross_bar.mT @ q
-    features = {"support": support_bar[..., :-1], "query": (cross_bar @ x)[..., :-1]}
-    grad = trees.add(pull_rates(adjoint.rates), trees.zeros_like(z) | features)
-    return Hypergradient(grad, outer_loss, State(x.mT @ last), _diagnose(kernel, last, targets, support_labels, l2))
+    logits = last @ cross
+    g = (logits.softmax(1) - expected) / (q.shape[0] * q.shape[1])  # dE/dlogits
+    with sized(targets.numel() * kernel.shape[-1]):
+        adjoint = _adjoint(walk, g @ cross.mT)
+    cross_bar = last.mT @ g  # dE/dcross
+    support_bar = (adjoint.kernel + adjoint.kernel.mT) @ x + cross_bar @ q
+    features = {"support": support_bar[..., :-1], "query": (cross_bar.mT @ x)[..., :-1]}
+    grad = trees.zeros_like(z) | features
+    if pull_rates is not None:
+        grad = trees.add(grad, pull_rates(_slopes(walk, adjoint.iterates)))
+    found = _diagnose(kernel, last, targets, support_labels, l2)
+    return Hypergradient(grad, _cross_entropy(logits.mT, query_labels), State(x.mT @ last.mT), found)
 
 
 class _Walk(NamedTuple):
-    last: Tensor  # A_T [B, n, C]
-    iterates: Tensor  # A_t, t < T [T, B, n, C]
-    probabilities: Tensor  # P_t = softmax(K A_t) [T, B, n, C]
-    residuals: Tensor  # R_t [T, B, n, C]
+    """Classes come before examples, which is how small softmaxes and products are fastest."""
+
+    iterates: Tensor  # A_0 .. A_T [B, T + 1, C, n]
+    probabilities: list[Tensor]  # P_t = softmax(A_t K), t < T [B, C, n] each
+    residuals: Tensor  # R_t, t < T [B, T, C, n]
+    rates: Tensor  # [T], or [1] for all
+    kernels: list[Tensor]  # -eta_t K / n, t < T [B, n, n] each
+    decays: list[Tensor]  # 1 - eta_t l2, t < T; none where nothing decays
 
 
-def _walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float) -> _Walk:
-    """A_{t+1} = (1 - eta l2) A_t + G_t and, so that a step has few operations, S_t = K A_t by the same recursion.
-
-    S_{t+1} = (1 - eta l2) S_t + K G_t with G_t = eta (Y - P_t)/n.
-    """
-    factors = _wide(rates / kernel.shape[-1])
-    a = logits = torch.zeros_like(targets)
-    iterates, probabilities = [], []
-    for target, factor, decay in zip(factors * targets, -factors, 1 - l2 * rates, strict=True):
-        p = logits.softmax(-1)
-        iterates.append(a)
+def _walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) -> _Walk:
+    """S_{t+1} = (1 - eta l2) S_t + (P_t - Y) (-eta K / n) for S_t = A_t K; the A_t are sums, made after the loop."""
+    kernels = _each(-rates / kernel.shape[-1], kernel, steps)
+    decays = list((1 - l2 * rates).expand(steps)) if l2 else []
+    scores, probabilities = torch.zeros_like(targets), []
+    for t, scaled in enumerate(kernels):
+        p = scores.softmax(1)
         probabilities.append(p)
-        if l2:
-            a, logits = decay * a, decay * logits
-        move = torch.addcmul(target, p, factor)
-        a, logits = a + move, torch.baddbmm(logits, kernel, move)
-    stacked = _Walk(a, _stack(iterates, a), _stack(probabilities, a), a.new_zeros(()))
-    errors = (stacked.probabilities - targets) / kernel.shape[-1]
-    return stacked._replace(residuals=torch.add(errors, stacked.iterates, alpha=l2))
+        scores = torch.baddbmm(decays[t] * scores if l2 else scores, p - targets, scaled)
+    errors = (_stack(probabilities, targets) - targets.unsqueeze(1)) / kernel.shape[-1]
+    iterates = _sums(-_wide(rates) * errors, decays)
+    residuals = torch.add(errors, iterates[:, :-1], alpha=l2) if l2 else errors
+    return _Walk(iterates, probabilities, residuals, rates, kernels, decays)
+
+
+def _sums(moves: Tensor, decays: list[Tensor]) -> Tensor:
+    """A_0 = 0, A_{t+1} = decay_t A_t + move_t [B, T + 1, C, n]."""
+    start = moves.new_zeros(moves.shape[0], 1, *moves.shape[2:])
+    if not decays:
+        return torch.cat([start, moves.cumsum(1)], 1)
+    found = [start[:, 0]]
+    for decay, move in zip(decays, moves.unbind(1), strict=True):
+        found.append(torch.addcmul(move, found[-1], decay))
+    return torch.stack(found, 1)
 
 
 class _Adjoint(NamedTuple):
-    kernel: Tensor
-    rates: Tensor
+    kernel: Tensor  # dE/dK [B, n, n]
+    iterates: list[Tensor]  # dE/dA_{t+1}, for t = T-1 .. 0
 
 
-def _adjoint(walk: _Walk, kernel: Tensor, rates: Tensor, l2: float, a_bar: Tensor) -> _Adjoint:
-    """Derivatives of E with respect to the kernel [B, n, n] and the rates [T], from that with respect to A_T.
+def _adjoint(walk: _Walk, a_bar: Tensor) -> _Adjoint:
+    """Derivatives of E from that with respect to A_T.
 
-    The loop has only what depends on the step behind; K_bar = sum over t of S_bar_t A_t' is one product after it.
+    The loop has only what depends on the step behind; K_bar = sum over t of S_bar_t' A_t is one product after it.
     """
-    factors, decays = -_wide(rates / kernel.shape[-1]), 1 - l2 * rates
-    a_bars, s_bars = [], []  # with respect to A_{t+1} and K A_t, for t = T-1 .. 0
-    for p, factor, decay in zip(walk.probabilities.flip(0), factors.flip(0), decays.flip(0), strict=True):
+    a_bars, pulled = [], []
+    for t, p in reversed(list(enumerate(walk.probabilities))):
         # The adjoint of the softmax, p (a_bar - <p, a_bar>), which autograd calls by this name, in one operation.
-        s_bar = factor * torch._softmax_backward_data(a_bar, p, -1, p.dtype)
+        u = torch._softmax_backward_data(a_bar, p, 1, p.dtype)
         a_bars.append(a_bar)
-        s_bars.append(s_bar)
-        a_bar = torch.baddbmm(decay * a_bar if l2 else a_bar, kernel, s_bar)  # K is symmetric
-    a_bars_by_t, s_bars_by_t = _stack(a_bars, a_bar).flip(0), _stack(s_bars, a_bar).flip(0)
-    return _Adjoint(
-        _side_by_side(s_bars_by_t) @ _side_by_side(walk.iterates).mT,
-        -(a_bars_by_t * walk.residuals).sum((1, 2, 3)),
-    )
+        pulled.append(u)
+        decayed = walk.decays[t] * a_bar if walk.decays else a_bar
+        a_bar = torch.baddbmm(decayed, u, walk.kernels[t])  # K is symmetric
+    s_bars = -_wide(walk.rates / a_bar.shape[-1]) * _stack(pulled[::-1], a_bar)
+    return _Adjoint(s_bars.flatten(1, 2).mT @ walk.iterates[:, :-1].flatten(1, 2), a_bars)
+
+
+def _slopes(walk: _Walk, a_bars: list[Tensor]) -> Tensor:
+    """dE/deta_t = -<dE/dA_{t+1}, R_t> [T]."""
+    return -(_stack(a_bars[::-1], walk.residuals[:, 0]) * walk.residuals).sum((0, 2, 3))
+
+
+def _each(rates: Tensor, kernel: Tensor, steps: int) -> list[Tensor]:
+    """rates[t] K for each t; one for all where there is one rate."""
+    return list((rates[:, None, None, None] * kernel).expand(steps, *kernel.shape))
 
 
 def _wide(rates: Tensor) -> Tensor:
-    """[T] against [T, B, n, C]."""
-    return rates[:, None, None, None]
+    """[T] against [B, T, C, n]."""
+    return rates[:, None, None]
 
 
 def _stack(found: list[Tensor], like: Tensor) -> Tensor:
-    """[T, B, n, C], for T = 0 too."""
-    return torch.stack(found) if found else like.new_zeros(0, *like.shape)
+    """[B, T, C, n], for T = 0 too."""
+    return torch.stack(found, 1) if found else like.new_zeros(like.shape[0], 0, *like.shape[1:])
 
 
-def _side_by_side(stack: Tensor) -> Tensor:
-    """[T, B, n, C] -> [B, n, T C]."""
-    return stack.permute(1, 2, 0, 3).flatten(2)
-
-
-def _rates(rate: Scalar, z: Tree, steps: int, like: Tensor) -> tuple[Tensor, Callable[[Tensor], Tree]]:
+def _rates(rate: Callable[[int, Tree], Tensor], z: Tree, steps: int) -> tuple[Tensor, Callable[[Tensor], Tree]]:
     """eta_1 .. eta_T as a tensor [T], and its vector-Jacobian product with respect to z."""
-    if not callable(rate):
-        return like.new_full((steps,), rate), lambda bar: trees.zeros_like(z)
 
     def all_rates(z: Tree) -> Tensor:
-        return torch.cat([like.new_zeros(0), *(rate(t, z).reshape(1) for t in range(1, steps + 1))])
+        return torch.cat([_entry(z, "support").new_zeros(0), *(rate(t, z).reshape(1) for t in range(1, steps + 1))])
 
     rates, pull = vjp(all_rates, z)
     return rates, lambda bar: pull(bar)[0]
 
 
 def _diagnose(kernel: Tensor, a: Tensor, targets: Tensor, labels: Tensor, l2: float) -> dict[str, Tensor]:
-    """As `hypergradients.inner.diagnose`, by w = X'A and ||X'R||^2 = <R, K R>."""
+    """As `hypergradients.inner.diagnose`, by w = X'A' and ||R X||^2 = <R, R K>; a and targets are [B, C, n]."""
     tasks, examples = kernel.shape[:2]
-    logits = kernel @ a
-    residual = (logits.softmax(-1) - targets) / examples + l2 * a
+    scores = a @ kernel
+    residual = (scores.softmax(1) - targets) / examples + l2 * a
     return {
-        "inner_objective_start": tasks * _cross_entropy(torch.zeros_like(logits), labels),
-        "inner_objective_end": tasks * _cross_entropy(logits, labels) + l2 / 2 * (a * logits).sum(),
-        "inner_gradient_norm": (residual * (kernel @ residual)).sum().clamp(min=0).sqrt(),
+        "inner_objective_start": tasks * _cross_entropy(torch.zeros_like(scores).mT, labels),
+        "inner_objective_end": tasks * _cross_entropy(scores.mT, labels) + l2 / 2 * (a * scores).sum(),
+        "inner_gradient_norm": (residual * (residual @ kernel)).sum().clamp(min=0).sqrt(),
     }
 
 
@@ -189,9 +203,9 @@ def _with_one(x: Tensor) -> Tensor:
 
 
 def _one_hot(labels: Tensor, like: Tensor, way: int) -> Tensor:
-    """[B, n, C] in the format of `like` [B, n, d]; unlike functional.one_hot it never waits for the device."""
-    classes = torch.arange(way, device=labels.device)
-    return (labels.expand(like.shape[:2]).unsqueeze(-1) == classes).to(like.dtype)
+    """[B, C, n] in the format of `like` [B, n, d]; unlike functional.one_hot it never waits for the device."""
+    classes = torch.arange(way, device=labels.device).unsqueeze(-1)
+    return (labels.expand(like.shape[:2]).unsqueeze(1) == classes).to(like.dtype)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

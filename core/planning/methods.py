@@ -73,7 +73,7 @@ class Step:
     def pushed(self, tangents: int) -> Work:
         """The step with so many tangents at once."""
         times = 1 + 1.8 * tangents
-        return Work(times * self.once.operations, times * self.once.traffic, 11 * self.overhead * self.once.operators)
+        return Work(times * self.once.operations, times * self.once.traffic, 8.5 * self.overhead * self.once.operators)
 
 
 def step_of(dynamics: algorithms.Dynamics, costs: Costs) -> Step:
@@ -93,10 +93,10 @@ def step_of(dynamics: algorithms.Dynamics, costs: Costs) -> Step:
         case _:
             assert_never(dynamics)
     update = Work(0, costs.item * costs.variables * (3 * operators), operators * costs.leaves)
-    gradient = _written_out(costs, 7) if costs.analytic else costs.gradient
+    gradient = _written_out(costs, 3) if costs.analytic else costs.gradient
     once = gradients * gradient + update
     return Step(
-        overhead=2.0 if costs.analytic else 1.0,
+        overhead=2.3 if costs.analytic else 1.0,
         once=once,
         state=vectors * (costs.item * costs.variables + LEAF_BYTES * costs.leaves),
         graph=costs.graph + NODE_BYTES * once.operators + costs.item * costs.variables * operators / 2,
@@ -191,13 +191,13 @@ def _written_out(costs: Costs, operators: float) -> Work:
 
 def analytic_step(costs: Costs) -> Step:
     """A step of a linear model, written out: plain operators, each at a quarter of the price inside torch.func."""
-    once = _written_out(costs, 3)
+    once = _written_out(costs, 2)
     return Step(
         once=once,
         state=float(costs.item * costs.variables),
         graph=costs.graph + 6 * costs.item * costs.variables,
         numbers=costs.variables,
-        back=Work(1.5 * once.operations, 1.5 * once.traffic, 6),
+        back=Work(1.5 * once.operations, 1.5 * once.traffic, 4),
     )
 
 
@@ -206,7 +206,7 @@ def _analytic_forward(costs: Costs, steps: int) -> Need:
     stacked = 1 + costs.outer
     narrow = max(NARROW / (costs.classes * stacked), 1) / max(NARROW / costs.classes, 1)
     once = analytic_step(costs).once
-    each = Work(stacked * narrow * once.operations, stacked * once.traffic, 6)
+    each = Work(stacked * narrow * once.operations, stacked * once.traffic, 4)
     numbers = 4 * costs.variables + costs.graph / costs.item
     return Need(
         {"inner steps with tangents": steps * each},
@@ -263,11 +263,11 @@ def _implicit(solver: algorithms.LinearSolver, costs: Costs, step: Step, steps: 
             vectors, each = 5.0 * vector + 2 * costs.item * (d / costs.classes) ** 2, products
             notes = (f"Preconditioned, the linear solver is reckoned with {products} products.",)
         case algorithms.ConjugateGradient():
-            # In exact arithmetic it ends after as many products as there are inner variables.
-            products, at_most = min(solver.iterations, d), True
+            # In exact arithmetic it ends after as many products as there are inner variables; the residual takes one.
+            products, at_most = min(solver.iterations, d) + 1, True
             work, vectors, each = products * (hessian_product + Work(0, 12 * vector, 20)), 5.0 * vector, products
         case algorithms.ConjugateGradientNormal():
-            products, at_most = min(solver.iterations, 2 * d), True
+            products, at_most = min(solver.iterations, 2 * d) + 1, True
             work, vectors, each = products * (hessian_product + Work(0, 8 * vector, 12)), 5.0 * vector, products
         case algorithms.StochasticDescent():
             products, at_most = solver.iterations, False  # at most: a minibatch costs no more than all examples

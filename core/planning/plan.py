@@ -16,6 +16,7 @@ from core.spec import Experiment
 from core.spec.algorithms import GradientDescent, Sgd, Stepped
 from core.spec.assumptions import assumptions
 from core.spec.sizes import inner_variables, outer_variables
+from core.spec.stochastic import AnyStochastic
 
 
 class Reckoned(NamedTuple):
@@ -65,13 +66,17 @@ def reckon(spec: Experiment, device: Device) -> Reckoned:
 def _need(spec: Experiment, problem: Costs) -> Need:
     algorithm = spec.algorithm
     if not isinstance(algorithm, Stepped):
-        return stochastic(algorithm, problem)
+        return stochastic(algorithm, problem, costs(_with_all_examples(spec, algorithm)))
     method = need(spec, algorithm, problem)
     extra = measurements(spec, algorithm, problem)
     work = {**method.work, **({"diagnostics of the spec": extra.work} if extra.work.operators else {})}
     beside = extra.memory - overall(method.memory)
     memory = {**method.memory, **({"diagnostics of the spec": beside} if beside > 0 else {})}
     return Need({name: problem.repeats * each for name, each in work.items()}, memory, method.notes)
+
+
+def _with_all_examples(spec: Experiment, algorithm: AnyStochastic) -> Experiment:
+    return spec.model_copy(update={"algorithm": algorithm.model_copy(update={"batch": None})})
 
 
 def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[str, float]) -> Memory:

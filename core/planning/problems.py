@@ -26,6 +26,8 @@ IMAGES_AT_ONCE = 1280
 """Images that an evaluation of a few-shot problem sends through the network together."""
 POPULATION = 2000
 """Images whose statistics stand for those of all."""
+SCORING = 0.4
+"""Part of a gradient that the scores alone take."""
 LOADED = 2.06
 """Images in memory after they are split and rotated, with what that leaves around them, over the images themselves."""
 
@@ -213,14 +215,14 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         leaves=2 * (len(sizes) - 1),
         seen=lam,
         outer=lam,
-        gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 25 + 10 * weights),
+        gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 15 + 10 * weights),
         graph=item * (_activations(sizes, n) + weights * 2 * train + variables) + (item * n * d if n < train else 0),
         objective=_network_gradient(sizes, checked, item) + Work(0, 0, 20),
         data=item * chosen * d,
         loading=_loading(problem.dataset.kind, examples, d) + (item + 4) * chosen * d,
         solution=(product(d, d, d, item) + 3 * product(d, d, classes, item) + Work(0, 0, 15)) if solved else NOTHING,
         solution_memory=item * (4 * d * d) if solved else 0.0,
-        scoring=_network_gradient(sizes, validation + test, item),
+        scoring=SCORING * _network_gradient(sizes, validation + test, item),
         scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * classes),
         walks=float(spec.algorithm.kind == "nested"),
         closing_steps=3 * problem.final_steps if isinstance(problem, HyperCleaning) else 0,
@@ -275,10 +277,10 @@ def _few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         objective=_heads_gradient(tasks, query, features, way, item),
         data=LOADED * stored,
         loading=LOADED * stored,
-        embedding=_representation(problem, images, passing) + Work(0, 0, 20),
+        embedding=_representation(problem, images, item) + Work(0, 0, 20),
         features=images * (passing * _kept_units(problem) + 2 * item * SIDE**2) + 2 * item * z,
-        scoring=0.4 * _representation(problem, scored, passing),
-        scoring_memory=passing * max(in_chunk, POPULATION if modes == 2 else 0) * _passing_units(problem),
+        scoring=SCORING * _representation(problem, scored, item),
+        scoring_memory=item * max(in_chunk, POPULATION if modes == 2 else 0) * _passing_units(problem, item),
         walks=2 * modes * -(-episodes // at_once) * min(at_once, episodes) / tasks,
         repeats=-(-problem.meta_batch // tasks),
     )
@@ -291,12 +293,16 @@ def _heads_gradient(tasks: int, examples: int, features: int, way: int, item: in
     return Work(4 * operations, traffic, 40)
 
 
-CONVOLUTION = 2.0
+CONVOLUTION = 1.8
 """How much slower a convolution of few channels is than a large product of as many operations."""
-CONVOLUTION_KEEPS = 10.0
+CONVOLUTION_TRAFFIC = 16
+"""Times that a convolution's output is read or written, forward and backward, with norm and ReLU."""
+CONVOLUTION_KEEPS = 4.2
 """Tensors of a convolution's output that a block with its norm takes, forward and backward, as measured."""
-CONVOLUTION_HOLDS = 4.8
+CONVOLUTION_HOLDS = 2.6
 """Such tensors that it takes without a graph, as measured."""
+POOLING_HOLDS = 0.75
+"""The same of a max-pool: its output, and int64 indices as large as two of it."""
 
 
 def _blocks(model: Conv4) -> list[tuple[int, int, int]]:
@@ -318,7 +324,8 @@ def _representation(problem: HyperRepresentation, images: int, item: int) -> Wor
             blocks = _blocks(model)
             operations = sum(18 * inputs * model.filters * pixels for inputs, pixels, _ in blocks)
             units = sum(model.filters * pixels for _, pixels, _ in blocks)
-            return Work(CONVOLUTION * 3 * images * operations * item / 4, 20 * item * images * units, 2 * 160)
+            traffic = CONVOLUTION_TRAFFIC * item * images * units
+            return Work(CONVOLUTION * 3 * images * operations * item / 4, traffic, 2 * 160)
         case Mlp():
             return _network_gradient((SIDE**2, *model.hidden), images, item)
         case _:
@@ -337,13 +344,21 @@ def _kept_units(problem: HyperRepresentation) -> float:
             assert_never(model)
 
 
-def _passing_units(problem: HyperRepresentation) -> float:
+def _passing_units(problem: HyperRepresentation, item: int) -> float:
     """Numbers an image that the network holds at a time without a graph: input and outputs of its largest layer."""
     model = problem.model
     match model:
         case Conv4():
-            return 2 * SIDE**2 + CONVOLUTION_HOLDS * max(model.filters * pixels for _, pixels, _ in _blocks(model))
+            return _passing_through(model, item)
         case Mlp():
             return SIDE**2 + 2 * max(model.hidden)
         case _:
             assert_never(model)
+
+
+def _passing_through(model: Conv4, item: int) -> float:
+    blocks = _blocks(model)
+    tensors = CONVOLUTION_HOLDS + (POOLING_HOLDS if model.downsample == "max_pool" else 0)
+    # float64 has no convolution of its own: it becomes a product with the patches of all images.
+    patches = max(9 * inputs * pixels for inputs, pixels, _ in blocks) if item == 8 else 0
+    return 2 * SIDE**2 + patches + tensors * max(model.filters * pixels for _, pixels, _ in blocks)

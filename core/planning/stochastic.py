@@ -1,61 +1,112 @@
-"""What algorithms that draw minibatches of both objectives take: counts of their oracles.
+"""What algorithms that draw minibatches of both objectives take: counts of their oracles, on minibatches and on all.
 
-P: gradient, Hessian and mixed product of L on a minibatch; H: the Hessian product alone; G: the gradient alone;
-O: the gradients of E on a minibatch.
+P: gradient, Hessian and mixed product of L; H: the Hessian product alone; G: the gradient by w, G2: by w and lam;
+E: the gradients of the outer objective. On average a hyperiteration takes
+- SOBA, MA-SOBA, SABA: P + E;
+- SRBA: 2 (P + E) on a minibatch, at the new and the old point; every `period`-th time P + E on all examples instead;
+- stocBiO, AmIGO: inner steps G + linear steps H + P + E; TTSA: G + (linear steps - 1)/2 H + P + E;
+- F2SA: inner steps (2 G + E) + 2 G2 + E; BOME, V-PBGD: inner steps G + 2 G2 + E + two values of L.
 """
 
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from core.planning.methods import NODE_BYTES, Need
 from core.planning.problems import Costs
 from core.planning.work import Work
 from core.spec import stochastic as spec
 
-RATIO_OF_FULL_PASSES = 3.0
-"""Products of SRBA to those of SOBA: at the new and the old point, and a pass over all examples every period."""
+DRAW = Work(operators=3)
+"""A block from its generator."""
+VALUE = 0.4
+"""Part of a gradient that the value alone takes."""
 
 
-def stochastic(chosen: spec.AnyStochastic, costs: Costs) -> Need:
-    """One hyperiteration."""
+class Oracles(NamedTuple):
+    """What one call of each takes."""
+
+    gradient: Work
+    gradients: Work
+    hessian: Work
+    products: Work
+    outer: Work
+    value: Work
+
+
+def _oracles(costs: Costs) -> Oracles:
+    """On the examples that the costs are those of."""
+    g = costs.gradient
+    return Oracles(
+        gradient=g + DRAW,
+        gradients=1.1 * g + DRAW,
+        hessian=Work(2.2 * g.operations, 2.2 * g.traffic, 1.6 * g.operators) + DRAW,
+        products=Work(2.4 * g.operations, 2.4 * g.traffic, 1.9 * g.operators) + DRAW,
+        outer=costs.objective + DRAW,
+        value=VALUE * g,
+    )
+
+
+def stochastic(chosen: spec.AnyStochastic, costs: Costs, whole: Costs) -> Need:
+    """One hyperiteration, on average; `whole` are the costs of a gradient that sees all examples."""
+    inner, outer = costs.blocks
+    largest = max(costs.graph, whole.graph) if isinstance(chosen, spec.Srba) else costs.graph
     vector = costs.item * (2 * costs.variables + costs.outer)
+    work = {"oracles on minibatches": _on_minibatches(chosen, costs), "steps": _steps(chosen, costs)}
     memory = {
-        "graph of a minibatch": 2 * costs.graph + 200 * NODE_BYTES,
+        "graph of a gradient": 2 * largest + 200 * NODE_BYTES,
         "inner variables and directions": 8.0 * vector,
     }
+    kept = _kept(chosen, costs)
+    if isinstance(chosen, spec.Srba):
+        full = _oracles(whole)
+        work["passes over all examples"] = 1 / _period(chosen, costs) * (full.products + full.outer)
     if isinstance(chosen, spec.Saba):
-        inner, outer = costs.blocks
-        remembered = inner * vector + outer * costs.item * (costs.variables + costs.outer)
-        memory["remembered directions"] = SAGA_COPIES * remembered
-    return Need({"oracles on minibatches": _oracles(chosen, costs), "steps": Work(0, 20 * vector, 30)}, memory)
+        pair = costs.item * (costs.variables + costs.outer)
+        drawn = (min(count, chosen.hyperiterations) for count in costs.blocks)  # the others share their zeros
+        memory["remembered directions"] = sum(count * size for count, size in zip(drawn, (vector, pair), strict=True))
+        kept += inner * vector + outer * pair
+    memory["checkpoint"] = CHECKPOINT_COPIES * kept
+    return Need(work, memory)
 
 
-SAGA_COPIES = 2.0
-"""The memory before a hyperiteration and the one after it."""
+CHECKPOINT_COPIES = 2.0
+"""The tensors that a checkpoint is packed from, and the file."""
 
 
-def _oracles(chosen: spec.AnyStochastic, costs: Costs) -> Work:
-    gradient, outer = costs.gradient, costs.objective
-    hessian = Work(2.2 * gradient.operations, 2.4 * gradient.traffic, 2.0 * gradient.operators)
-    products = Work(2.4 * gradient.operations, 2.6 * gradient.traffic, 2.3 * gradient.operators)
+def _kept(chosen: spec.AnyStochastic, costs: Costs) -> float:
+    """Bytes from one hyperiteration to the next, but for what SABA remembers."""
+    points = 2 if isinstance(chosen, spec.Srba) else 1
+    return costs.item * (2 * points * costs.variables + costs.outer * (points + isinstance(chosen, spec.MaSoba)))
+
+
+def _period(chosen: spec.Srba, costs: Costs) -> int:
+    return chosen.period or sum(costs.blocks)
+
+
+def _on_minibatches(chosen: spec.AnyStochastic, costs: Costs) -> Work:
+    ask = _oracles(costs)
     match chosen:
-        case spec.Soba() | spec.MaSoba():
-            return products + outer
-        case spec.Saba():
-            rows = costs.item * (3 * costs.variables + 2 * costs.outer)
-            copied = sum(costs.blocks) * rows  # the memory is a new tree at every hyperiteration
-            return products + outer + Work(0, 2 * copied, 30)
+        case spec.Soba() | spec.MaSoba() | spec.Saba():
+            return ask.products + ask.outer
         case spec.Srba():
-            return RATIO_OF_FULL_PASSES * (products + outer)
+            return 2 * (1 - 1 / _period(chosen, costs)) * (ask.products + ask.outer)
         case spec.StocBio() | spec.Amigo():
-            return chosen.inner_steps * gradient + chosen.linear_steps * hessian + products + outer
+            inner = chosen.inner_steps * ask.gradient
+            return inner + chosen.linear_steps * ask.hessian + ask.products + ask.outer
         case spec.Ttsa():
-            return gradient + chosen.linear_steps / 2 * hessian + products + outer
+            return ask.gradient + (chosen.linear_steps - 1) / 2 * ask.hessian + ask.products + ask.outer
         case spec.F2sa():
-            return chosen.inner_steps * (2 * gradient + outer) + 2 * gradient + outer
+            return chosen.inner_steps * (2 * ask.gradient + ask.outer) + 2 * ask.gradients + ask.outer
         case spec.Bome() | spec.Pbgd():
-            return (chosen.inner_steps + 3) * gradient + outer
+            return chosen.inner_steps * ask.gradient + 2 * ask.gradients + ask.outer + 2 * ask.value
         case _:
             assert_never(chosen)
+
+
+def _steps(chosen: spec.AnyStochastic, costs: Costs) -> Work:
+    """Updates and norms; sums of trees for SABA and SRBA."""
+    passes = 30 if isinstance(chosen, spec.Saba) else 20
+    vector = costs.item * (2 * costs.variables + costs.outer)
+    return Work(0, passes * vector, passes * costs.leaves)
 
 
 def inner_steps(chosen: spec.AnyStochastic) -> int:

@@ -9,7 +9,17 @@ every compact set of them.
 
 from typing import Any, Literal, NamedTuple, assert_never
 
-from core.spec.algorithms import Exact, GradientDescent, HeavyBall, Nested, Nesterov
+from core.spec.algorithms import (
+    Algorithm,
+    Exact,
+    GradientDescent,
+    HeavyBall,
+    Implicit,
+    Nested,
+    Nesterov,
+    RandomForward,
+    Reverse,
+)
 from core.spec.checks import squares
 from core.spec.experiment import Experiment
 from core.spec.models import Linear, Mlp
@@ -27,7 +37,7 @@ from core.spec.sizes import minibatch_examples
 
 Status = Literal["by construction", "measured", "not met"]
 CONVERGENCE_SERIES = ("contraction_factor", "inner_gradient_relative")
-"""What measures whether w_T comes close to w(lam)."""
+"""What measures whether w_T comes close to w(lam), and so whether there is a w(lam) near by."""
 
 
 UNKNOWN = "The code comes from a package, whose spec does not say."
@@ -55,24 +65,27 @@ def assumptions(spec: Experiment) -> list[dict[str, Any]]:
             "Lipschitz outer objective",
             "(v) E(., lam) is Lipschitz with a constant that does not depend on lam.",
             _lipschitz(spec.problem, convergence),
-            CONVERGENCE_SERIES,
         ),
         _entry(
             "uniform convergence",
             "(vi) The inner dynamics converge to the minimizer, uniformly on Lambda.",
             convergence,
-            CONVERGENCE_SERIES,
+        ),
+        _entry(
+            "hypergradient of f_T",
+            "What is minimized is f_T, whose minimizers the theorem is about: the outer steps follow its gradient.",
+            _follows(spec.algorithm),
         ),
     ]
 
 
-def _entry(name: str, statement: str, verdict: Verdict, series: tuple[str, ...] = ()) -> dict[str, Any]:
+def _entry(name: str, statement: str, verdict: Verdict) -> dict[str, Any]:
     return {
         "name": name,
         "statement": statement,
         "status": verdict.status,
         "reason": verdict.reason,
-        "series": list(series) if verdict.status == "measured" else [],
+        "series": list(CONVERGENCE_SERIES) if verdict.status == "measured" else [],
     }
 
 
@@ -131,7 +144,11 @@ def _unique(problem: Problem) -> Verdict:
         case Regularization() if problem.model == Linear(bias=False):
             return _met("A convex loss, strongly convex by exp(lam) > 0 on every weight.")
         case Regularization() if problem.loss == "logistic":
-            return _met("Strictly convex in weights and offset; minimizers exist as training sets have both classes.")
+            return Verdict(
+                "measured",
+                "Strictly convex in weights and offset, and so with one minimizer if the training set has both "
+                "classes, which the split decides; with `bias` false it has one always.",
+            )
         case Regularization():
             return _not_met(
                 "Softmax offsets are not regularized, and adding a number to all of them changes nothing: a linear "
@@ -163,7 +180,9 @@ def _bounded(problem: Problem) -> Verdict:
                 "basic solutions (Ben-Tal and Teboulle 1990)."
             )
         case Regularization() if problem.loss == "logistic":
-            return _met("The one minimizer is a continuous function of lam, bounded where lam is.")
+            return Verdict(
+                _unique(problem).status, "Where there is one minimizer it is continuous in lam, bounded where lam is."
+            )
         case Regularization():
             return _met("||w||^2 <= 2 log(classes) / (smallest strength), as L(0) = log(classes).")
         case HyperCleaning():
@@ -208,6 +227,29 @@ def _convergence(spec: Experiment) -> Verdict:
     if _learned(spec):
         return Verdict("measured", "Rate or momentum are outer variables: whether the steps converge depends on them.")
     return _admissible(spec.problem, algorithm)
+
+
+def _follows(algorithm: Algorithm) -> Verdict:
+    """Whether the hypergradient is that of f_T."""
+    if not isinstance(algorithm, Nested):
+        return _not_met(f"`{algorithm.kind}` has no f_T: it goes on from the w of the last hyperiteration.")
+    match algorithm.hypergradient:
+        case Implicit():
+            return _not_met(
+                "`implicit` takes w_T for the minimizer: it is the gradient of f but for the errors of w_T and of the "
+                "linear system, and not that of f_T."
+            )
+        case Reverse(truncate=int(last)) if last < algorithm.steps:
+            return _not_met(
+                f"Truncated to the last {last} of {algorithm.steps} steps it is biased (Shaban et al. 2019): leave "
+                "`truncate` out."
+            )
+        case Exact():
+            return _met("`exact` is the gradient of f itself.")
+        case RandomForward():
+            return _met("The estimate is that of f_T on average.")
+        case _:
+            return _met("It is that of f_T, to round-off.")
 
 
 def _learned(spec: Experiment) -> bool:

@@ -149,7 +149,7 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
             _check_reversible(algorithm.dynamics)
         case Implicit() as implicit:
             _check_implicit(problem, implicit)
-            check_solver(algorithm, implicit, linear=analytic(problem))
+            check_solver(problem, algorithm, implicit, linear=analytic(problem))
             check_series(problem, implicit)
     _check_dynamics(problem, algorithm)
     if isinstance(algorithm, RealTime):
@@ -291,7 +291,7 @@ def _singular(problem: Problem) -> bool:
     return not isinstance(problem.model, Linear) or problem.model.bias
 
 
-def _solution_only(hypergradient: Hypergradient) -> bool:
+def solution_only(hypergradient: Hypergradient) -> bool:
     """Whether no step of the dynamics is differentiated."""
     if isinstance(hypergradient, Implicit):
         return not isinstance(hypergradient.solver, Neumann | FixedPoint)
@@ -309,7 +309,7 @@ def _check_dynamics(problem: Problem, algorithm: Stepped) -> None:
         )
     if dynamics.rate_per_step and not dynamics.learn_rate:
         refuse("/algorithm/dynamics/rate_per_step", "the rates are not learned: set `learn_rate` too, or leave it out")
-    if isinstance(dynamics, LineSearch) and not _solution_only(algorithm.hypergradient):
+    if isinstance(dynamics, LineSearch) and not solution_only(algorithm.hypergradient):
         refuse(
             "/algorithm/dynamics",
             "`line_search` cannot be differentiated, for the chosen step size jumps: use the hypergradient `implicit` "
@@ -332,4 +332,12 @@ def _check_dynamics(problem: Problem, algorithm: Stepped) -> None:
         )
 
 
-__all__ = ["DENSE_LIMIT", "FORWARD_LIMIT", "check_algorithm", "check_problem", "closed_form", "squares"]
+__all__ = [
+    "DENSE_LIMIT",
+    "FORWARD_LIMIT",
+    "check_algorithm",
+    "check_problem",
+    "closed_form",
+    "solution_only",
+    "squares",
+]

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from core.spec.algorithms import Algorithm, Exact, Hypergradient, LineSearch, Nested
+from core.spec.algorithms import Algorithm, Exact, Hypergradient, LineSearch, Nested, RealTime
 from core.spec.base import Spec, refuse
-from core.spec.checks import check_algorithm
+from core.spec.checks import check_algorithm, solution_only
 from core.spec.problems import Problem
+from core.spec.stochastic import Stochastic
 
 Period = Annotated[int, Field(ge=1, le=10_000_000)]
 Bound = Annotated[float, Field(ge=0, le=1e6)]
@@ -42,7 +43,8 @@ class Comparison(Spec):
     every: Period | None = None
     """Measure at every n-th hyperiteration; by default never. Costs the other hypergradient."""
     against: Annotated[Hypergradient, Field(discriminator="kind")] | None = None
-    """The other method; by default central differences along random directions."""
+    """The other method; by default central differences along random directions. Of algorithms that draw minibatches:
+    `implicit` (`cg`, `cg_normal` or `dense`) at their own w with all examples, or `exact`."""
     directions: Annotated[int, Field(ge=1, le=1000)] = 3
     """Directions of the central differences; each costs twice the inner steps."""
     warn_above: Bound | None = 0.1
@@ -57,8 +59,8 @@ class Contraction(Spec):
     """Measure at every n-th hyperiteration; by default never. Costs `products` vector-Jacobian products."""
     products: Annotated[int, Field(ge=1, le=1000)] = 30
     """Products of Arnoldi's method, which keeps as many states; more of them make the estimate better."""
-    warn_above: Bound | None = 1.0
-    """Warn where the factor is larger; null: never."""
+    warn_above: Bound | None = 1.001
+    """Warn where the factor is larger, by default than 1 and what rounding may add to it; null: never."""
 
 
 class Direction(Spec):
@@ -106,21 +108,37 @@ def check_diagnostics(problem: Problem, algorithm: Algorithm, diagnostics: Diagn
     asked = [section for section in MEASURED if getattr(diagnostics, section).every is not None]
     if not asked:
         return
-    if not isinstance(algorithm, Nested):
-        refuse(
-            f"/diagnostics/{asked[0]}/every",
-            f"it is measured on the hypergradient after T inner steps, which `{algorithm.kind}` does not compute: "
-            "leave `every` out, or use the algorithm `nested`",
-        )
     for section in asked:
+        if (reason := _meaningless(section, algorithm)) is not None:
+            refuse(f"/diagnostics/{section}/every", f"{reason}: leave `every` out, or use the algorithm `nested`")
         _check_section(section, algorithm)
-    if "truncation" in asked and diagnostics.truncation.steps == "half" and algorithm.steps < 2:
-        refuse("/diagnostics/truncation/steps", "there is no half of one inner step: use `double`")
-    if "comparison" in asked and diagnostics.comparison.against is not None:
-        _check_reference(problem, algorithm, diagnostics.comparison.against)
+    if isinstance(algorithm, Nested) and "truncation" in asked:
+        _check_truncation(algorithm, diagnostics.truncation)
+    if "comparison" in asked:
+        _check_comparison(problem, algorithm, diagnostics.comparison.against)
 
 
-def _check_section(section: str, algorithm: Nested) -> None:
+def _meaningless(section: str, algorithm: Algorithm) -> str | None:
+    """Why a measurement says nothing of this algorithm; None where it does."""
+    match section, algorithm:
+        case "truncation", RealTime():
+            return "`real_time` makes no T inner steps from w_0 that could be doubled: its `interval` goes on and on"
+        case "comparison", RealTime():
+            return (
+                "the hypergradient of `real_time` is its own: it holds terms of earlier outer variables, or of the "
+                "last interval alone, and no other method has the same ones"
+            )
+        case "truncation", Stochastic():
+            return f"`{algorithm.kind}` makes no T inner steps from w_0 that could be doubled"
+        case "contraction", Stochastic():
+            return f"`{algorithm.kind}` has no inner dynamics whose Jacobian the factor could be of"
+        case _:
+            return None
+
+
+def _check_section(section: str, algorithm: Algorithm) -> None:
+    if isinstance(algorithm, Stochastic):
+        return
     field = f"/diagnostics/{section}/every"
     if section in ("truncation", "contraction") and isinstance(algorithm.hypergradient, Exact):
         refuse(field, "`exact` does not run the inner dynamics: leave `every` out, or use `reverse` or `implicit`")
@@ -128,10 +146,28 @@ def _check_section(section: str, algorithm: Nested) -> None:
         refuse(field, "steps of a line search have no derivative: leave `every` out, or use `gradient_descent`")
 
 
-def _check_reference(problem: Problem, algorithm: Nested, reference: Hypergradient) -> None:
+def _check_truncation(algorithm: Nested, truncation: Truncation) -> None:
+    if truncation.steps == "half" and algorithm.steps < 2:
+        refuse("/diagnostics/truncation/steps", "there is no half of one inner step: use `double`")
+
+
+def _check_comparison(problem: Problem, algorithm: Algorithm, reference: Hypergradient | None) -> None:
     """The other method has to be possible here too."""
+    field = "/diagnostics/comparison/against"
+    if isinstance(algorithm, Stochastic):
+        if reference is None:
+            refuse(field, f"`{algorithm.kind}` has no f_T to take central differences of: give `implicit` or `exact`")
+        if not solution_only(reference):
+            refuse(
+                field,
+                f"`{algorithm.kind}` has no inner dynamics to differentiate: give `implicit` with the solver `cg`, "
+                "`cg_normal` or `dense`, or `exact`",
+            )
+    if reference is None:
+        return
+    own = Nested() if isinstance(algorithm, Stochastic) else algorithm
     try:
-        check_algorithm(problem, algorithm.model_copy(update={"hypergradient": reference}))
+        check_algorithm(problem, own.model_copy(update={"hypergradient": reference}))
     except PydanticCustomError as error:
         detail = (error.context or {})["detail"]
-        refuse("/diagnostics/comparison/against", f"`{reference.kind}` is not possible here: {detail}")
+        refuse(field, f"`{reference.kind}` is not possible here: {detail}")

@@ -11,13 +11,19 @@ from core.spec.algorithms import (
 )
 from core.spec.base import refuse
 from core.spec.problems import HyperRepresentation, Problem
+from core.spec.sizes import minibatch_examples
 
 FIELD = "/algorithm/hypergradient"
 
 
-def check_solver(algorithm: Stepped, implicit: Implicit, *, linear: bool) -> None:
+def check_solver(problem: Problem, algorithm: Stepped, implicit: Implicit, *, linear: bool) -> None:
     """Refuses a solver that lacks what it works on; `linear`: the inner problem is an analytic linear model."""
     solver = implicit.solver
+    if isinstance(solver, StochasticDescent) and minibatch_examples(problem) is None:
+        refuse(
+            f"{FIELD}/solver",
+            f"`stochastic` takes Hessians of minibatches, and {problem.kind} has none of its inner objective: use `cg`",
+        )
     if isinstance(solver, StochasticDescent) and algorithm.dynamics.batch is None:
         refuse(
             f"{FIELD}/solver",

@@ -159,12 +159,16 @@ def test_warnings_are_shown_once(
     warning = {"hyperiteration": 7, "message": "T too short: relative truncation error 0.4"}
     slot.write(experiment_id, attempt, {"outer_objective": {7: 1.0}}, ("warning", warning))
     diagnostics = {"truncation_error": seen, "contraction_factor": quiet}
-    slot.succeed(experiment_id, attempt, RESULT | {"diagnostics": diagnostics})
+    contracts = {"name": "uniform convergence", "status": "not met on measurement", "reason": "The factor was 1.3."}
+    slot.succeed(experiment_id, attempt, RESULT | {"diagnostics": diagnostics, "assumptions": [contracts]})
     found = bilevel("watch", experiment_id)
     expected = f"{experiment_id[:8]}  warning at hyperiteration 7: T too short: relative truncation error 0.4"
     assert found.stderr.count(expected) == 1
     assert "1 warning about truncation_error: last 0.3, worst 0.4 at hyperiteration 7" in found.stdout
     assert "contraction_factor" not in found.stdout
+    (line,) = [line for line in bilevel("result", experiment_id).stdout.splitlines() if "uniform convergence" in line]
+    for shown in contracts.values():
+        assert shown in line
 
 
 def test_list(bilevel: Any, spec: str) -> None:

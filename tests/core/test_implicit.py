@@ -140,6 +140,7 @@ def test_stochastic_hypergradients_differ_from_one_hyperiteration_to_the_next_an
 
 MLP = {**REGULARIZATION, "strength": "layer", "model": {"kind": "mlp", "hidden": [3]}}
 HEADS = {"kind": "hyper_representation", "l2": 0.1}
+WITHOUT_MINIBATCHES: list[dict[str, Any]] = [{"kind": "quadratic"}, {"kind": "random_quadratics"}, HEADS]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,7 @@ HEADS = {"kind": "hyper_representation", "l2": 0.1}
         (REGULARIZATION, {"schedule": {"kind": "polynomial"}, "solver": {"kind": "dense"}}, "schedule", "use `cg`"),
         (REGULARIZATION, {"stop_inner": True}, "stop_inner", "give one"),
         (REGULARIZATION, {"solver": {"kind": "stochastic"}}, "solver", "give `batch`"),
+        *((problem, {"solver": {"kind": "stochastic"}}, "solver", "use `cg`") for problem in WITHOUT_MINIBATCHES),
         (MLP, {"solver": {"kind": "cg", "mixed_precision": True}}, "solver/mixed_precision", "linear models"),
         (
             REGULARIZATION,
@@ -170,6 +172,15 @@ def test_what_cannot_be_is_refused_with_the_field_and_the_remedy(
     (error,) = caught.value.errors()
     assert error["ctx"]["pointer"] == f"/algorithm/hypergradient/{field}"
     assert remedy in error["msg"]
+
+
+@pytest.mark.parametrize("problem", WITHOUT_MINIBATCHES)
+def test_no_batch_is_asked_for_where_none_would_be_taken(problem: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        described(problem, {"solver": {"kind": "stochastic"}}, precision="float32")
+    assert "`batch`" not in str(caught.value)
+    with pytest.raises(ValidationError, match="leave `batch` out"):
+        described(problem, {}, precision="float32", dynamics={"kind": "gradient_descent", "rate": 0.2, "batch": 5})
 
 
 def test_damping_lets_a_singular_hessian_be_factored() -> None:

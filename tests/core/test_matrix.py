@@ -1,4 +1,4 @@
-"""Every problem x hypergradient x dynamics that a spec can name: right, in either precision, on every device, again."""
+"""Every problem x hypergradient x dynamics that a spec can name: right, in each precision, on every device, again."""
 
 import hashlib
 import json
@@ -10,36 +10,18 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from core.bilevel import trees
-from core.bilevel.problem import Hypergradient
-from core.build import build, build_inner, build_method, make_context
 from core.checkpointing import MemoryCheckpoints
 from core.recording import MemoryRecorder
 from core.run import Finished, run
-from core.spec import KINDS, Experiment, kind_of
+from core.spec import Experiment
+from tests.core.small import ALGORITHMS, BATCH, CONVERGENT, PROBLEMS, described, error, hypergradient, kept_on, kinds
 
-PROBLEMS: dict[str, dict[str, Any]] = {
-    "quadratic": {"inner_dimension": 4, "outer_dimension": 2, "condition": 3},
-    "random_quadratics": {
-        "inner_dimension": 4,
-        "outer_dimension": 3,
-        "inner_examples": 50,
-        "outer_examples": 50,
-        "convexity": 0.5,
-    },
-    "regularization": {"train": 30, "validation": 20, "strength": "feature", "initial_strength": 0.5},
-    "hyper_cleaning": {"dataset": {"kind": "wine"}, "train": 30, "validation": 20, "final_steps": 5, "l2": 0.8},
-    "hyper_representation": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "meta_batch": 2, "l2": 0.8},
-}
-"""Small, and each with one minimizer."""
 OF_THE_LIMIT = ("implicit", "exact")
 """Hypergradients of f rather than of f_T: equal to the others once w_T has converged."""
 RANDOM = ("random_forward",)
 """Estimates: right on average only; tests of their own say so."""
-CONVERGENT = ("gradient_descent", "heavy_ball", "nesterov", "line_search")
-"""Dynamics that come to rest at the minimizer; the others dance around it with a constant rate."""
 FLOAT32 = {
     "quadratic": 1e-5,
     "random_quadratics": 1e-5,
@@ -48,54 +30,15 @@ FLOAT32 = {
     "hyper_representation": 1e-4,
 }
 """Relative error of a hypergradient in float32 after ten inner steps."""
-
-
-def kinds(section: str) -> list[str]:
-    return [kind_of(member) for member in KINDS[section]]
-
-
-def described(problem: str, method: str, dynamics: str, *, steps: int, precision: str = "float64") -> Experiment | None:
-    """The spec; None where it is refused."""
-    rate = 0.2 if dynamics in CONVERGENT else 0.05
-    shape: dict[str, Any] = {"kind": dynamics, "rate": rate}
-    if dynamics in ("heavy_ball", "nesterov"):
-        shape["momentum"] = 0.5
-    if dynamics in ("adam", "adamw", "rmsprop"):
-        # The offset's gradient is zero but for rounding; with the default each step would blow that up 1e4-fold.
-        shape["epsilon"] = 1e-2
-    try:
-        return Experiment.model_validate(
-            {
-                "problem": {"kind": problem, **PROBLEMS.get(problem, {})},
-                "algorithm": {"steps": steps, "dynamics": shape, "hypergradient": {"kind": method}},
-                "resources": {"precision": precision},
-                "evaluation": {"episodes": 2},
-            }
-        )
-    except ValidationError as error:
-        if {found["type"] for found in error.errors()} != {"impossible"}:
-            raise
-        return None
-
-
-def hypergradient(spec: Experiment, data_dir: Path, device: str = "cpu") -> Hypergradient:
-    """At a random place near the initial outer variables, the same for every spec of a problem."""
-    context = make_context(spec, device=device, data_dir=data_dir)
-    instance = build(spec, device=device, data_dir=data_dir).instance
-    generator = torch.Generator().manual_seed(4)
-    lam = trees.map_leaves(
-        lambda leaf: leaf + 0.05 * torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(leaf),
-        instance.initial,
-    )
-    methods = build_method(spec, build_inner(spec.algorithm), context)
-    problem, phi = instance.at(0)
-    return methods.at(0, methods.init(problem, phi, lam))(problem, phi, lam, steps=spec.algorithm.steps)
-
-
-def error(found: Hypergradient, expected: Hypergradient) -> float:
-    """Relative."""
-    grad, right = (trees.map_leaves(lambda leaf: leaf.double().cpu(), each.grad) for each in (found, expected))
-    return float(trees.norm(trees.subtract(grad, right)) / trees.norm(right))
+BF16: dict[str, tuple[str, dict[str, Any], float]] = {
+    "reverse": ("gradient_descent", {"kind": "reverse"}, 0.1),
+    "segments": ("gradient_descent", {"kind": "reverse", "segment": 2}, 0.1),
+    "snapshots": ("gradient_descent", {"kind": "reverse", "snapshots": 2}, 0.1),
+    "unrolled": ("gradient_descent", {"kind": "unrolled"}, 0.1),
+    "reversible": ("heavy_ball", {"kind": "reversible"}, 0.1),
+    "implicit": ("gradient_descent", {"kind": "implicit"}, 0.13),
+}
+"""Dynamics, method, and relative error of its hypergradient with the network in bfloat16 (conv4 with 8 filters)."""
 
 
 @pytest.mark.parametrize("dynamics", kinds("dynamics"))
@@ -113,6 +56,23 @@ def test_every_method_agrees_with_the_plainest(problem: str, dynamics: str, synt
             found = hypergradient(spec, synthetic_omniglot)
             assert error(found, expected) < 1e-9, method
             assert torch.isclose(found.outer_loss, expected.outer_loss, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dynamics", kinds("dynamics"))
+@pytest.mark.parametrize("problem", ["regularization", "hyper_cleaning"])
+def test_every_method_agrees_on_minibatches(problem: str, dynamics: str, tmp_path: Path) -> None:
+    plain = described(problem, "unrolled", dynamics, steps=5, batch=BATCH)
+    others = [method for method in kinds("hypergradient") if method not in (*OF_THE_LIMIT, *RANDOM, "unrolled")]
+    if plain is None:
+        assert not any(described(problem, method, dynamics, steps=5, batch=BATCH) for method in others)
+        return
+    expected = hypergradient(plain, tmp_path)
+    whole = described(problem, "unrolled", dynamics, steps=5)
+    assert whole is not None
+    assert error(hypergradient(whole, tmp_path), expected) > 1e-3  # minibatches are taken
+    for method in [*others, {"kind": "reverse", "segment": 2}, {"kind": "reverse", "snapshots": 2}]:
+        if (spec := described(problem, method, dynamics, steps=5, batch=BATCH)) is not None:
+            assert error(hypergradient(spec, tmp_path), expected) < 1e-9, method
 
 
 @pytest.mark.parametrize("method", OF_THE_LIMIT)
@@ -141,6 +101,47 @@ def test_float32_is_float64_within_the_stated_bound(problem: str, method: str, s
     single, double = (hypergradient(spec, synthetic_omniglot) for spec in pair if spec is not None)
     assert {leaf.dtype for leaf in trees.leaves(single.grad)} == {torch.float32}
     assert error(single, double) < FLOAT32[problem]
+
+
+@pytest.mark.parametrize("dynamics", [each for each in kinds("dynamics") if each != "gradient_descent"])
+@pytest.mark.parametrize("problem", kinds("problem"))
+def test_float32_is_float64_whatever_the_dynamics(problem: str, dynamics: str, synthetic_omniglot: Path) -> None:
+    tried = 0
+    for method in ("reverse", "reversible", "implicit"):
+        if (double := described(problem, method, dynamics, steps=10)) is None:
+            continue
+        single = described(problem, method, dynamics, steps=10, precision="float32")
+        assert single is not None
+        found, expected = (hypergradient(spec, synthetic_omniglot) for spec in (single, double))
+        assert error(found, expected) < FLOAT32[problem], method
+        tried += 1
+    assert tried
+
+
+@pytest.mark.parametrize("solver", kinds("solver"))
+@pytest.mark.parametrize("problem", kinds("problem"))
+def test_float32_is_float64_whatever_the_solver(problem: str, solver: str, synthetic_omniglot: Path) -> None:
+    method = {"kind": "implicit", "solver": {"kind": solver}}
+    knobs: dict[str, Any] = {"steps": 10, "batch": BATCH if solver == "stochastic" else None}
+    if (double := described(problem, method, "gradient_descent", **knobs)) is None:
+        pytest.skip("refused")
+    single = described(problem, method, "gradient_descent", precision="float32", **knobs)
+    assert single is not None
+    found, expected = (hypergradient(spec, synthetic_omniglot) for spec in (single, double))
+    assert error(found, expected) < FLOAT32[problem]
+
+
+@pytest.mark.parametrize("name", BF16)
+def test_bf16_is_float64_within_the_bound_of_the_method(name: str, synthetic_omniglot: Path) -> None:
+    dynamics, method, bound = BF16[name]
+    problem: dict[str, Any] = {"model": {"kind": "conv4", "filters": 8}, "query": 8}
+    specs = [
+        described("hyper_representation", method, dynamics, steps=5, precision=precision, **problem)
+        for precision in ("bf16", "float64")
+    ]
+    short, double = (hypergradient(spec, synthetic_omniglot) for spec in specs if spec is not None)
+    assert 1e-4 < error(short, double) < bound  # the first as float32 alone would be nearer
+    assert float(short.outer_loss) == pytest.approx(float(double.outer_loss), rel=bound / 10)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -173,7 +174,7 @@ def trace(spec: Experiment, data_dir: Path) -> Trace:
 
 
 def repeated() -> list[Experiment]:
-    """Runs with diagnostics: every problem, and every method on the smallest of them."""
+    """Runs with diagnostics: every problem, every method on the smallest of them, every algorithm."""
     asked: dict[str, Any] = {name: {"every": 2} for name in ("truncation", "contraction", "comparison", "direction")}
     found = []
     for problem in kinds("problem"):
@@ -184,6 +185,12 @@ def repeated() -> list[Experiment]:
                 found.append(
                     Experiment.model_validate(spec.canonical() | {"algorithm": algorithm, "diagnostics": some})
                 )
+    for algorithm in ALGORITHMS:
+        for problem in ("regularization", "hyper_cleaning"):
+            spec = kept_on(problem, algorithm)
+            assert spec is not None
+            every = {name: {"every": 2} for name in ("stationarity", "direction")}
+            found.append(Experiment.model_validate(spec.canonical() | {"diagnostics": every}))
     return found
 
 

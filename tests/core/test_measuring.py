@@ -1,6 +1,7 @@
 """Diagnostics of a spec: they change nothing, warn in the events, and are in the result wherever it was interrupted."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import torch
 from pydantic import ValidationError
 
 from core.bilevel import trees
-from core.bilevel.problem import AlgorithmState
-from core.build import build
+from core.bilevel.diagnostics import cosine
+from core.bilevel.problem import AlgorithmState, Tree
+from core.build import Built, build
 from core.checkpointing import MemoryCheckpoints
 from core.recording import MemoryRecorder
 from core.run import Finished, run
-from core.spec import Experiment
+from core.spec import KINDS, Experiment, kind_of
+from core.spec.stochastic import Stochastic
 
 ALL: dict[str, Any] = {
     "stationarity": {"every": 1},
@@ -74,6 +77,125 @@ def test_the_outer_variables_are_the_same_to_the_bit(
     assert all(torch.equal(last_off[name], last_on[name]) for name in names_off)
 
 
+KEPT: dict[str, Any] = {name: {"every": 1} for name in ("stationarity", "contraction", "direction")}
+"""Of real time."""
+STOCHASTIC: dict[str, Any] = {
+    "stationarity": {"every": 1},
+    "comparison": {"every": 1, "against": {"kind": "implicit"}},
+    "direction": {"every": 1},
+}
+ON_MINIBATCHES = [kind_of(member) for member in KINDS["algorithm"] if issubclass(member, Stochastic)]
+
+
+def kept_on(algorithm: str, diagnostics: dict[str, Any], **knobs: Any) -> Experiment:
+    """An algorithm that goes on from the inner variables of the last hyperiteration."""
+    shape = {"interval": 4} if algorithm == "real_time" else {"batch": 10}
+    return Experiment.model_validate(
+        {
+            "problem": {"kind": "regularization", **PROBLEMS["regularization"], "initial_strength": 0.5},
+            "algorithm": {"kind": algorithm, "hyperiterations": 4, **shape, **knobs},
+            "diagnostics": diagnostics,
+            "resources": {"precision": "float64"},
+        }
+    )
+
+
+def stepped(spec: Experiment, data_dir: Path) -> tuple[Built, list[AlgorithmState], list[Mapping[str, torch.Tensor]]]:
+    """The states 0..4 and the values of the four hyperiterations between them."""
+    built = build(spec, device="cpu", data_dir=data_dir)
+    states, series = [built.algorithm.init(built.instance.initial)], []
+    for k in range(4):
+        state, values = built.algorithm.step(k, states[-1])
+        states.append(state)
+        series.append(values)
+    return built, states, series
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "knobs"),
+    [
+        ("real_time", {"hypergradient": {"kind": "forward"}}),
+        ("real_time", {"hypergradient": {"kind": "reverse"}, "dynamics": {"kind": "heavy_ball"}}),
+        *((kind, {}) for kind in ON_MINIBATCHES),
+    ],
+)
+def test_algorithms_that_go_on_from_the_last_w_are_measured_and_stay_the_same(
+    algorithm: str, knobs: dict[str, Any], tmp_path: Path
+) -> None:
+    asked = KEPT if algorithm == "real_time" else STOCHASTIC
+    plain, off, without = stepped(kept_on(algorithm, {}, **knobs), tmp_path)
+    built, on, values = stepped(kept_on(algorithm, asked, **knobs), tmp_path)
+    assert built.algorithm.inner is not None
+    assert plain.algorithm.inner is not None
+    for before, after in zip(off, on, strict=True):
+        pairs = (
+            (before.lam, after.lam),
+            (plain.algorithm.inner(before), built.algorithm.inner(after)),
+        )
+        assert all(torch.equal(a, b) for x, y in pairs for a, b in zip(trees.leaves(x), trees.leaves(y), strict=True))
+    expected = {"inner_gradient_relative", "direction_cosine"}
+    expected |= {"contraction_factor"} if algorithm == "real_time" else {"comparison_cosine", "comparison_error"}
+    for k in range(4):
+        assert values[k].keys() - without[k].keys() == expected - ({"direction_cosine"} if k == 0 else set())
+
+
+def norm_of_inner_gradient(built: Built, w: Tree, lam: Tree) -> float:
+    problem, _ = built.instance.at(0)
+    return float(trees.norm(torch.func.grad(problem.inner)(w, lam)))
+
+
+def test_stationarity_in_real_time_is_against_the_start_of_the_run(tmp_path: Path) -> None:
+    built, states, values = stepped(kept_on("real_time", KEPT), tmp_path)
+    assert built.algorithm.inner is not None
+    problem, _ = built.instance.at(0)
+    for k in range(4):
+        lam, end = states[k].lam, built.algorithm.inner(states[k + 1])
+        expected = norm_of_inner_gradient(built, end, lam) / norm_of_inner_gradient(built, problem.init(lam), lam)
+        assert float(values[k]["inner_gradient_relative"]) == pytest.approx(expected, rel=1e-9)
+    assert float(values[3]["inner_gradient_relative"]) < float(values[0]["inner_gradient_relative"])
+
+
+def test_contraction_in_real_time_is_that_of_the_last_step(tmp_path: Path) -> None:
+    built, states, values = stepped(kept_on("real_time", KEPT), tmp_path)
+    assert built.algorithm.inner is not None
+    problem, _ = built.instance.at(0)
+    flat, unravel = trees.ravel(built.algorithm.inner(states[4]))
+    hessian = torch.func.hessian(lambda w: problem.inner(unravel(w), states[3].lam))(flat)
+    radius = (1 - 0.1 * torch.linalg.eigvalsh(hessian)).abs().max()
+    assert float(values[3]["contraction_factor"]) == pytest.approx(float(radius), rel=1e-6)
+
+
+def test_minibatch_algorithms_are_compared_where_they_are(tmp_path: Path) -> None:
+    """With all examples and many linear steps AmIGO's direction is the implicit hypergradient at its w; with one step
+    it is not, and the error says by how much."""
+    errors = {}
+    for steps in (1, 150):
+        spec = kept_on("amigo", STOCHASTIC, batch=None, linear_steps=steps, inner_rate=0.3)
+        built, states, values = stepped(spec, tmp_path)
+        assert built.algorithm.inner is not None
+        problem, _ = built.instance.at(0)
+        lam, w = states[2].lam, built.algorithm.inner(states[2])
+        expected = norm_of_inner_gradient(built, w, lam) / norm_of_inner_gradient(built, problem.init(lam), lam)
+        assert float(values[2]["inner_gradient_relative"]) == pytest.approx(expected, rel=1e-9)
+        errors[steps] = float(values[2]["comparison_error"])
+        steps_of = [trees.subtract(states[k].lam, states[k + 1].lam) for k in (1, 2)]
+        expected = float(cosine(steps_of[0], steps_of[1]))
+        assert float(values[2]["direction_cosine"]) == pytest.approx(expected, rel=1e-9)
+    assert errors[150] < 1e-5 < 1e-2 < errors[1]
+
+
+def test_a_minibatch_algorithm_resumes_with_its_last_direction(tmp_path: Path) -> None:
+    spec = kept_on("soba", {"direction": {"every": 1}})
+    checkpoints = MemoryCheckpoints()
+    _, recorder = finished(spec, tmp_path, checkpoints)
+    resumed_from = MemoryCheckpoints()
+    resumed_from.save(checkpoints.saved[2])
+    _, rest = finished(spec, tmp_path, resumed_from)
+    curve = recorder.curves["direction_cosine"]
+    assert len(curve) == 3
+    assert rest.curves["direction_cosine"] == {k: curve[k] for k in curve if k >= checkpoints.saved[2].hyperiteration}
+
+
 def finished(spec: Experiment, data_dir: Path, checkpoints: MemoryCheckpoints) -> tuple[dict[str, Any], MemoryRecorder]:
     recorder = MemoryRecorder()
     outcome = run(
@@ -102,14 +224,17 @@ def test_thresholds_warn_and_the_result_counts(tmp_path: Path) -> None:
     assert convergence["status"] == "by construction"
 
 
-def test_measured_assumptions_have_the_values(tmp_path: Path) -> None:
+def test_measured_assumptions_are_judged_by_their_values(tmp_path: Path) -> None:
     spec = described("regularization", {"contraction": {"every": 1}, "stationarity": {"every": 2}})
     result, recorder = finished(spec, tmp_path, MemoryCheckpoints())
     (convergence,) = [entry for entry in result["assumptions"] if entry["name"] == "uniform convergence"]
-    assert convergence["status"] == "measured"
-    assert convergence["worst"] == {
-        name: max(recorder.curves[name].values()) for name in ("contraction_factor", "inner_gradient_relative")
-    }
+    names = ("contraction_factor", "inner_gradient_relative")
+    assert convergence["worst"] == {name: max(recorder.curves[name].values()) for name in names}
+    assert convergence["worst"]["contraction_factor"] < 1
+    assert convergence["worst"]["inner_gradient_relative"] > 0.1  # four steps are few
+    assert convergence["status"] == "not met on measurement"
+    for name in names:
+        assert f"{name} was {convergence['worst'][name]:.6g}" in convergence["reason"]
 
 
 def test_a_rate_that_is_too_large_is_warned_about_before_it_diverges(tmp_path: Path) -> None:
@@ -183,16 +308,36 @@ def test_refused(name: str) -> None:
     assert error["ctx"]["pointer"] == f"/diagnostics/{pointer}"
 
 
-@pytest.mark.parametrize("section", ALL)
-def test_algorithms_without_a_hypergradient_of_t_steps_are_not_measured(section: str) -> None:
-    spec = {
-        "problem": {"kind": "quadratic"},
-        "algorithm": {"kind": "real_time"},
-        "diagnostics": {section: ALL[section]},
-    }
-    with pytest.raises(ValidationError, match="use the algorithm `nested`") as caught:
-        Experiment.model_validate(spec)
+MEANINGLESS = (
+    ("real_time", "truncation", "no T inner steps"),
+    ("real_time", "comparison", "no other method"),
+    ("soba", "truncation", "no T inner steps"),
+    ("pbgd", "contraction", "no inner dynamics"),
+)
+
+
+@pytest.mark.parametrize(("algorithm", "section", "reason"), MEANINGLESS)
+def test_what_says_nothing_of_an_algorithm_is_refused_with_the_reason(
+    algorithm: str, section: str, reason: str
+) -> None:
+    with pytest.raises(ValidationError, match=reason) as caught:
+        kept_on(algorithm, {section: ALL[section]})
     assert caught.value.errors()[0]["ctx"]["pointer"] == f"/diagnostics/{section}/every"
+
+
+@pytest.mark.parametrize(
+    ("against", "message"),
+    [
+        (None, "no f_T"),
+        ({"kind": "reverse"}, "no inner dynamics"),
+        ({"kind": "implicit", "solver": {"kind": "neumann"}}, "no inner dynamics"),
+        ({"kind": "implicit", "solver": {"kind": "stochastic"}}, "use `cg`"),
+    ],
+)
+def test_a_comparison_needs_a_method_without_inner_steps(against: dict[str, Any] | None, message: str) -> None:
+    with pytest.raises(ValidationError, match=message) as caught:
+        kept_on("saba", {"comparison": {"every": 1, "against": against}})
+    assert caught.value.errors()[0]["ctx"]["pointer"] == "/diagnostics/comparison/against"
 
 
 def test_what_is_not_asked_for_refuses_nothing() -> None:

@@ -123,7 +123,7 @@ class TestVerdict:
         [
             (CLEANING, {"steps": 50_000, "hypergradient": {"kind": "unrolled"}}, 800),
             (MLP, {"steps": 50_000, "hypergradient": {"kind": "reverse"}}, 500),
-            (FEW_SHOT, {"steps": 4}, 1200),
+            (FEW_SHOT, {"steps": 4}, 900),
         ],
     )
     def test_the_remedy_fits_when_planned_again(

@@ -1,11 +1,14 @@
 """Thresholds warn when they are crossed, once, and again only after the value was on the right side."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+from core.checkpointing import MemoryCheckpoints
 from core.recording import MemoryRecorder
+from core.run import run
 from core.series import Series
 from core.spec import Experiment
 from core.thresholds import Memory, Watched, look, summary, watched
@@ -72,6 +75,28 @@ def test_a_warning_says_what_where_and_how_much() -> None:
         "inner dynamics not contracting: factor 1.03 at w_T",
         "linear system not solved: relative residual 0.2",
     ]
+
+
+def test_a_factor_that_rounding_lifts_above_one_is_no_warning() -> None:
+    """Offsets of softmax regression give an eigenvalue of exactly 1."""
+    series = watched(Experiment.model_validate({"problem": {"kind": "quadratic"}}))
+    assert look(series, {}, 0, {"contraction_factor": 1 + 7.3e-5})[1] == []  # the largest that was measured
+    spec = {
+        "problem": {"kind": "regularization", "dataset": {"kind": "wine"}, "model": {"kind": "linear", "bias": True}},
+        "algorithm": {"steps": 60, "hyperiterations": 20},
+        "diagnostics": {"contraction": {"every": 1}},
+        "evaluation": {"every": 20},
+    }
+    recorder = MemoryRecorder()
+    run(
+        Experiment.model_validate(spec),
+        device="cpu",
+        data_dir=Path(),
+        recorder=recorder,
+        checkpoints=MemoryCheckpoints(),
+    )
+    assert list(recorder.curves["contraction_factor"].values()) == pytest.approx([1] * 20, abs=1e-5)
+    assert [data for _, data in recorder.events if data.get("series") == "contraction_factor"] == []
 
 
 def test_values_of_a_batch_warn_in_order_when_they_are_read() -> None:

@@ -11,8 +11,9 @@ from core.bilevel.problem import Tree
 def saga(oracles: Oracles) -> Estimator:
     """SABA (Dagréou et al. 2022): each of the five terms as fresh - stored + mean of the stored (SAGA).
 
-    Remembers what every block gave when it was last drawn, zero before: count_L (2 dim w + dim lam) +
-    count_E (dim w + dim lam) numbers. Unbiased whatever is stored, and without noise at a point that stays.
+    Remembers what every block gave when it was last drawn: count_L (2 dim w + dim lam) + count_E (dim w + dim lam)
+    numbers. A block that has not come yet counts as the mean of those that have, so that the first pass takes every
+    block as it is (SOBA). Unbiased for a block drawn at random, and without noise at a point that stays.
     """
 
     def init(point: Point) -> Tree:
@@ -24,8 +25,8 @@ def saga(oracles: Oracles) -> Estimator:
         stored = cast("dict[str, Any]", memory)
         i, j = drawn(oracles, k)
         gradients = oracles.outer_gradients(j, point.w, point.lam)
-        inner, stored_inner = _corrected(oracles.products(i, *_order(point)), stored["inner"], i)
-        outer, stored_outer = _corrected((gradients.w, gradients.lam), stored["outer"], j)
+        inner, stored_inner = _corrected(oracles.products(i, *_order(point)), stored["inner"], i, k)
+        outer, stored_outer = _corrected((gradients.w, gradients.lam), stored["outer"], j, k)
         toward = directions(inner, OuterGradients(gradients.value, *outer))
         return Estimate(toward, gradients.value, {"inner": stored_inner, "outer": stored_outer})
 
@@ -64,9 +65,13 @@ def _empty(zeros: Tree, count: int) -> dict[str, Any]:
     return {"blocks": (zeros,) * count, "mean": zeros}
 
 
-def _corrected(fresh: Any, stored: dict[str, Any], block: int) -> tuple[Any, dict[str, Any]]:
-    """fresh - stored + mean of the stored, and the memory with the fresh one in its place."""
+def _corrected(fresh: Any, stored: dict[str, Any], block: int, k: int) -> tuple[Any, dict[str, Any]]:
+    """fresh - stored + mean of the stored, and the memory with the fresh one in its place.
+
+    The first `count` hyperiterations draw blocks that have not come yet: each counts as the mean of the k before.
+    """
     blocks, mean = stored["blocks"], stored["mean"]
-    change = trees.subtract(fresh, blocks[block])
+    change = trees.subtract(fresh, blocks[block] if k >= len(blocks) else mean)
     replaced = (*blocks[:block], fresh, *blocks[block + 1 :])
-    return trees.add(change, mean), {"blocks": replaced, "mean": trees.axpy(1 / len(blocks), change, mean)}
+    moved = trees.axpy(1 / min(k + 1, len(blocks)), change, mean)
+    return trees.add(change, mean), {"blocks": replaced, "mean": moved}

@@ -16,7 +16,7 @@ from core.bilevel.hypergradients.implicit import Linearization, SolverAt
 from core.bilevel.linear_models.curvature import Curvature, curvature, preconditioner
 from core.bilevel.linear_models.model import LinearModel
 from core.bilevel.linear_models.walk import Coefficients, coefficients, model_of
-from core.bilevel.linear_solve import Operator, Solution, Solver, cg, refined
+from core.bilevel.linear_solve import Operator, Solution, Solver, cg, cg_once, refined
 from core.bilevel.problem import Dynamics, Problem, State, Tree
 
 
@@ -76,16 +76,16 @@ def mixed_precision(*, iterations: int = 100, tolerance: float = 1e-6, damping: 
     `iterations` bounds the products of a round. Rounds end at the square root of `tolerance`, so that two of them reach
     it; at no less than 1e-4, which single precision reaches safely.
     """
-    enough = max(tolerance**0.5, 1e-4)
+    loose = max(tolerance**0.5, 1e-4)
 
     def solver_at(problem: Problem, state: State, lam: Tree) -> Solver:
         model = model_of(problem)
         hessian = curvature(model, state.w, lam, damping).within(model.class_major.single)
-        knobs: dict[str, Any] = {"iterations": iterations, "tolerance": enough}
+        knobs: dict[str, Any] = {"iterations": iterations, "tolerance": loose}
         knobs["preconditioner"] = _on_tensors(preconditioner(hessian).solve)
 
-        def approximate(r: Any) -> Solution:
-            found = cg(_on_tensors(hessian.product), model.matrix(r.w).mT.float(), **knobs)
+        def approximate(r: Any, enough: float, left: float) -> Solution:
+            found = cg_once(_on_tensors(hessian.product), model.matrix(r.w).mT.float(), **knobs)
             assert isinstance(found.x, Tensor)
             return found._replace(x=State(model.tree(found.x.mT.to(model.x.dtype))))
 

@@ -129,13 +129,13 @@ def chosen(blocks: Blocks, *order: int) -> Blocks:
     return made
 
 
-def over_blocks(make: object, memory: Tree) -> list[Estimate]:
-    """The estimates for every pair of blocks."""
+def over_blocks(make: object, memory: Tree, k: int = 1) -> list[Estimate]:
+    """The estimates of hyperiteration k for every pair of blocks."""
     some = ask()
     found = []
     for i, j in product(range(some.inner_blocks.count), range(some.outer_blocks.count)):
         picked = Oracles(SUM, chosen(some.inner_blocks, i), chosen(some.outer_blocks, j))
-        found.append(make(picked).at(1, POINT, memory))  # type: ignore[operator]
+        found.append(make(picked).at(k, POINT, memory))  # type: ignore[operator]
     return found
 
 
@@ -152,7 +152,7 @@ def warmed(estimator: Estimator, steps: int) -> Tree:
 def test_soba_and_saba_estimate_without_bias_whatever_is_remembered(steps: int) -> None:
     full, value = evaluated(ask(), None, None, POINT)
     for make in (stochastic, saga):
-        estimates = over_blocks(make, warmed(make(ask()), steps))
+        estimates = over_blocks(make, warmed(make(ask()), steps), steps)
         close(mean([each.directions for each in estimates]), full)
         close(mean([each.outer_objective for each in estimates]), value)
 
@@ -178,17 +178,46 @@ def test_srba_estimates_the_change_without_bias_and_is_exact_after_a_period() ->
 
 
 def test_saba_remembers_what_each_block_gave_when_it_was_last_drawn() -> None:
-    some, memory, visited = ask(), saga(ask()).init(POINT), {}
+    some, memory, last = ask(), saga(ask()).init(POINT), {}
     for k in range(7):
         moved = Point(*(trees.scale(1 + 0.1 * k, part) for part in POINT))
         memory = saga(some).at(k, moved, memory).memory
-        visited[some.inner_blocks.at(k)] = moved
+        last[some.inner_blocks.at(k)] = moved
     kept: Any = memory
     stored = kept["inner"]
-    for block, at in visited.items():
+    for block, at in last.items():
         close(stored["blocks"][block], some.products(block, at.w, at.lam, at.v))
-    assert len(visited) == 3
+    assert len(last) == 3
     close(stored["mean"], mean(list(stored["blocks"])))
+
+
+def visited(make: Any, some: Oracles, steps: int) -> list[Point]:
+    """The directions at as many points."""
+    estimator = make(some)
+    memory, found = estimator.init(POINT), []
+    for k in range(steps):
+        estimate = estimator.at(k, Point(*(trees.scale(1 + 0.1 * k, part) for part in POINT)), memory)
+        memory = estimate.memory
+        found.append(estimate.directions)
+    return found
+
+
+def test_the_first_pass_of_saba_takes_every_block_as_it_is() -> None:
+    close(visited(saga, ask(), 2), visited(stochastic, ask(), 2))
+
+
+@pytest.mark.parametrize("make", [saga, lambda some: recursive(some, period=100)])
+def test_what_is_remembered_biases_nothing_where_all_blocks_are_the_same(make: Any) -> None:
+    """From the first hyperiteration on, at a point that stays."""
+    rows = torch.zeros(8, dtype=torch.int64)  # the first example, eight times
+    same = FiniteSum(lambda w, lam, _: inner(w, lam, rows), lambda w, lam, _: outer(w, lam, rows), 8, 8, SUM.init)
+    some = oracles(same, batch=1, seed=0)
+    estimator = make(some)
+    full, memory = evaluated(some, None, None, POINT)[0], estimator.init(POINT)
+    for k in range(20):
+        estimate = estimator.at(k, POINT, memory)
+        memory = estimate.memory
+        close(estimate.directions, full)
 
 
 def hessians() -> tuple[list[Tensor], Tensor]:

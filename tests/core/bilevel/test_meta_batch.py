@@ -12,6 +12,15 @@ from core.bilevel.problem import Dynamics, Problem
 from tests.core.bilevel.methods import METHODS
 
 TASKS, WAY = 3, 3
+KNOBS: dict[str, dict[str, float]] = {
+    "gradient_descent": {},
+    "heavy_ball": {"momentum": 0.5},
+    "nesterov": {"momentum": 0.5},
+    "adam": {},
+    "adamw": {"decay": 0.1},
+    "rmsprop": {},
+}
+"""Of the dynamics that can be differentiated, beside the rate."""
 
 
 def tensors(seed: int) -> dict[str, Tensor]:
@@ -41,11 +50,10 @@ def stated(data: dict[str, Tensor], kind: str) -> tuple[Problem, Dynamics]:
         lambda lam: lam["start"].expand(len(data["x"]), -1, -1),
     )
     rate: dynamics.Scalar = lambda t, lam: lam["rate"].exp()  # noqa: E731
-    momentum = {} if kind in ("gradient_descent", "adam") else {"momentum": 0.5}
-    return problem, getattr(dynamics, kind)(dynamics.full_batch(inner), problem.init, rate=rate, **momentum)
+    return problem, getattr(dynamics, kind)(dynamics.full_batch(inner), problem.init, rate=rate, **KNOBS[kind])
 
 
-@pytest.mark.parametrize("kind", ["gradient_descent", "heavy_ball", "nesterov", "adam"])
+@pytest.mark.parametrize("kind", KNOBS)
 @pytest.mark.parametrize("name", METHODS)
 def test_stacked_tasks_are_a_loop_over_tasks(name: str, kind: str) -> None:
     data = tensors(7)

@@ -161,7 +161,7 @@ def test_a_step_of_the_dual_walk_is_few_operations() -> None:
             walk(problem, phi, z, steps=steps)
         return mode.count
 
-    assert count(30) - count(20) == 10 * 7
+    assert count(30) - count(20) == 10 * 5
 
 
 def test_divergence_shows() -> None:

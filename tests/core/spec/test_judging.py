@@ -1,0 +1,69 @@
+"""Assumptions after a run: what the numbers make of those that the spec alone does not decide."""
+
+import math
+from typing import Any
+
+import pytest
+
+from core.spec import Experiment
+from core.spec.assumptions import assumptions
+from core.spec.judging import Worst, judged
+
+FACTOR, GRADIENT = "contraction_factor", "inner_gradient_relative"
+
+
+def spec(diagnostics: dict[str, Any] | None = None) -> Experiment:
+    """Ridge regression by gradient descent, whose convergence depends on the data."""
+    return Experiment.model_validate({"problem": {"kind": "regularization"}, "diagnostics": diagnostics or {}})
+
+
+def convergence(measured: dict[str, Worst], diagnostics: dict[str, Any] | None = None) -> dict[str, Any]:
+    (found,) = [each for each in judged(spec(diagnostics), measured) if each["name"] == "uniform convergence"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("factor", "gradient", "met"),
+    [
+        (0.99, 0.05, True),
+        (1.3, 0.05, False),
+        (1.0, 0.05, False),  # a contraction is below one
+        (0.99, 0.1, False),
+        (math.nan, 0.05, False),
+        (0.99, math.inf, False),
+        (0.99, None, True),
+        (None, 0.2, False),
+    ],
+)
+def test_measured_values_decide(factor: float | None, gradient: float | None, met: bool) -> None:
+    values = {FACTOR: factor, GRADIENT: gradient}
+    measured = {name: Worst(value, 7) for name, value in values.items() if value is not None}
+    found = convergence(measured)
+    assert found["status"] == ("met on measurement" if met else "not met on measurement")
+    assert found["worst"] == {name: worst.value for name, worst in measured.items()}
+    for name, value in values.items():
+        assert (f"{name} was not measured" if value is None else f"{name} was {value:.6g}") in found["reason"]
+    assert ("at hyperiteration 7 (not below" in found["reason"]) == (not met)
+
+
+def test_what_nothing_measured_says_what_to_ask_for() -> None:
+    found = convergence({"truncation_error": Worst(0.5, 0)})
+    assert found["status"] == "not measured"
+    assert "`contraction`" in found["reason"]
+    assert "`stationarity`" in found["reason"]
+    assert found["worst"] == {}
+
+
+def test_the_experiment_says_how_stationary_is_enough_and_the_theorem_what_contracts() -> None:
+    lenient = {"stationarity": {"warn_above": 0.5}, "contraction": {"warn_above": 2}}
+    assert convergence({GRADIENT: Worst(0.3, 0)}, lenient)["status"] == "met on measurement"
+    assert convergence({FACTOR: Worst(1.3, 0)}, lenient)["status"] == "not met on measurement"
+    silent = {"stationarity": {"warn_above": None}, "contraction": {"warn_above": None}}
+    assert convergence({GRADIENT: Worst(0.3, 0)}, silent)["status"] == "not met on measurement"
+    assert convergence({FACTOR: Worst(1.3, 0)}, silent)["status"] == "not met on measurement"
+
+
+def test_what_the_spec_decides_stays_as_it_is() -> None:
+    for before, after in zip(assumptions(spec()), judged(spec(), {FACTOR: Worst(2.0, 1)}), strict=True):
+        if before["status"] != "measured":
+            assert after == {**before, "worst": {}}
