@@ -7,16 +7,15 @@ problem alone. It may be stopped at any time. One thread; seconds are the proces
 
 import json
 import math
-import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.stochastic_problems import CASES, Knobs, Measure, Values
+from benchmarks.stochastic_problems import CASES, Knobs, Measure, Values, least
 from core.bilevel.problem import Algorithm
 from core.build import build, build_algorithm, build_inner, make_context
 from core.problems.instance import Instance
@@ -25,18 +24,20 @@ from core.spec import Experiment
 from core.spec.algorithms import Nested
 
 OUT = Path(__file__).parent / "out" / "stochastic"
-KINDS = ("soba", "ma_soba", "srba", "stocbio", "amigo", "ttsa", "f2sa", "pbgd", "bome", "saba")
+KINDS = ("saba", "soba", "ma_soba", "srba", "stocbio", "amigo", "ttsa", "f2sa", "pbgd", "bome")
 CONSTANT: Knobs = {"inner_exponent": 0.0, "outer_exponent": 0.0}
 FIXED: dict[str, Knobs] = {"soba": CONSTANT, "ma_soba": CONSTANT, "pbgd": {"batch": 64}}
 """What is the same on every problem: constant rates where variance reduction is compared with none."""
-LIKE = {"ma_soba": "soba"}
-"""Which takes the rates that were chosen for another: the comparison is one at equal rates."""
+LIKE = {"soba": "saba", "ma_soba": "saba"}
+"""Which takes the rates that were chosen for another: what is published are comparisons at equal constant rates."""
 BATCH = 64
-SHORT = 6
-"""The rates are chosen by runs of this part of the length."""
 POINTS = 20
 """Evaluations of a run, denser at its beginning."""
 
+LEAST = "least"
+"""Name of the file with min h where it has no closed form."""
+
+Found = dict[str, Any]
 Curve = list[dict[str, float]]
 """Points with "hyperiteration", "calls", "seconds" and the measured values."""
 
@@ -114,13 +115,13 @@ def calls(problem: str, algorithm: Knobs) -> Iterator[float]:
         k += 1
 
 
-def run(problem: str, algorithm: Knobs, seed: int, *, share: float = 1.0, points: int = POINTS) -> Curve:
+def run(problem: str, algorithm: Knobs, seed: int) -> Curve:
     """The curve of one run; it ends early where a value is not finite."""
     measure = setting(problem).measure
     instance, made_algorithm = made(problem, algorithm, seed)
-    total = _cumulated(problem, algorithm, share)
+    total = _cumulated(problem, algorithm)
     last = len(total) - 1
-    wanted = {round(last * (i / points) ** 1.5) for i in range(points + 1)} if points > 1 else {last}
+    wanted = {round(last * (i / POINTS) ** 1.5) for i in range(POINTS + 1)}
     state = made_algorithm.init(instance.initial)
     for k in range(2):  # loads code
         made_algorithm.step(k, state)
@@ -137,14 +138,13 @@ def run(problem: str, algorithm: Knobs, seed: int, *, share: float = 1.0, points
     return curve
 
 
-def _cumulated(problem: str, algorithm: Knobs, share: float) -> list[float]:
+def _cumulated(problem: str, algorithm: Knobs) -> list[float]:
     """Calls before hyperiteration 0, 1, ..., to the end of the run."""
     kind = _label(algorithm)
     steps = CASES[problem].full_batch.get(kind)
     total = [0.0]
     for now in calls(problem, algorithm):
-        done = len(total) > steps * share if steps else total[-1] >= CASES[problem].calls * share
-        if done and len(total) > 2:
+        if len(total) > steps if steps else total[-1] >= CASES[problem].calls:
             return total
         total.append(total[-1] + now)
     raise AssertionError("calls never ends")
@@ -154,60 +154,67 @@ def _label(algorithm: Knobs) -> str:
     return str(algorithm["hypergradient"]["kind"] if algorithm["kind"] == "nested" else algorithm["kind"])
 
 
-def chosen(problem: str, kind: str, seeds: range) -> tuple[Knobs, list[dict[str, Any]]]:
-    """The rates whose short runs end with the lowest median, and all that were tried."""
-    case, tried = CASES[problem], []
-    for knobs in case.own.get(kind, tuple({"inner_rate": a, "outer_rate": b} for a, b in case.rates)):
-        algorithm = {"kind": kind, **knobs}
-        ends = [run(problem, algorithm, seed, share=1 / SHORT, points=1)[-1] for seed in seeds]
-        score = statistics.median(_worst_if_nan(end[case.chosen_by]) for end in ends)
-        tried.append({"knobs": dict(knobs), "score": score})
-    best = min(tried, key=lambda each: each["score"])
-    return {"kind": kind, **best["knobs"]}, tried
+def candidates(problem: str, label: str) -> list[Knobs]:
+    """What is tried: an anchor as it is, the rates of another algorithm, or those of the grid."""
+    case = CASES[problem]
+    if label in case.anchors:
+        return [case.anchors[label]]
+    if label in LIKE:
+        return [{**load(problem, LIKE[label])["algorithm"], "kind": label}]
+    grid = tuple({"inner_rate": a, "outer_rate": b} for a, b in case.rates)
+    return [{"kind": label, **knobs} for knobs in case.own.get(label, grid)]
+
+
+def make(problem: str, label: str, rounds: int) -> None:
+    """Adds what is missing of one file: runs of seed 0 with all rates, and the other seeds with the best of them."""
+    case = CASES[problem]
+    found: Found = load(problem, label)
+    runs = [{"algorithm": dict(algorithm), "curves": {}} for algorithm in candidates(problem, label)]
+    for new in runs:
+        new["curves"] = next((old["curves"] for old in found["runs"] if old["algorithm"] == new["algorithm"]), {})
+    found["runs"] = runs
+
+    def fill(each: dict[str, Any], seed: int) -> None:
+        if str(seed) not in each["curves"]:
+            each["curves"][str(seed)] = run(problem, each["algorithm"], seed)
+            save(problem, label, found)
+
+    for each in runs:
+        fill(each, 0)
+    best = min(runs, key=lambda each: _worst_if_nan(each["curves"]["0"][-1][case.chosen_by]))
+    found["algorithm"] = best["algorithm"]
+    for seed in range(1 if label in case.full_batch else rounds):  # all examples: no randomness
+        fill(best, seed)
+    save(problem, label, found)
+    last: Values = best["curves"]["0"][-1]
+    print(problem, label, {name: float(f"{value:.4g}") for name, value in last.items()}, flush=True)
 
 
 def _worst_if_nan(value: float) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def make(problem: str, label: str, rounds: int) -> None:
-    """Adds what is missing of one algorithm's file: the choice of rates, and a curve for each seed."""
-    case, path = CASES[problem], OUT / f"{problem}_{label}.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    alone = label in case.full_batch  # deterministic
-    seeds = range(1 if alone else rounds)
-    if "algorithm" not in found:
-        algorithm, tried = _settled(problem, label) or chosen(problem, label, seeds)
-        found = {"algorithm": algorithm, "tried": tried, "curves": {}}
-        _save(path, found)
-    for seed in seeds:
-        if str(seed) not in found["curves"]:
-            found["curves"][str(seed)] = run(problem, found["algorithm"], seed)
-            _save(path, found)
-    last: Values = found["curves"]["0"][-1]
-    print(problem, label, {name: float(f"{value:.4g}") for name, value in last.items()}, flush=True)
+def load(problem: str, label: str) -> Found:
+    """What benchmarks/out has of an algorithm: "runs", and the chosen "algorithm" among them."""
+    path = OUT / f"{problem}_{label}.json"
+    found: Found = json.loads(path.read_text()) if path.exists() else {"runs": []}
+    return found
 
 
-def _settled(problem: str, label: str) -> tuple[Knobs, list[dict[str, Any]]] | None:
-    """What needs no choice: an anchor, or the rates of another algorithm."""
-    if label in CASES[problem].anchors:
-        return CASES[problem].anchors[label], []
-    if label in LIKE:
-        other = json.loads((OUT / f"{problem}_{LIKE[label]}.json").read_text())
-        return {**other["algorithm"], "kind": label}, []
-    return None
-
-
-def _save(path: Path, found: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found))
+def save(problem: str, label: str, found: Found) -> None:
+    """Replaces the file."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / f"{problem}_{label}.json").write_text(json.dumps(found))
 
 
 def one(problem: str, rounds: int) -> None:
-    """All algorithms on one problem; SABA last."""
+    """All algorithms on one problem."""
     torch.set_num_threads(1)
     for label in (*CASES[problem].anchors, *KINDS):
         make(problem, label, rounds)
+    if CASES[problem].chosen_by == "value" and not load(problem, LEAST)["runs"]:
+        spec, instance, _ = setting(problem)
+        save(problem, LEAST, {"runs": [{"value": least(spec, instance)}]})
 
 
 def main(rounds: int) -> None:
@@ -219,4 +226,7 @@ def main(rounds: int) -> None:
     publish()
 
 
-PIECES = {"stochastic": main, **{f"stochastic_{problem}": partial(one, problem) for problem in CASES}}
+PIECES: dict[str, Callable[[int], None]] = {
+    "stochastic": main,
+    **{f"stochastic_{problem}": partial(one, problem) for problem in CASES},
+}

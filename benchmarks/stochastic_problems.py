@@ -6,7 +6,10 @@ Every seed sees the same data (the spec's seed 0); what differs is the order of 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -15,6 +18,7 @@ from core.build import make_context
 from core.problems import tables
 from core.problems.inner import entry
 from core.problems.instance import Instance
+from core.settings import settings
 from core.spec import Experiment
 from core.spec.problems import Regularization
 
@@ -33,7 +37,7 @@ class Case(NamedTuple):
     full_batch: Mapping[str, int]
     """Hyperiterations of what takes all examples at every step."""
     chosen_by: str
-    """The value whose last median chooses the rates."""
+    """The value whose end chooses the rates."""
     measure: Callable[[Experiment, Instance], Measure]
     rates: tuple[tuple[float, float], ...]
     """(inner rate, outer rate), a small part of benchopt's grid: outer rate = inner rate / outer_ratio."""
@@ -67,28 +71,64 @@ def _cleaning(spec: Experiment, instance: Instance) -> Measure:
     return measure
 
 
-def _logistic(spec: Experiment, instance: Instance) -> Measure:
-    """h(lam) and ||grad h(lam)||^2, from w*(lam) by Newton's method in float64 to ||grad_w L|| < 1e-10."""
+class Logistic(NamedTuple):
+    """h in float64, with w*(lam) by Newton's method to ||grad_w L|| < 1e-10."""
+
+    inner: Tensor
+    """Rows y_i x_i of the training set, y_i in {-1, 1}."""
+    outer: Tensor
+    """The same of the validation set."""
+
+    def at(self, lam: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """h(lam), grad h(lam) and w*(lam), found from `start`."""
+        strength = lam.exp()
+        w = newton(self.inner, strength, start)
+        margin = self.outer @ w
+        v = torch.linalg.solve(
+            hessian(self.inner, strength, w), -(self.outer.T @ torch.sigmoid(-margin)) / len(self.outer)
+        )
+        return softplus(-margin).mean(), -strength * w * v, w  # grad h = -(grad_lam,w L) H^-1 grad_w E
+
+    def origin(self) -> Tensor:
+        """w = 0."""
+        return torch.zeros(self.inner.shape[1], dtype=torch.float64)
+
+
+def logistic(spec: Experiment) -> Logistic:
+    """Loads the data as the instance does."""
     assert isinstance(spec.problem, Regularization)
-    context = make_context(spec, device="cpu", data_dir=_data_dir())
+    context = make_context(spec, device="cpu", data_dir=settings().data_dir)
     train, validation, _ = tables.load(spec.problem, context).split
-    signed, outer = (_signed(part.x.double(), part.y) for part in (train, validation))
-    last = [torch.zeros(signed.shape[1], dtype=torch.float64)]
+    return Logistic(*(_signed(part.x.double(), part.y) for part in (train, validation)))
+
+
+def _logistic(spec: Experiment, instance: Instance) -> Measure:
+    """h(lam) and ||grad h(lam)||^2."""
+    h = logistic(spec)
+    last = [h.origin()]
 
     def measure(algorithm: Algorithm, state: AlgorithmState) -> Values:
-        strength = entry(state.lam, "log_strength").double().exp()
-        if not bool(strength.isfinite().all()):
+        lam = entry(state.lam, "log_strength").double()
+        if not bool(lam.exp().isfinite().all()):
             return {"value": float("nan"), "squared_gradient": float("nan")}
-        w = last[0] = newton(signed, strength, last[0])
-        margin = outer @ w
-        gradient = -(outer.T @ torch.sigmoid(-margin)) / len(outer)
-        v = torch.linalg.solve(hessian(signed, strength, w), gradient)
-        return {
-            "value": float(softplus(-margin).mean()),
-            "squared_gradient": float((strength * w * v).square().sum()),  # grad h = -(grad_lam,w L) H^-1 grad_w E
-        }
+        value, gradient, last[0] = h.at(lam, last[0])
+        return {"value": float(value), "squared_gradient": float(gradient.square().sum())}
 
     return measure
+
+
+def least(spec: Experiment, instance: Instance) -> float:
+    """min h over -12 <= lam_j <= 12, by L-BFGS-B from the instance's lam, as far as it comes: h is not convex."""
+    h = logistic(spec)
+
+    def both(lam: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value, gradient, _ = h.at(torch.from_numpy(lam), h.origin())
+        return float(value), gradient.numpy()
+
+    start = entry(instance.initial, "log_strength").double().numpy()
+    knobs = {"maxiter": 150, "ftol": 1e-13, "gtol": 1e-9}
+    found = minimize(both, start, jac=True, method="L-BFGS-B", bounds=[(-12, 12)] * len(start), options=knobs)
+    return float(found.fun)
 
 
 def _signed(x: Tensor, y: Tensor) -> Tensor:
@@ -118,12 +158,6 @@ def newton(signed: Tensor, strength: Tensor, w: Tensor, tolerance: float = 1e-10
             size /= 2
         w = w - size * step
     raise ArithmeticError("Newton's method did not reach ||grad_w L|| < 1e-10 in 100 steps")
-
-
-def _data_dir() -> Any:
-    from core.settings import settings
-
-    return settings().data_dir
 
 
 def _knobs(rates: tuple[tuple[float, float], ...], **others: Any) -> tuple[Knobs, ...]:
@@ -236,8 +270,8 @@ CASES = {
         CLEAN,
         {"pbgd": _knobs(((0.1, 100.0), (0.1, 10.0), (0.01, 100.0)))},
         {
-            "reverse": _nested(50, 0.1, {"kind": "reverse"}, 3000.0),
-            "implicit": _nested(50, 0.1, _implicit(), 3000.0),
+            "reverse": _nested(50, 0.1, {"kind": "reverse"}, 10000.0),
+            "implicit": _nested(50, 0.1, _implicit(), 10000.0),
         },
     ),
 }
