@@ -1,9 +1,10 @@
-"""Runs the benchmarks: `python -m benchmarks [NAME ...] [--rounds N] [--publish]`."""
+"""Runs the benchmarks: `python -m benchmarks [NAME ...] [--rounds N] [--only PART] [--publish]`."""
 
 import argparse
 import os
 import sys
 import warnings
+from functools import partial
 
 from benchmarks import few_shot, hyper_cleaning, implicit, linear_models, plan, rates, slots, startup, stochastic
 from benchmarks.publish import publish, save
@@ -31,10 +32,12 @@ def main() -> None:
         help=f"one of {', '.join(BENCHMARKS)}; by default all of these, or {', '.join(BY_NAME_ONLY)}",
     )
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds; medians are printed")
-    parser.add_argument("--publish", action="store_true", help="write docs/results/engine.md as well")
+    parser.add_argument("--publish", action="store_true", help="write docs/results/engine.md as well, or plans.md")
+    parser.add_argument("--only", default="", metavar="PART", help="of `plan`: cases with this in their name")
     parser.add_argument("--prepared", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    known = BENCHMARKS | BY_NAME_ONLY
+    planning = partial(plan.main, only=arguments.only, publish=arguments.publish)
+    known = BENCHMARKS | BY_NAME_ONLY | {"plan": planning}
     if unknown := set(arguments.names) - set(known):
         parser.error(f"no benchmark named {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
     if not arguments.prepared:
@@ -46,7 +49,7 @@ def main() -> None:
             print(comparison, end="\n\n", flush=True)
             found.append(comparison)
             save(found)
-    if arguments.publish:
+    if arguments.publish and found:
         publish(found, arguments.rounds)
 
 

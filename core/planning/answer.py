@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 from core.planning.work import Device
 
+PROCESS = "process"
+"""Name of the part that every plan's memory has: what a child process holds before it has loaded anything."""
+
 
 class Part(BaseModel):
     """What all parts of a plan have in common: what stands below a field describes it."""
@@ -79,14 +82,14 @@ class Time(Part):
 
 
 class Way(Part):
-    """A way to the hypergradient, with everything else as in the spec."""
+    """A way to the hypergradient, or to the directions of an algorithm; everything else is as in the spec."""
 
     name: str
     """Short, for people."""
     set: dict[str, Any]
     """What to set in the spec, by field: `{"algorithm.hypergradient": {...}}`; empty: as it is."""
     same: bool
-    """Whether it gives the same hypergradient as the spec's, to round-off."""
+    """Whether it gives the same hypergradient as the spec's, to round-off; other minibatches do not."""
     memory_mb: float | None
     """MiB at the peak; null where it is not possible."""
     hyperiteration_seconds: float | None
@@ -125,8 +128,8 @@ class Plan(Part):
     ways: list[Way]
     """The spec's own way to the hypergradient first, then the others, the least memory last."""
     remedy: Way | None
-    """The quickest way that fits in the memory limit, those with the same hypergradient first; null: none is needed
-    or none fits."""
+    """The quickest way that fits in the memory limit, those with the same hypergradient first; where minibatches are
+    drawn, the one that changes least: another algorithm, else the nearest size. Null: none is needed or none fits."""
     assumptions: list[Assumption]
     notes: list[str]
     """What a reader should know of the figures."""

@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
-from core.planning.methods import need, overall, step_of
-from core.planning.problems import Costs
+from core.planning.costs import Costs
+from core.planning.methods import need
+from core.planning.networks import VALUE
+from core.planning.steps import overall, step_of
 from core.planning.work import NOTHING, Work
 from core.spec import Experiment
-from core.spec.algorithms import Stepped
+from core.spec.algorithms import Nested, Stepped
 
 
 class Extra(NamedTuple):
@@ -38,4 +40,22 @@ def measurements(spec: Experiment, algorithm: Stepped, costs: Costs) -> Extra:
     if (every := asked.contraction.every) is not None:
         work += asked.contraction.products / every * step.pulled
         memory = max(memory, asked.contraction.products * step.state)
+    return Extra(work, memory)
+
+
+def measurements_of_steps(spec: Experiment, whole: Costs) -> Extra:
+    """The same beside an algorithm that draws minibatches; `whole` are the costs of a gradient on all examples.
+
+    Each begins with gradient and objective on all examples; another hypergradient starts at the present inner
+    variables and makes no inner steps.
+    """
+    asked, work, memory = spec.diagnostics, NOTHING, 0.0
+    look = whole.gradient + VALUE * whole.objective
+    if (every := asked.stationarity.every) is not None:
+        work += 1 / every * (look + whole.gradient)
+        memory = whole.watching
+    if (every := asked.comparison.every) is not None and asked.comparison.against is not None:
+        other = need(spec, Nested(steps=1, hypergradient=asked.comparison.against), whole)
+        work += 1 / every * (look + sum(other.work.values(), NOTHING) + whole.objective)
+        memory = whole.watching + overall(other.memory)
     return Extra(work, memory)

@@ -6,102 +6,19 @@ product with the Hessian for each iteration of the solver.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import assert_never
 
-from core.planning.problems import Costs
-from core.planning.work import NARROW, Work, product
+from core.planning.costs import Costs
+from core.planning.implicit import implicit
+from core.planning.steps import LEAF_BYTES, Need, Step, analytic_step, step_of
+from core.planning.work import NARROW, Work
 from core.spec import Experiment, algorithms
 from core.spec.problems import HyperRepresentation
 
-NODE_BYTES = 400.0
-"""What an operator leaves in a graph beside its tensors."""
-LEAF_BYTES = 5000.0
-"""What a kept tensor takes beside its numbers, with what the allocator leaves around it."""
 STEP_MEMORY = 17e6
 """Code and caches that the first hyperiteration loads."""
-PRECONDITIONED = 25
-"""Products that conjugate gradient takes on a linear model, preconditioned by its mean curvature (measured: 10-30)."""
-ANALYTIC_PRODUCTS = 0.35
-"""Products with the classes first and the rows in chunks that stay in the cache, over those of autograd."""
 FORWARD_MEMORY = 18e6
 """What torch loads beside with the first forward-mode derivative."""
-
-
-@dataclass(frozen=True)
-class Need:
-    """What one hyperiteration takes."""
-
-    work: Mapping[str, Work]
-    """By part."""
-    memory: Mapping[str, float]
-    """Bytes that are held at the same time, by part."""
-    notes: tuple[str, ...] = field(default=())
-    """What a reader should know of the figures."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the inner dynamics."""
-
-    once: Work
-    """s_t from s_{t-1}."""
-    state: float
-    """Bytes of an iterate that is kept."""
-    graph: float
-    """Bytes of its graph."""
-    numbers: int
-    """Numbers in a state."""
-    back: Work | None = None
-    """The way back through it, where that is not by torch.func."""
-    overhead: float = 1.0
-    """How much more torch.func adds to its operators than to those of a step that torch.func found."""
-
-    @property
-    def recorded(self) -> Work:
-        """A step and its graph, and the way back through it: unrolled."""
-        return Work(2.6 * self.once.operations, 2.6 * self.once.traffic, 1.3 * self.overhead * self.once.operators)
-
-    @property
-    def pulled(self) -> Work:
-        """A vector-Jacobian product of the step, which runs it anew."""
-        if self.back is not None:
-            return self.back
-        return Work(2.4 * self.once.operations, 2.6 * self.once.traffic, 2.2 * self.overhead * self.once.operators)
-
-    def pushed(self, tangents: int) -> Work:
-        """The step with so many tangents at once."""
-        times = 1 + 1.8 * tangents
-        return Work(times * self.once.operations, times * self.once.traffic, 8.5 * self.overhead * self.once.operators)
-
-
-def step_of(dynamics: algorithms.Dynamics, costs: Costs) -> Step:
-    """A step of the dynamics."""
-    gradients = 1.0
-    match dynamics:
-        case algorithms.GradientDescent():
-            vectors, operators = 1, 2
-        case algorithms.HeavyBall() | algorithms.Nesterov():
-            vectors, operators = 2, 5
-        case algorithms.RmsProp():
-            vectors, operators = 2, 8
-        case algorithms.AdamDynamics() | algorithms.AdamW():
-            vectors, operators = 3, 13
-        case algorithms.LineSearch():
-            vectors, operators, gradients = 1, 4, 1.8  # trials see the objective only, at a third of a gradient
-        case _:
-            assert_never(dynamics)
-    update = Work(0, costs.item * costs.variables * (3 * operators), operators * costs.leaves)
-    gradient = _written_out(costs, 3) if costs.analytic else costs.gradient
-    once = gradients * gradient + update
-    return Step(
-        overhead=2.3 if costs.analytic else 1.0,
-        once=once,
-        state=vectors * (costs.item * costs.variables + LEAF_BYTES * costs.leaves),
-        graph=costs.graph + NODE_BYTES * once.operators + costs.item * costs.variables * operators / 2,
-        numbers=vectors * costs.variables,
-    )
 
 
 def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
@@ -119,13 +36,13 @@ def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
         case algorithms.Reversible():
             return _reversible(algorithm.dynamics, costs, steps, step)
         case algorithms.Forward():
-            if costs.analytic and chosen.chunk is None:
+            if costs.analytic and chosen.chunk is None and isinstance(algorithm, algorithms.Nested):
                 return _analytic_forward(costs, steps)
             return _forward(costs, step, steps, costs.outer, chosen.chunk)
         case algorithms.RandomForward():
             return _forward(costs, step, steps, chosen.directions, chosen.chunk)
         case algorithms.Implicit():
-            return _implicit(chosen.solver, costs, step, steps)
+            return implicit(chosen.solver, costs, step, steps)
         case algorithms.Exact():
             return Need({"closed form": 3 * costs.solution}, {"closed form": costs.solution_memory})
         case _:
@@ -184,23 +101,6 @@ def _reversible(dynamics: algorithms.Dynamics, costs: Costs, steps: int, step: S
     )
 
 
-def _written_out(costs: Costs, operators: float) -> Work:
-    """A gradient of a linear model in products of the scores, classes first."""
-    return Work(ANALYTIC_PRODUCTS * costs.gradient.operations, 0.5 * costs.gradient.traffic, operators)
-
-
-def analytic_step(costs: Costs) -> Step:
-    """A step of a linear model, written out: plain operators, each at a quarter of the price inside torch.func."""
-    once = _written_out(costs, 2)
-    return Step(
-        once=once,
-        state=float(costs.item * costs.variables),
-        graph=costs.graph + 6 * costs.item * costs.variables,
-        numbers=costs.variables,
-        back=Work(1.5 * once.operations, 1.5 * once.traffic, 4),
-    )
-
-
 def _analytic_forward(costs: Costs, steps: int) -> Need:
     """The iterate and its tangents go through the data together, as so many more classes."""
     stacked = 1 + costs.outer
@@ -229,10 +129,14 @@ def _dual_walk(problem: HyperRepresentation, costs: Costs, steps: int) -> Need:
     )
 
 
+TANGENT_GRAPHS = 2.5
+"""What a tangent's way through a gradient holds at its peak, over what the gradient's graph keeps, as measured."""
+
+
 def _forward(costs: Costs, step: Step, steps: int, directions: int, chunk: int | None) -> Need:
     together = min(chunk or directions, directions)
     runs = -(-directions // together)
-    numbers = 3 * step.numbers + costs.graph / costs.item
+    numbers = 3 * step.numbers + TANGENT_GRAPHS * costs.graph / costs.item
     embedding = runs * (together + 1) * (1 / 3) * costs.embedding
     return Need(
         {
@@ -246,53 +150,3 @@ def _forward(costs: Costs, step: Step, steps: int, directions: int, chunk: int |
             "forward-mode derivatives": FORWARD_MEMORY,
         },
     )
-
-
-def _implicit(solver: algorithms.LinearSolver, costs: Costs, step: Step, steps: int) -> Need:
-    hessian_product = Work(
-        1.2 * costs.gradient.operations, 1.4 * costs.gradient.traffic, 0.7 * costs.gradient.operators
-    )
-    jacobian_product = Work(1.2 * step.once.operations, 1.4 * step.once.traffic, 0.7 * step.once.operators)
-    vector = costs.item * costs.variables
-    notes: tuple[str, ...] = ()
-    d = costs.variables
-    match solver:
-        case algorithms.ConjugateGradient() if costs.curvature.operations and solver.preconditioner == "auto":
-            products, at_most = min(solver.iterations, d, PRECONDITIONED), False
-            work = costs.curvature + products * (_written_out(costs, 8) + Work(0, 12 * vector, 12))
-            vectors, each = 5.0 * vector + 2 * costs.item * (d / costs.classes) ** 2, products
-            notes = (f"Preconditioned, the linear solver is reckoned with {products} products.",)
-        case algorithms.ConjugateGradient():
-            # In exact arithmetic it ends after as many products as there are inner variables; the residual takes one.
-            products, at_most = min(solver.iterations, d) + 1, True
-            work, vectors, each = products * (hessian_product + Work(0, 12 * vector, 20)), 5.0 * vector, products
-        case algorithms.ConjugateGradientNormal():
-            products, at_most = min(solver.iterations, 2 * d) + 1, True
-            work, vectors, each = products * (hessian_product + Work(0, 8 * vector, 12)), 5.0 * vector, products
-        case algorithms.StochasticDescent():
-            products, at_most = solver.iterations, False  # at most: a minibatch costs no more than all examples
-            work, vectors, each = products * (hessian_product + Work(0, 10 * vector, 10)), 4.0 * vector, products
-        case algorithms.Neumann():
-            products, at_most = solver.iterations, False
-            work, vectors, each = products * (jacobian_product + Work(0, 8 * vector, 6)), 4.0 * vector, products
-        case algorithms.FixedPoint():
-            products, at_most = solver.iterations, True
-            work, vectors, each = products * (jacobian_product + Work(0, 10 * vector, 8)), 4.0 * vector, products
-        case algorithms.Dense():
-            at_most, each = False, d
-            work = d * Work(hessian_product.operations, hessian_product.traffic, 0) + product(d, d, d / 3, costs.item)
-            vectors = costs.item * (4.0 * d * d) + d * costs.graph / 3
-        case _:
-            assert_never(solver)
-    if at_most:
-        notes = (f"The linear solver is reckoned with {each} products, the most that it makes: it may stop earlier.",)
-    return Need(
-        {"inner steps": steps * step.once, "linear solver": work, "equation": 3 * step.pulled},
-        {"solver vectors": vectors, "graphs of one step": 2 * step.graph},
-        notes,
-    )
-
-
-def overall(memory: Mapping[str, float]) -> float:
-    """Bytes of all parts."""
-    return math.fsum(memory.values())

@@ -4,16 +4,18 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from core.planning.answer import Assumption, Memory, MemoryPart, Plan, Sizes, Time, TimePart, Way
-from core.planning.diagnostics import measurements
-from core.planning.methods import STEP_MEMORY, Need, need, overall, step_of
-from core.planning.problems import Costs, NotModelled, costs
+from core.planning.answer import PROCESS, Assumption, Memory, MemoryPart, Plan, Sizes, Time, TimePart, Way
+from core.planning.costs import Costs, NotModelled
+from core.planning.diagnostics import measurements, measurements_of_steps
+from core.planning.methods import STEP_MEMORY, need
+from core.planning.problems import costs
+from core.planning.steps import Need, overall, step_of
 from core.planning.stochastic import inner_steps, stochastic
 from core.planning.verdict import verdict
 from core.planning.ways import alternatives
 from core.planning.work import DEVICES, MIB, NOTHING, Device, Work
 from core.spec import Experiment
-from core.spec.algorithms import GradientDescent, Sgd, Stepped
+from core.spec.algorithms import Exact, GradientDescent, Sgd, Stepped
 from core.spec.assumptions import assumptions
 from core.spec.sizes import inner_variables, outer_variables
 from core.spec.stochastic import AnyStochastic
@@ -36,8 +38,8 @@ def plan(spec: Experiment, device: Device | None = None) -> Plan:
         return _empty(spec, device, str(gap))
     own = _way("as in the spec", {}, True, spec, device)
     others = [_way(each.name, each.set, each.same, each.spec, device, each.reason) for each in alternatives(spec)]
+    remedy = None if reckoned.memory.fits is not False else _remedy(spec, others)
     others.sort(key=lambda way: -(way.memory_mb or 0))
-    remedy = None if reckoned.memory.fits is not False else _remedy(others)
     return Plan(
         verdict=verdict(spec, reckoned.memory, reckoned.time, remedy, others),
         device=device,
@@ -65,13 +67,16 @@ def reckon(spec: Experiment, device: Device) -> Reckoned:
 
 def _need(spec: Experiment, problem: Costs) -> Need:
     algorithm = spec.algorithm
-    if not isinstance(algorithm, Stepped):
-        return stochastic(algorithm, problem, costs(_with_all_examples(spec, algorithm)))
-    method = need(spec, algorithm, problem)
-    extra = measurements(spec, algorithm, problem)
+    if isinstance(algorithm, Stepped):
+        method, extra = need(spec, algorithm, problem), measurements(spec, algorithm, problem)
+        watching = {"a gradient on all examples": problem.watching}
+    else:
+        whole = costs(_with_all_examples(spec, algorithm))
+        method, extra = stochastic(algorithm, problem, whole), measurements_of_steps(spec, whole)
+        watching = {}
     work = {**method.work, **({"diagnostics of the spec": extra.work} if extra.work.operators else {})}
     beside = extra.memory - overall(method.memory)
-    memory = {**method.memory, **({"diagnostics of the spec": beside} if beside > 0 else {})}
+    memory = {**method.memory, **watching, **({"diagnostics of the spec": beside} if beside > 0 else {})}
     return Need({name: problem.repeats * each for name, each in work.items()}, memory, method.notes)
 
 
@@ -94,7 +99,7 @@ def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[st
         held = {name: held[name] for name in kept} | {"evaluation": problem.scoring_memory}
     if (rest := problem.loading - overall(held)) > 0:
         held["loading the data"] = rest
-    parts = {"process": device.process_mb, **{name: size / MIB for name, size in held.items()}}
+    parts = {PROCESS: device.process_mb, **{name: size / MIB for name, size in held.items()}}
     peak = math.fsum(parts.values())
     limit = spec.resources.memory_limit or device.memory_mb
     return Memory(
@@ -125,7 +130,9 @@ def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str,
     }
     parts = {name: each.seconds(device) for name, each in work.items()}
     hyperiteration = math.fsum(parts.values())
-    evaluation = (problem.walks * steps * once + problem.scoring).seconds(device)
+    solved = isinstance(algorithm, Stepped) and isinstance(algorithm.hypergradient, Exact)
+    fitted = problem.solution if solved else problem.walks * steps * once
+    evaluation = (fitted + problem.scoring).seconds(device)
     every, last = spec.evaluation.every, algorithm.hyperiterations
     evaluations = last // every + 1 + (last % every != 0)
     closing = (problem.closing_steps * once).seconds(device)
@@ -166,8 +173,10 @@ def _way(
     )
 
 
-def _remedy(ways: list[Way]) -> Way | None:
+def _remedy(spec: Experiment, ways: list[Way]) -> Way | None:
     fitting = [way for way in ways if way.fits]
+    if not isinstance(spec.algorithm, Stepped):
+        return next(iter(fitting), None)  # the smallest minibatch would be the quickest, and the noisiest
     return min(fitting, key=lambda way: (not way.same, way.hyperiteration_seconds), default=None)
 
 

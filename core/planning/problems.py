@@ -1,9 +1,18 @@
 """What the parts of each kind of problem cost: the inner objective, the outer objective, the network, the data."""
 
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import assert_never
 
+from core.planning.costs import Costs, NotModelled
+from core.planning.networks import (
+    GRADIENT_HOLDS,
+    SIDE,
+    VALUE,
+    activations,
+    conv4_gradient,
+    conv4_holds,
+    conv4_keeps,
+    network_gradient,
+)
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
 from core.spec.algorithms import GradientDescent, Stepped
@@ -21,69 +30,12 @@ from core.spec.sizes import (
     validation_examples,
 )
 
-SIDE = 28
 IMAGES_AT_ONCE = 1280
 """Images that an evaluation of a few-shot problem sends through the network together."""
 POPULATION = 2000
 """Images whose statistics stand for those of all."""
-SCORING = 0.4
-"""Part of a gradient that the scores alone take."""
 LOADED = 2.06
 """Images in memory after they are split and rotated, with what that leaves around them, over the images themselves."""
-
-
-class NotModelled(Exception):
-    """The plan has no model of this part of the spec; the message says of which and why."""
-
-
-@dataclass(frozen=True)
-class Costs:
-    """A problem in the terms that methods are reckoned in; memory in bytes."""
-
-    item: int
-    """Bytes of a number."""
-    variables: int
-    """Numbers in w."""
-    leaves: int
-    """Tensors in w."""
-    seen: int
-    """Numbers that the method differentiates with respect to: lam, or z where there is an embedding."""
-    outer: int
-    """Numbers in lam."""
-    gradient: Work
-    """grad_w L once."""
-    graph: float
-    """What the graph of one gradient keeps."""
-    objective: Work
-    """E with its derivatives, once a hyperiteration."""
-    data: float
-    """Data set on the device."""
-    loading: float
-    """Peak while it is loaded and split."""
-    embedding: Work = NOTHING
-    """The network, forward and backward, once a hyperiteration."""
-    features: float = 0.0
-    """What the network's passes take, episodes included."""
-    solution: Work = NOTHING
-    """The closed form with its derivative."""
-    solution_memory: float = 0.0
-    scoring: Work = NOTHING
-    """An evaluation but for the inner steps that it runs."""
-    scoring_memory: float = 0.0
-    walks: float = 1.0
-    """How many times an evaluation runs the inner steps."""
-    closing_steps: int = 0
-    """Inner steps of the report at the end."""
-    analytic: bool = False
-    """Whether inner steps are those of a linear model, written out, rather than found by torch.func."""
-    classes: int = 1
-    """Scores of a linear model."""
-    curvature: Work = NOTHING
-    """The mean curvature of a linear model and its Cholesky factor; nothing for other models."""
-    repeats: int = 1
-    """How many times a hyperiteration does all this: chunks of tasks."""
-    blocks: tuple[int, int] = (1, 1)
-    """Minibatches that the inner and the outer examples are cut into, where an algorithm draws from both."""
 
 
 def costs(spec: Experiment) -> Costs:
@@ -139,15 +91,15 @@ def _quadratic(spec: Experiment, problem: Quadratic) -> Costs:
 
 def _random_quadratics(spec: Experiment, problem: RandomQuadratics) -> Costs:
     d, m, item = problem.inner_dimension, problem.outer_dimension, item_size(spec)
-    examples = (problem.inner_examples, problem.outer_examples)
+    counts = (problem.inner_examples, problem.outer_examples)
     if isinstance(spec.algorithm, Stepped):
         passes = [item * (d * d + 2 * d * m + m * m)] * 2  # over the mean of all examples
         graph = item * (6 * d + 6 * m)
     else:
-        batches = [min(spec.algorithm.batch or each, each) for each in examples]
+        batches = [min(spec.algorithm.batch or each, each) for each in counts]
         passes = [item * 3 * (d + m) * batch for batch in batches]
         graph = passes[0] + item * 8 * batches[0]
-    numbers = 3 * (d + m) * sum(examples)
+    numbers = 3 * (d + m) * sum(counts)
     return Costs(
         item=item,
         variables=d,
@@ -164,7 +116,7 @@ def _random_quadratics(spec: Experiment, problem: RandomQuadratics) -> Costs:
         scoring=Work(2 / 3 * d**3, 4 * item * d * d, 60),
         scoring_memory=item * 2 * d * d,
         walks=float(spec.algorithm.kind == "nested"),
-        blocks=blocks(spec, *examples),
+        blocks=blocks(spec, *counts),
     )
 
 
@@ -200,14 +152,14 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
     n, checked = _minibatches(spec, train, validation)
     sizes = (d, classes) if isinstance(model, Linear) else (d, *model.hidden, classes)
     variables = inner_variables(problem)
-    gradient = _network_gradient(sizes, n, item)
+    gradient = network_gradient(sizes, n, item)
     if n < train:
         gradient += Work(0, 2 * item * n * d, 6)  # the rows of the minibatch are gathered
     weights = 1 if isinstance(problem, HyperCleaning) else 0
     lam = outer_variables(problem, spec.algorithm)
     solved = closed_form(problem)
     written_out = analytic(problem) and _steady(spec)
-    examples = problem.dataset.examples + problem.dataset.test_examples
+    read = problem.dataset.examples + problem.dataset.test_examples
     chosen = train + validation + test
     return Costs(
         item=item,
@@ -216,13 +168,14 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         seen=lam,
         outer=lam,
         gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 15 + 10 * weights),
-        graph=item * (_activations(sizes, n) + weights * 2 * train + variables) + (item * n * d if n < train else 0),
-        objective=_network_gradient(sizes, checked, item) + Work(0, 0, 20),
+        graph=item * (activations(sizes, n) + weights * 2 * train + variables) + (item * n * d if n < train else 0),
+        objective=network_gradient(sizes, checked, item) + Work(0, 0, 20),
+        watching=item * GRADIENT_HOLDS * activations(sizes, train),
         data=item * chosen * d,
-        loading=_loading(problem.dataset.kind, examples, d) + (item + 4) * chosen * d,
+        loading=_loading(problem.dataset.kind, read, d) + (item + 4) * chosen * d,
         solution=(product(d, d, d, item) + 3 * product(d, d, classes, item) + Work(0, 0, 15)) if solved else NOTHING,
         solution_memory=item * (4 * d * d) if solved else 0.0,
-        scoring=SCORING * _network_gradient(sizes, validation + test, item),
+        scoring=VALUE * network_gradient(sizes, validation + test, item) + _metrics(problem, validation + test),
         scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * classes),
         walks=float(spec.algorithm.kind == "nested"),
         closing_steps=3 * problem.final_steps if isinstance(problem, HyperCleaning) else 0,
@@ -233,17 +186,9 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
     )
 
 
-def _network_gradient(sizes: tuple[int, ...], n: int, item: int) -> Work:
-    """Forward and backward of affine layers on n examples; no gradient is needed of the examples themselves."""
-    layers = list(pairwise(sizes))
-    forward = [product(n, rows, columns, item) for rows, columns in layers]
-    total = sum([*forward, *forward, *forward[1:]], NOTHING)  # each once more for its weights, and for its inputs
-    return total + Work(0, 8 * item * n * sum(sizes[1:]), 30 * len(layers))
-
-
-def _activations(sizes: tuple[int, ...], n: int) -> float:
-    """Numbers that the graph of a gradient keeps: scores twice, hidden units three times."""
-    return n * (2 * sizes[-1] + 3 * sum(sizes[1:-1]))
+def _metrics(problem: Regularization | HyperCleaning, count: int) -> Work:
+    """Loss and accuracy: softmax and argmax of few scores go example by example."""
+    return Work(operators=20 + (0.03 * count if problem.dataset.classes else 0))
 
 
 def _loading(kind: str, examples: int, features: int) -> float:
@@ -279,7 +224,7 @@ def _few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         loading=LOADED * stored,
         embedding=_representation(problem, images, item) + Work(0, 0, 20),
         features=images * (passing * _kept_units(problem) + 2 * item * SIDE**2) + 2 * item * z,
-        scoring=SCORING * _representation(problem, scored, item),
+        scoring=VALUE * _representation(problem, scored, item),
         scoring_memory=item * max(in_chunk, POPULATION if modes == 2 else 0) * _passing_units(problem, item),
         walks=2 * modes * -(-episodes // at_once) * min(at_once, episodes) / tasks,
         repeats=-(-problem.meta_batch // tasks),
@@ -293,41 +238,14 @@ def _heads_gradient(tasks: int, examples: int, features: int, way: int, item: in
     return Work(4 * operations, traffic, 40)
 
 
-CONVOLUTION = 1.8
-"""How much slower a convolution of few channels is than a large product of as many operations."""
-CONVOLUTION_TRAFFIC = 16
-"""Times that a convolution's output is read or written, forward and backward, with norm and ReLU."""
-CONVOLUTION_KEEPS = 4.2
-"""Tensors of a convolution's output that a block with its norm takes, forward and backward, as measured."""
-CONVOLUTION_HOLDS = 2.6
-"""Such tensors that it takes without a graph, as measured."""
-POOLING_HOLDS = 0.75
-"""The same of a max-pool: its output, and int64 indices as large as two of it."""
-
-
-def _blocks(model: Conv4) -> list[tuple[int, int, int]]:
-    """(inputs, pixels of the convolution's output, pixels of the block's output) of each block."""
-    found, side, inputs = [], SIDE, 1
-    for _ in range(4):
-        convolved = (side + 1) // 2 if model.downsample == "stride" else side
-        side = convolved if model.downsample == "stride" else side // 2
-        found.append((inputs, convolved**2, side**2))
-        inputs = model.filters
-    return found
-
-
 def _representation(problem: HyperRepresentation, images: int, item: int) -> Work:
     """The network forward and backward."""
     model = problem.model
     match model:
         case Conv4():
-            blocks = _blocks(model)
-            operations = sum(18 * inputs * model.filters * pixels for inputs, pixels, _ in blocks)
-            units = sum(model.filters * pixels for _, pixels, _ in blocks)
-            traffic = CONVOLUTION_TRAFFIC * item * images * units
-            return Work(CONVOLUTION * 3 * images * operations * item / 4, traffic, 2 * 160)
+            return conv4_gradient(model, images, item)
         case Mlp():
-            return _network_gradient((SIDE**2, *model.hidden), images, item)
+            return network_gradient((SIDE**2, *model.hidden), images, item)
         case _:
             assert_never(model)
 
@@ -337,7 +255,7 @@ def _kept_units(problem: HyperRepresentation) -> float:
     model = problem.model
     match model:
         case Conv4():
-            return CONVOLUTION_KEEPS * sum(model.filters * pixels for _, pixels, _ in _blocks(model))
+            return conv4_keeps(model)
         case Mlp():
             return 2 * sum(model.hidden)
         case _:
@@ -345,20 +263,12 @@ def _kept_units(problem: HyperRepresentation) -> float:
 
 
 def _passing_units(problem: HyperRepresentation, item: int) -> float:
-    """Numbers an image that the network holds at a time without a graph: input and outputs of its largest layer."""
+    """Numbers an image that the network holds at a time without a graph."""
     model = problem.model
     match model:
         case Conv4():
-            return _passing_through(model, item)
+            return conv4_holds(model, item)
         case Mlp():
             return SIDE**2 + 2 * max(model.hidden)
         case _:
             assert_never(model)
-
-
-def _passing_through(model: Conv4, item: int) -> float:
-    blocks = _blocks(model)
-    tensors = CONVOLUTION_HOLDS + (POOLING_HOLDS if model.downsample == "max_pool" else 0)
-    # float64 has no convolution of its own: it becomes a product with the patches of all images.
-    patches = max(9 * inputs * pixels for inputs, pixels, _ in blocks) if item == 8 else 0
-    return 2 * SIDE**2 + patches + tensors * max(model.filters * pixels for _, pixels, _ in blocks)

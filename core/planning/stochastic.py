@@ -10,15 +10,14 @@ E: the gradients of the outer objective. On average a hyperiteration takes
 
 from typing import NamedTuple, assert_never
 
-from core.planning.methods import NODE_BYTES, Need
-from core.planning.problems import Costs
+from core.planning.costs import Costs
+from core.planning.networks import GRADIENT_HOLDS, VALUE
+from core.planning.steps import NODE_BYTES, Need
 from core.planning.work import Work
 from core.spec import stochastic as spec
 
 DRAW = Work(operators=3)
 """A block from its generator."""
-VALUE = 0.4
-"""Part of a gradient that the value alone takes."""
 
 
 class Oracles(NamedTuple):
@@ -52,7 +51,7 @@ def stochastic(chosen: spec.AnyStochastic, costs: Costs, whole: Costs) -> Need:
     vector = costs.item * (2 * costs.variables + costs.outer)
     work = {"oracles on minibatches": _on_minibatches(chosen, costs), "steps": _steps(chosen, costs)}
     memory = {
-        "graph of a gradient": 2 * largest + 200 * NODE_BYTES,
+        "graph of a gradient": GRADIENT_HOLDS * largest + 200 * NODE_BYTES,
         "inner variables and directions": 8.0 * vector,
     }
     kept = _kept(chosen, costs)
@@ -64,12 +63,12 @@ def stochastic(chosen: spec.AnyStochastic, costs: Costs, whole: Costs) -> Need:
         drawn = (min(count, chosen.hyperiterations) for count in costs.blocks)  # the others share their zeros
         memory["remembered directions"] = sum(count * size for count, size in zip(drawn, (vector, pair), strict=True))
         kept += inner * vector + outer * pair
-    memory["checkpoint"] = CHECKPOINT_COPIES * kept
+    memory["a checkpoint of all that is kept"] = CHECKPOINT_COPIES * kept
     return Need(work, memory)
 
 
-CHECKPOINT_COPIES = 2.0
-"""The tensors that a checkpoint is packed from, and the file."""
+CHECKPOINT_COPIES = 3.0
+"""The tensors that a checkpoint is packed from, their bytes, and the file."""
 
 
 def _kept(chosen: spec.AnyStochastic, costs: Costs) -> float:
@@ -103,8 +102,8 @@ def _on_minibatches(chosen: spec.AnyStochastic, costs: Costs) -> Work:
 
 
 def _steps(chosen: spec.AnyStochastic, costs: Costs) -> Work:
-    """Updates and norms; sums of trees for SABA and SRBA."""
-    passes = 30 if isinstance(chosen, spec.Saba) else 20
+    """Updates and norms; sums of trees for those that remember."""
+    passes = 30 if isinstance(chosen, spec.Saba) else 22 if isinstance(chosen, spec.MaSoba | spec.Srba) else 20
     vector = costs.item * (2 * costs.variables + costs.outer)
     return Work(0, passes * vector, passes * costs.leaves)
 

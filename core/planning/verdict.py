@@ -2,16 +2,16 @@
 
 import json
 
-from core.planning.answer import Memory, Time, Way
+from core.planning.answer import PROCESS, Memory, Time, Way
 from core.spec import Experiment
 
 
 def verdict(spec: Experiment, memory: Memory, time: Time, remedy: Way | None, others: list[Way]) -> str:
     """What it takes, whether that fits, and what would if it does not."""
     takes = f"It needs about {megabytes(memory.peak_mb)} and {duration(time.total_seconds)}"
-    sentences = [takes + (f", {_share(memory)}." if memory.fits is False else ".")]
+    sentences = [takes + (f", {_excess(memory)}." if memory.fits is False else ".")]
     if memory.fits is False:
-        sentences.append(_mend(time, remedy, others))
+        sentences.append(_mend(memory, time, remedy, others))
     elif memory.fits:
         sentences.append(f"That fits in the {megabytes(memory.limit_mb or 0)} it may take.")
     if time.fits is False:
@@ -23,21 +23,29 @@ def verdict(spec: Experiment, memory: Memory, time: Time, remedy: Way | None, ot
     return " ".join(sentences)
 
 
-def _share(memory: Memory) -> str:
-    """The largest part, which is the reason."""
-    largest = max((part for part in memory.parts if part.part != "process"), key=lambda part: part.mb)
+def _excess(memory: Memory) -> str:
+    """What the memory is taken by: the process, which is there always, and the largest of the other parts."""
+    process = _process(memory)
+    largest = max((part for part in memory.parts if part.part != PROCESS), key=lambda part: part.mb)
     return (
-        f"of which {largest.part} take {megabytes(largest.mb)}: more than the {megabytes(memory.limit_mb or 0)} limit"
+        f"more than the limit of {megabytes(memory.limit_mb or 0)}: {megabytes(process)} of it are the process before "
+        f"it has loaded anything, {megabytes(largest.mb)} {largest.part}"
     )
 
 
-def _mend(time: Time, remedy: Way | None, others: list[Way]) -> str:
+def _process(memory: Memory) -> float:
+    return sum(part.mb for part in memory.parts if part.part == PROCESS)
+
+
+def _mend(memory: Memory, time: Time, remedy: Way | None, others: list[Way]) -> str:
+    if _process(memory) > (memory.limit_mb or 0):
+        return "The process alone is above the limit, whatever it runs: raise the limit."
     if remedy is None or remedy.memory_mb is None or remedy.hyperiteration_seconds is None:
         possible = [(way.memory_mb, way.name) for way in others if way.memory_mb is not None]
         least = f" (the least is {megabytes(min(possible)[0])}, `{min(possible)[1]}`)" if possible else ""
-        return f"No other way to the hypergradient fits either{least}: make the problem smaller or raise the limit."
+        return f"No other way fits either{least}: make the problem smaller or raise the limit."
     ratio = remedy.hyperiteration_seconds / time.hyperiteration_seconds
-    same = "the same hypergradient" if remedy.same else "another hypergradient"
+    same = "the same hypergradient" if remedy.same else "another estimate of the hypergradient"
     how = " and ".join(f"{field}={json.dumps(value)}" for field, value in remedy.set.items())
     return f"`{remedy.name}` fits: {megabytes(remedy.memory_mb)} and {ratio:.2g} x the time, {same} (set {how})."
 

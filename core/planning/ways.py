@@ -1,4 +1,4 @@
-"""Other ways to the hypergradient of the same spec: every kind, and settings of theirs that save memory."""
+"""Other ways of the same spec: every kind of hypergradient, single-loop algorithms, and settings that save memory."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -19,7 +19,9 @@ from core.spec.algorithms import (
     Unrolled,
 )
 from core.spec.base import kind_of
-from core.spec.problems import HyperRepresentation
+from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, RandomQuadratics, Regularization
+from core.spec.sizes import training_examples, validation_examples
+from core.spec.stochastic import AnyStochastic, MaSoba, Saba, Soba, Srba
 
 
 class Alternative(NamedTuple):
@@ -44,8 +46,45 @@ def alternatives(spec: Experiment) -> Iterator[Alternative]:
                 settings = other.model_dump(mode="json", exclude_defaults=True) | {"kind": kind_of(type(other))}
                 same = _whole(algorithm.hypergradient) and _whole(other) and isinstance(algorithm, Nested)
                 yield _alternative(spec, name, {"algorithm.hypergradient": settings}, same=same)
+    else:
+        yield from _other_algorithms(spec, algorithm)
+        yield from _other_minibatches(spec, algorithm)
     if isinstance(spec.problem, HyperRepresentation):
         yield from _fewer_tasks(spec, spec.problem)
+
+
+SINGLE_LOOP = (Soba, MaSoba, Saba, Srba)
+"""Algorithms that move w, v and lam along estimates of the same directions, by the same rates."""
+KEPT = {"inner_rate", "outer_rate", "batch", "hyperiterations"}
+"""What one of them takes over from another; the decay of the rates is each one's own."""
+
+
+def _other_algorithms(spec: Experiment, algorithm: AnyStochastic) -> Iterator[Alternative]:
+    if not isinstance(algorithm, SINGLE_LOOP):
+        return
+    for other in SINGLE_LOOP:
+        if not isinstance(algorithm, other):
+            settings = {"kind": kind_of(other), **algorithm.model_dump(mode="json", include=KEPT)}
+            yield _alternative(spec, kind_of(other), {"algorithm": settings}, same=False)
+
+
+def _other_minibatches(spec: Experiment, algorithm: AnyStochastic) -> Iterator[Alternative]:
+    """Smaller ones, whose graphs are smaller; for SABA larger ones too, of which there are fewer to remember."""
+    most = max(_examples(spec.problem))
+    now = min(algorithm.batch or most, most)
+    sizes = [now // 4**power for power in range(1, 5) if now // 4**power >= 1]
+    if isinstance(algorithm, Saba):
+        sizes += [now * 4**power for power in range(1, 5) if now * 4**power < most]
+    for size in sizes:
+        yield _alternative(spec, f"minibatches of {size}", {"algorithm.batch": size}, same=False)
+
+
+def _examples(problem: Problem) -> tuple[int, int]:
+    """Inner and outer examples."""
+    if isinstance(problem, RandomQuadratics):
+        return problem.inner_examples, problem.outer_examples
+    assert isinstance(problem, Regularization | HyperCleaning)  # core.spec.checks refuses the others
+    return training_examples(problem), validation_examples(problem)
 
 
 def _fewer_tasks(spec: Experiment, problem: HyperRepresentation) -> Iterator[Alternative]:

@@ -34,7 +34,7 @@ class Work:
 
 
 NOTHING = Work()
-NARROW = 64
+NARROW = 48
 """Columns below which a matrix product takes as long as with so many."""
 
 

@@ -42,6 +42,15 @@ def test_the_remedy_can_be_submitted(refusing: httpx.Client) -> None:
     assert again["memory"]["peak_mb"] == remedy["memory_mb"]
 
 
+def test_the_remedy_of_an_algorithm_that_remembers_too_much_can_be_planned(refusing: httpx.Client) -> None:
+    saba = {**CLEANING, "algorithm": {"kind": "saba", "batch": 1}, "resources": {"memory_limit": 430}}
+    remedy = plan(refusing, saba)["remedy"]
+    again = plan(refusing, {**saba, "algorithm": remedy["set"]["algorithm"]})
+    assert remedy["name"] == "soba"
+    assert again["memory"]["fits"]
+    assert again["memory"]["peak_mb"] == remedy["memory_mb"]
+
+
 def test_rates_may_be_given(refusing: httpx.Client) -> None:
     slow = plan(refusing, CLEANING, operator_seconds=1e-3)
     assert slow["device"]["name"] == "cpu, with given rates"

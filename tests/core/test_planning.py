@@ -145,9 +145,46 @@ class TestVerdict:
         assert again.memory.peak_mb == found.remedy.memory_mb <= limit
 
     def test_where_nothing_fits_it_says_so(self) -> None:
-        found = planned({"kind": "quadratic"}, limit=128)
+        found = planned({"kind": "quadratic"}, limit=410)
         assert found.remedy is None
-        assert "No other way" in found.verdict
+        assert "No other way fits" in found.verdict
+
+    def test_the_reason_counts_the_process(self) -> None:
+        found = planned({"kind": "quadratic"}, limit=410)
+        assert "more than the limit of 410 MB: 400 MB of it are the process before it has loaded" in found.verdict
+        below = planned({"kind": "quadratic"}, limit=128)
+        assert below.remedy is None
+        assert "The process alone is above the limit" in below.verdict
+
+    def test_the_reason_names_the_largest_part(self) -> None:
+        found = planned(CLEANING, limit=800, steps=50_000, hypergradient={"kind": "unrolled"})
+        assert found.memory
+        largest = max(found.memory.parts, key=lambda part: part.mb)
+        assert largest.part == "graphs of all steps"
+        assert f"{largest.mb:.0f} MB graphs of all steps" in found.verdict
+
+    def test_saba_over_its_limit_becomes_soba(self) -> None:
+        algorithm = {"kind": "saba", "batch": 1, "outer_rate": 0.3}
+        found = planned(CLEANING, limit=430, **algorithm)
+        assert found.remedy
+        assert not found.remedy.same
+        assert found.remedy.name == "soba"
+        assert "`soba` fits" in found.verdict
+        again = planned(CLEANING, limit=430, **found.remedy.set["algorithm"])
+        assert again.memory
+        assert again.memory.fits
+        assert again.memory.peak_mb == found.remedy.memory_mb
+        assert found.remedy.set["algorithm"]["outer_rate"] == 0.3
+        ways = {way.name: way for way in found.ways}
+        assert ways["minibatches of 256"].fits
+        assert ways["srba"].fits
+
+    def test_of_smaller_minibatches_the_nearest_that_fits_is_the_remedy(self) -> None:
+        wide = MLP | {"model": {"kind": "mlp", "hidden": [2048]}, "train": 1000}
+        found = planned(wide, limit=460, kind="bome")
+        assert found.remedy
+        assert found.remedy.set == {"algorithm.batch": 250}
+        assert not found.remedy.same
 
     def test_a_time_limit_is_judged(self) -> None:
         spec = experiment(CLEANING, steps=1000, hyperiterations=100_000)
@@ -161,6 +198,57 @@ class TestVerdict:
         reasons = {way.name: way.reason for way in planned(FEW_SHOT).ways}
         assert reasons["as in the spec"] is None
         assert "closed form" in str(reasons["exact"])
+
+
+class TestMinibatches:
+    def test_srba_pays_for_the_passes_over_all_examples(self) -> None:
+        images = CLEANING | {"dataset": {"kind": "mnist"}, "train": 4000, "validation": 2000}
+        times = [seconds(images, kind="srba", batch=100, period=period) for period in (1, 10, 100)]
+        assert times[0] > times[1] > times[2]
+        by_default = seconds(images, kind="srba", batch=100)
+        assert by_default == pytest.approx(seconds(images, kind="srba", batch=100, period=40 + 20))
+
+    def test_srba_with_period_1_is_soba_on_all_examples(self) -> None:
+        passes, whole = planned(CLEANING, kind="srba", period=1).time, planned(CLEANING, kind="soba", batch=None).time
+        assert passes
+        assert whole
+        part = {part.part: part.seconds for part in passes.parts}["passes over all examples"]
+        assert part == pytest.approx({part.part: part.seconds for part in whole.parts}["oracles on minibatches"])
+
+    def test_saba_remembers_a_direction_for_each_block_that_was_drawn(self) -> None:
+        def remembered(hyperiterations: int) -> float:
+            found = planned(CLEANING, kind="saba", batch=1, hyperiterations=hyperiterations).memory
+            assert found
+            return {part.part: part.mb for part in found.parts}["remembered directions"]
+
+        w, lam = 65 * 10, 800
+        whole = 4 * (800 * (2 * w + lam) + 400 * (w + lam)) / 2**20
+        assert remembered(1000) == pytest.approx(whole, abs=0.05)
+        assert remembered(100) == pytest.approx(4 * 100 * (3 * w + 2 * lam) / 2**20, abs=0.05)
+
+    def test_what_saba_remembers_takes_no_time(self) -> None:
+        few, many = (seconds(CLEANING, kind="saba", batch=batch) for batch in (64, 1))
+        assert many <= few
+
+    def test_measurements_are_reckoned_with(self) -> None:
+        spec = experiment(CLEANING, kind="soba").model_dump(mode="json")
+        spec["diagnostics"] = {
+            "stationarity": {"every": 1},
+            "comparison": {"every": 1, "against": {"kind": "implicit"}},
+        }
+        spec["problem"]["l2"] = 0.1
+        measured = plan(Experiment.model_validate(spec)).time
+        assert measured
+        assert measured.hyperiteration_seconds > 2 * seconds(CLEANING, kind="soba")
+
+
+def test_a_closed_form_is_evaluated_without_inner_steps() -> None:
+    few, many = (
+        planned({"kind": "quadratic"}, steps=steps, hypergradient={"kind": "exact"}).time for steps in (10, 10_000)
+    )
+    assert few
+    assert many
+    assert few.evaluation_seconds == many.evaluation_seconds
 
 
 def test_a_slower_device_takes_longer() -> None:
@@ -195,17 +283,25 @@ def test_the_walk_of_the_heads_is_the_one_that_is_built(segment: int | None, dyn
     assert walks_in_dual(spec, spec.algorithm) == build.walks_in_dual(spec)
 
 
+WIDE = MLP | {"model": {"kind": "mlp", "hidden": [256]}}
+
+
 @pytest.mark.parametrize(
     ("problem", "algorithm"),
     [
         (CLEANING | {"final_steps": 1}, {"steps": 2000, "hypergradient": {"kind": "unrolled"}}),
-        (MLP | {"model": {"kind": "mlp", "hidden": [256]}}, {"steps": 100, "hypergradient": {"kind": "unrolled"}}),
-        (MLP | {"model": {"kind": "mlp", "hidden": [256]}}, {"steps": 20, "hypergradient": {"kind": "forward"}}),
+        (WIDE, {"steps": 100, "hypergradient": {"kind": "unrolled"}}),
+        (WIDE, {"steps": 200, "hypergradient": {"kind": "reverse"}, "dynamics": {"kind": "adam"}}),
+        (WIDE, {"steps": 20, "hypergradient": {"kind": "forward"}}),
+        (WIDE, {"steps": 5, "hypergradient": {"kind": "random_forward", "directions": 16}}),
+        (WIDE, {"steps": 20, "hypergradient": {"kind": "implicit"}}),
+        (WIDE, {"kind": "real_time", "interval": 10}),
+        (WIDE, {"kind": "saba", "batch": 4, "hyperiterations": 250}),
     ],
-    ids=["cleaning", "mlp", "forward"],
+    ids=["cleaning", "unrolled", "adam", "forward", "random forward", "implicit", "real time", "saba"],
 )
 def test_memory_is_what_a_run_takes(problem: dict[str, Any], algorithm: dict[str, Any]) -> None:
-    spec = experiment(problem, hyperiterations=2, **algorithm)
+    spec = experiment(problem, **{"hyperiterations": 2, **algorithm})
     environment = dict(os.environ)
     prepare_process(1, environment)
     command = [sys.executable, "-m", "benchmarks.measured_run", spec.model_dump_json()]
@@ -214,6 +310,6 @@ def test_memory_is_what_a_run_takes(problem: dict[str, Any], algorithm: dict[str
     measured = json.loads(answer.stdout.splitlines()[-1])["peak_mb"]
     found = plan(spec).memory
     assert found
-    assert found.peak_mb == pytest.approx(measured, rel=0.3)
+    assert found.peak_mb == pytest.approx(measured, rel=0.2)
     loaded = DEVICES["cpu"].process_mb  # what the model adds to it has to be right as well, where it is much
-    assert found.peak_mb - loaded == pytest.approx(measured - loaded, rel=0.5, abs=60)
+    assert found.peak_mb - loaded == pytest.approx(measured - loaded, rel=0.25, abs=40)

@@ -1,0 +1,61 @@
+"""A problem in the terms that methods are reckoned in."""
+
+from dataclasses import dataclass
+
+from core.planning.work import NOTHING, Work
+
+
+class NotModelled(Exception):
+    """The plan has no model of this part of the spec; the message says of which and why."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A problem in the terms that methods are reckoned in; memory in bytes."""
+
+    item: int
+    """Bytes of a number."""
+    variables: int
+    """Numbers in w."""
+    leaves: int
+    """Tensors in w."""
+    seen: int
+    """Numbers that the method differentiates with respect to: lam, or z where there is an embedding."""
+    outer: int
+    """Numbers in lam."""
+    gradient: Work
+    """grad_w L once."""
+    graph: float
+    """What the graph of one gradient keeps."""
+    objective: Work
+    """E with its derivatives, once a hyperiteration."""
+    data: float
+    """Data set on the device."""
+    loading: float
+    """Peak while it is loaded and split."""
+    watching: float = 0.0
+    """What a gradient of L on all examples takes, as the series of a hyperiteration have it."""
+    embedding: Work = NOTHING
+    """The network, forward and backward, once a hyperiteration."""
+    features: float = 0.0
+    """What the network's passes take, episodes included."""
+    solution: Work = NOTHING
+    """The closed form with its derivative."""
+    solution_memory: float = 0.0
+    scoring: Work = NOTHING
+    """An evaluation but for the inner steps that it runs."""
+    scoring_memory: float = 0.0
+    walks: float = 1.0
+    """How many times an evaluation runs the inner steps."""
+    closing_steps: int = 0
+    """Inner steps of the report at the end."""
+    analytic: bool = False
+    """Whether inner steps are those of a linear model, written out, rather than found by torch.func."""
+    classes: int = 1
+    """Scores of a linear model."""
+    curvature: Work = NOTHING
+    """The mean curvature of a linear model and its Cholesky factor; nothing for other models."""
+    repeats: int = 1
+    """How many times a hyperiteration does all this: chunks of tasks."""
+    blocks: tuple[int, int] = (1, 1)
+    """Minibatches that the inner and the outer examples are cut into, where an algorithm draws from both."""

@@ -1,0 +1,69 @@
+"""What networks cost: affine layers on feature vectors, and four blocks of convolution, norm and ReLU on images."""
+
+from itertools import pairwise
+
+from core.planning.work import NOTHING, Work, product
+from core.spec.models import Conv4
+
+SIDE = 28
+"""Pixels of a side of an image."""
+VALUE = 0.4
+"""Part of a gradient that its value, or the scores, alone take."""
+GRADIENT_HOLDS = 4.0
+"""What a gradient holds at its peak, over what its graph keeps, as measured."""
+CONVOLUTION = 1.8
+"""How much slower a convolution of few channels is than a large product of as many operations."""
+CONVOLUTION_TRAFFIC = 16
+"""Times that a convolution's output is read or written, forward and backward, with norm and ReLU."""
+CONVOLUTION_KEEPS = 4.7
+"""Tensors of a convolution's output that a block with its norm takes, forward and backward, as measured."""
+CONVOLUTION_HOLDS = 2.6
+"""Such tensors that it takes without a graph, as measured."""
+POOLING_HOLDS = 0.75
+"""The same of a max-pool: its output, and int64 indices as large as two of it."""
+
+
+def network_gradient(sizes: tuple[int, ...], n: int, item: int) -> Work:
+    """Forward and backward of affine layers on n examples; no gradient is needed of the examples themselves."""
+    layers = list(pairwise(sizes))
+    forward = [product(n, rows, columns, item) for rows, columns in layers]
+    total = sum([*forward, *forward, *forward[1:]], NOTHING)  # each once more for its weights, and for its inputs
+    return total + Work(0, 8 * item * n * sum(sizes[1:]), 30 * len(layers))
+
+
+def activations(sizes: tuple[int, ...], n: int) -> float:
+    """Numbers that the graph of a gradient keeps: scores and hidden units three times each."""
+    return 3 * n * sum(sizes[1:])
+
+
+def _blocks(model: Conv4) -> list[tuple[int, int, int]]:
+    """(inputs, pixels of the convolution's output, pixels of the block's output) of each block."""
+    found, side, inputs = [], SIDE, 1
+    for _ in range(4):
+        convolved = (side + 1) // 2 if model.downsample == "stride" else side
+        side = convolved if model.downsample == "stride" else side // 2
+        found.append((inputs, convolved**2, side**2))
+        inputs = model.filters
+    return found
+
+
+def conv4_gradient(model: Conv4, images: int, item: int) -> Work:
+    """Forward and backward on so many images."""
+    blocks = _blocks(model)
+    operations = sum(18 * inputs * model.filters * pixels for inputs, pixels, _ in blocks)
+    traffic = CONVOLUTION_TRAFFIC * item * images * sum(model.filters * pixels for _, pixels, _ in blocks)
+    return Work(CONVOLUTION * 3 * images * operations * item / 4, traffic, 2 * 160)
+
+
+def conv4_keeps(model: Conv4) -> float:
+    """Numbers an image that it takes, forward with its graph and backward."""
+    return CONVOLUTION_KEEPS * sum(model.filters * pixels for _, pixels, _ in _blocks(model))
+
+
+def conv4_holds(model: Conv4, item: int) -> float:
+    """Numbers an image that it holds at a time without a graph: input and outputs of its largest layer."""
+    blocks = _blocks(model)
+    tensors = CONVOLUTION_HOLDS + (POOLING_HOLDS if model.downsample == "max_pool" else 0)
+    # float64 has no convolution of its own: it becomes a product with the patches of all images.
+    patches = max(9 * inputs * pixels for inputs, pixels, _ in blocks) if item == 8 else 0
+    return 2 * SIDE**2 + patches + tensors * max(model.filters * pixels for _, pixels, _ in blocks)
