@@ -43,7 +43,7 @@ def with_higher(batch: Batch) -> Call:
     """`innerloop_ctx` around a head for each task."""
 
     def fit(x: Tensor, q: Tensor, way: int) -> Tensor:
-        head = _zero_head(x.shape[-1], way)
+        head = _zero_head(x, way)
         optimizer = torch.optim.SGD(head.parameters(), lr=batch.rate)
         with higher.innerloop_ctx(head, optimizer) as (functional_head, differentiable):
             for _ in range(batch.steps):
@@ -57,7 +57,7 @@ def with_torchopt(batch: Batch) -> Call:
     """`MetaSGD` on a head for each task."""
 
     def fit(x: Tensor, q: Tensor, way: int) -> Tensor:
-        head = _zero_head(x.shape[-1], way)
+        head = _zero_head(x, way)
         optimizer = torchopt.MetaSGD(head, lr=batch.rate)
         for _ in range(batch.steps):
             optimizer.step(functional.cross_entropy(head(x), batch.support_labels))
@@ -76,8 +76,8 @@ def _through_features(batch: Batch, fit: Callable[[Tensor, Tensor, int], Tensor]
     return call
 
 
-def _zero_head(features: int, way: int) -> nn.Linear:
-    head = nn.Linear(features, way)
+def _zero_head(x: Tensor, way: int) -> nn.Linear:
+    head = nn.Linear(x.shape[-1], way, dtype=x.dtype)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return head
@@ -85,6 +85,18 @@ def _zero_head(features: int, way: int) -> nn.Linear:
 
 def with_jax(batch: Batch) -> Call:
     """`scan` over the steps, `vmap` over the tasks, all of it jitted."""
+    double = batch.support.dtype == torch.float64
+    with jax.enable_x64(double):
+        gradient = _jax_gradient(batch)
+
+    def call() -> list[np.ndarray]:
+        with jax.enable_x64(double):
+            return gradient()
+
+    return call
+
+
+def _jax_gradient(batch: Batch) -> Call:
     layers = cast("list[dict[str, Tensor]]", batch.lam)
     lam = [{name: jnp.asarray(leaf.numpy()) for name, leaf in layer.items()} for layer in layers]
     support, query = jnp.asarray(batch.support.numpy()), jnp.asarray(batch.query.numpy())
