@@ -20,11 +20,16 @@ def require_agreement(hypergradients: Mapping[str, Sequence[np.ndarray]], tolera
         RuntimeError: names the one that differs, and by how much.
     """
     first, reference = next(iter(hypergradients.items()))
-    wanted = _flat(reference)
     for name, hypergradient in hypergradients.items():
-        error = float(np.linalg.norm(_flat(hypergradient) - wanted) / np.linalg.norm(wanted))
+        error = relative_error(hypergradient, reference)
         if not error <= tolerance:
             raise RuntimeError(f"{name} differs from {first} by {error:.1e}: not the same hypergradient")
+
+
+def relative_error(hypergradient: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> float:
+    """The norm of the difference over that of the reference."""
+    wanted = _flat(reference)
+    return float(np.linalg.norm(_flat(hypergradient) - wanted) / np.linalg.norm(wanted))
 
 
 def _flat(leaves: Sequence[np.ndarray]) -> np.ndarray:
