@@ -33,8 +33,8 @@ from core.problems.quadratic import quadratic
 from core.problems.random_quadratics import random_quadratics
 from core.problems.regularization import regularization
 from core.spec import Experiment, algorithms, models, problems
-from core.spec.checks import analytic
 from core.spec.plugins import PluginModel, PluginProblem, code_of
+from core.spec.problem_checks import analytic
 from core.spec.sizes import scores
 from core.spec.stochastic import Stochastic
 from core.stochastic import build_stochastic

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from core.spec import Experiment
+from core.spec.stochastic import Stochastic
 
 
 class Watched(NamedTuple):
@@ -50,12 +51,13 @@ def watched(spec: Experiment) -> dict[str, Watched]:
     """Every series that says something about the hypergradient, by its name."""
     asked = spec.diagnostics
     shorter = "half of T" if asked.truncation.steps == "half" else "T"
+    w = "w" if isinstance(spec.algorithm, Stochastic) else "w_T"
     return {
         "hypergradient_norm": Watched(None),
         "inner_gradient_norm": Watched(None),
         "inner_gradient_relative": Watched(
             asked.stationarity.warn_above,
-            "inner problem not solved: w_T has {value} of the inner gradient at w_0",
+            f"inner problem not solved: {w} has {{value}} of the inner gradient at w_0",
         ),
         "solver_iterations": Watched(None),
         "solver_residual": Watched(asked.solver.warn_above, "linear system not solved: relative residual {value}"),
@@ -67,7 +69,7 @@ def watched(spec: Experiment) -> dict[str, Watched]:
             asked.comparison.warn_above, f"hypergradient off: relative difference {{value}} from {_reference(spec)}"
         ),
         "contraction_factor": Watched(
-            asked.contraction.warn_above, "inner dynamics not contracting: factor {value} at w_T"
+            asked.contraction.warn_above, f"inner dynamics not contracting: factor {{value}} at {w}"
         ),
         "direction_cosine": Watched(
             asked.direction.warn_below,

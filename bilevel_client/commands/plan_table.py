@@ -13,7 +13,7 @@ from bilevel_client.commands.numbers import duration, number
 
 
 def plan(name: str, found: Mapping[str, Any]) -> Group:
-    """Verdict, memory and time by part, other ways to the hypergradient, assumptions."""
+    """Verdict, memory and time by part, other ways to the same end, assumptions."""
     parts: list[RenderableType] = [Text(name, "bold"), Text(found["verdict"], _colour(found)), ""]
     parts += [Text(_sizes(found["sizes"]), "bright_black")]
     if found["memory"] is not None:
@@ -55,7 +55,7 @@ def _time(time: Mapping[str, Any]) -> Table:
 
 
 def _ways(ways: list[Mapping[str, Any]]) -> Table:
-    table = _table("way to the hypergradient", "MB", "seconds", "same", "")
+    table = _table("way", "MB", "seconds", "same", "")
     for way in ways:
         if way["reason"] is not None:
             continue

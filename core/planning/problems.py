@@ -16,9 +16,9 @@ from core.planning.networks import (
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
 from core.spec.algorithms import GradientDescent, Stepped
-from core.spec.checks import analytic, closed_form
 from core.spec.models import Conv4, Linear, Mlp
 from core.spec.plugins import PluginModel, PluginProblem
+from core.spec.problem_checks import analytic, closed_form
 from core.spec.problems import HyperCleaning, HyperRepresentation, Quadratic, RandomQuadratics, Regularization
 from core.spec.sizes import (
     feature_size,

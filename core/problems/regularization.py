@@ -24,8 +24,8 @@ from core.problems.inner import Inner, Rows, entry, minibatches
 from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
 from core.problems.linear_inner import stated_as_linear
 from core.spec import problems as spec
-from core.spec.checks import analytic, closed_form, squares
 from core.spec.models import Linear
+from core.spec.problem_checks import analytic, closed_form, squares
 from core.spec.sizes import outputs, strengths
 
 STRENGTH = "log_strength"

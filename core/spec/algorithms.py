@@ -118,7 +118,7 @@ class ConjugateGradient(Spec):
 
     kind: Literal["cg"] = "cg"
     iterations: Annotated[int, Field(ge=1, le=100_000)] = 100
-    """Largest number of Hessian products."""
+    """Largest number of Hessian products; one more measures the residual."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-6
     """Relative residual at which it stops."""
     preconditioner: Literal["auto", "none"] = "auto"
@@ -137,7 +137,7 @@ class ConjugateGradientNormal(Spec):
 
     kind: Literal["cg_normal"] = "cg_normal"
     iterations: Annotated[int, Field(ge=1, le=100_000)] = 100
-    """Largest number of Hessian products; an iteration takes two."""
+    """Largest number of Hessian products, of which an iteration takes two; one more measures the residual."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-6
     """Relative residual at which it stops."""
 
@@ -147,7 +147,7 @@ class Neumann(Spec):
 
     kind: Literal["neumann"] = "neumann"
     iterations: Annotated[int, Field(ge=1, le=100_000)] = 100
-    """Terms of the series."""
+    """Terms of the series; one more product measures the residual."""
 
 
 class FixedPoint(Spec):

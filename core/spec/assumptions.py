@@ -20,10 +20,10 @@ from core.spec.algorithms import (
     RandomForward,
     Reverse,
 )
-from core.spec.checks import squares
 from core.spec.experiment import Experiment
 from core.spec.models import Linear, Mlp
 from core.spec.plugins import PluginProblem
+from core.spec.problem_checks import squares
 from core.spec.problems import (
     ClippedWeights,
     HyperCleaning,

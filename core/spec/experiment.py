@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 
 from core.spec.algorithms import Algorithm, Nested
 from core.spec.base import Label, Spec
-from core.spec.checks import check_algorithm, check_problem
+from core.spec.checks import check_algorithm
 from core.spec.diagnostics import Diagnostics, check_diagnostics
 from core.spec.few_shot_checks import check_chunk, check_numerics
+from core.spec.problem_checks import check_problem
 from core.spec.problems import Problem
 
 

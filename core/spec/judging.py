@@ -14,6 +14,10 @@ SECTIONS = {"contraction_factor": "`contraction`", "inner_gradient_relative": "`
 """Of the diagnostics, by the series that they give."""
 
 
+CONTRACTING = 1 - 1e-4
+"""Largest factor that counts as a contraction: a factor of 1 is measured to a few digits, from either side."""
+
+
 class Worst(NamedTuple):
     """The largest value of a series, NaN if there was one, and where it was."""
 
@@ -34,12 +38,12 @@ def judged(spec: Experiment, measured: Mapping[str, Worst]) -> list[dict[str, An
 def _bounds(spec: Experiment) -> dict[str, float]:
     """What each series has to stay below.
 
-    A contraction has a factor below 1, whatever the experiment warns about; how small an inner gradient is small enough
+    A contraction has a factor of at most `CONTRACTING`, whatever the experiment warns about; how small an inner gradient is small enough
     is the experiment's to say (`warn_above` of the stationarity).
     """
     stationary = spec.diagnostics.stationarity.warn_above
     default: float = Stationarity.model_fields["warn_above"].default
-    return {"contraction_factor": 1.0, "inner_gradient_relative": default if stationary is None else stationary}
+    return {"contraction_factor": CONTRACTING, "inner_gradient_relative": default if stationary is None else stationary}
 
 
 def _judged(entry: dict[str, Any], measured: Mapping[str, Worst], bounds: Mapping[str, float]) -> dict[str, Any]:

@@ -77,6 +77,14 @@ def test_a_warning_says_what_where_and_how_much() -> None:
     ]
 
 
+def test_algorithms_that_keep_their_inner_variables_have_no_last_step() -> None:
+    spec = Experiment.model_validate(
+        {"problem": {"kind": "random_quadratics"}, "algorithm": {"kind": "soba", "hyperiterations": 1}}
+    )
+    _, (warning,) = look(watched(spec), {}, 0, {"inner_gradient_relative": 0.4})
+    assert warning["message"] == "inner problem not solved: w has 0.4 of the inner gradient at w_0"
+
+
 def test_a_factor_that_rounding_lifts_above_one_is_no_warning() -> None:
     """Offsets of softmax regression give an eigenvalue of exactly 1."""
     series = watched(Experiment.model_validate({"problem": {"kind": "quadratic"}}))

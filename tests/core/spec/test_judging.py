@@ -28,6 +28,7 @@ def convergence(measured: dict[str, Worst], diagnostics: dict[str, Any] | None =
         (0.99, 0.05, True),
         (1.3, 0.05, False),
         (1.0, 0.05, False),  # a contraction is below one
+        (0.9999998, 0.05, False),  # an eigenvalue of 1, measured
         (0.99, 0.1, False),
         (math.nan, 0.05, False),
         (0.99, math.inf, False),
