@@ -13,7 +13,7 @@ from core.bilevel.algorithms import carried_forward, nested, real_time
 from core.bilevel.dynamics import Init, Scalar, StepObjective
 from core.bilevel.embedding import through_embedding
 from core.bilevel.graphs import graphed
-from core.bilevel.hypergradients import exact, forward, random_forward, reverse, reversible, unrolled
+from core.bilevel.hypergradients import exact, first_order, forward, random_forward, reverse, reversible, unrolled
 from core.bilevel.hypergradients.random_forward import gaussian, rademacher
 from core.bilevel.linear_models.walk import Rate
 from core.bilevel.optimizers import OuterOptimizer
@@ -226,6 +226,8 @@ def build_method(spec: Experiment, inner: Inner, context: Context) -> MethodSeri
             return build_implicit(chosen, linear=analytic(spec.problem), steps=algorithm.steps)
         case algorithms.Exact():
             return steady(through_embedding(exact))
+        case algorithms.FirstOrder():
+            return steady(through_embedding(first_order))
         case _:
             assert_never(chosen)
 

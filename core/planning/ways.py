@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from core.spec import Experiment
 from core.spec.algorithms import (
     Exact,
+    FirstOrder,
     Forward,
     Hypergradient,
     Implicit,
@@ -112,6 +113,7 @@ def _methods(steps: int) -> Iterator[tuple[str, Hypergradient]]:
     yield "random forward, 1 direction", RandomForward()
     yield "implicit, conjugate gradient", Implicit()
     yield "exact", Exact()
+    yield "first order", FirstOrder()
 
 
 def _whole(chosen: Hypergradient) -> bool:

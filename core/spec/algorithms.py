@@ -288,6 +288,15 @@ class Implicit(Spec):
     series `inner_steps` counts them."""
 
 
+class FirstOrder(Spec):
+    """The inner steps are not differentiated: only E's own dependence on lam and, where w_0 is an outer variable, that.
+
+    First-order MAML (Finn et al. 2017); the paper's `approx` (section 5.3). Biased, and the cheapest.
+    """
+
+    kind: Literal["first_order"] = "first_order"
+
+
 class Exact(Spec):
     """Through the inner problem's closed form; the inner dynamics are not run."""
 
@@ -295,7 +304,8 @@ class Exact(Spec):
 
 
 Hypergradient = Annotated[
-    Unrolled | Reverse | Reversible | Forward | RandomForward | Implicit | Exact, Field(discriminator="kind")
+    Unrolled | Reverse | Reversible | Forward | RandomForward | Implicit | Exact | FirstOrder,
+    Field(discriminator="kind"),
 ]
 
 # --- outer optimizers -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, assert_never
 from core.spec.algorithms import (
     Algorithm,
     Exact,
+    FirstOrder,
     GradientDescent,
     HeavyBall,
     Implicit,
@@ -244,6 +245,8 @@ def _follows(algorithm: Algorithm) -> Verdict:
                 f"Truncated to the last {last} of {algorithm.steps} steps it is biased (Shaban et al. 2019): leave "
                 "`truncate` out."
             )
+        case FirstOrder():
+            return _not_met("`first_order` leaves out what the inner steps do to w_T: use `reverse`.")
         case Exact():
             return _met("`exact` is the gradient of f itself.")
         case RandomForward():

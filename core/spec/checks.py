@@ -5,6 +5,7 @@ from core.spec.algorithms import (
     Dense,
     Dynamics,
     Exact,
+    FirstOrder,
     FixedPoint,
     Forward,
     HeavyBall,
@@ -49,6 +50,12 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
                 "/algorithm/hypergradient",
                 f"`exact` needs an inner problem with a closed form, which {problem.kind} does not have with "
                 "these settings: use `reverse` or `implicit`",
+            )
+        case FirstOrder() if isinstance(problem, Regularization | HyperCleaning):
+            refuse(
+                "/algorithm/hypergradient",
+                f"`first_order` is zero here: the outer objective of {problem.kind} sees the outer variables through "
+                "the inner steps only: use `reverse`",
             )
         case Forward() | RandomForward() as forward:
             _check_forward(forward, outer_variables(problem, algorithm))
@@ -197,6 +204,12 @@ def solution_only(hypergradient: Hypergradient) -> bool:
 def _check_dynamics(problem: Problem, algorithm: Stepped) -> None:
     dynamics = algorithm.dynamics
     learned = [name for name in ("learn_rate", "learn_momentum") if getattr(dynamics, name, False)]
+    if learned and isinstance(algorithm.hypergradient, FirstOrder):
+        refuse(
+            f"/algorithm/dynamics/{learned[0]}",
+            "`first_order` does not differentiate the inner steps, which the dynamics' own outer variables are in: use "
+            "`reverse` or `forward` to learn them",
+        )
     if learned and isinstance(algorithm.hypergradient, Implicit | Exact):
         refuse(
             f"/algorithm/dynamics/{learned[0]}",
@@ -205,11 +218,12 @@ def _check_dynamics(problem: Problem, algorithm: Stepped) -> None:
         )
     if dynamics.rate_per_step and not dynamics.learn_rate:
         refuse("/algorithm/dynamics/rate_per_step", "the rates are not learned: set `learn_rate` too, or leave it out")
-    if isinstance(dynamics, LineSearch) and not solution_only(algorithm.hypergradient):
+    undifferentiated = solution_only(algorithm.hypergradient) or isinstance(algorithm.hypergradient, FirstOrder)
+    if isinstance(dynamics, LineSearch) and not undifferentiated:
         refuse(
             "/algorithm/dynamics",
             "`line_search` cannot be differentiated, for the chosen step size jumps: use the hypergradient `implicit` "
-            "with the solver `cg` or `dense`, or the dynamics `gradient_descent`",
+            "with the solver `cg` or `dense`, `first_order`, or the dynamics `gradient_descent`",
         )
     if "learn_momentum" in learned and getattr(dynamics, "momentum", 0.0) == 0:
         refuse("/algorithm/dynamics/momentum", "a momentum of 0 cannot be learned by its logit: start above 0")

@@ -1,6 +1,6 @@
 """What only few-shot problems can have: meta-batches in chunks, and a network in a shorter format."""
 
-from core.spec.algorithms import Algorithm, Nested, Reverse, Reversible, Unrolled
+from core.spec.algorithms import Algorithm, FirstOrder, Nested, Reverse, Reversible, Unrolled
 from core.spec.base import refuse
 from core.spec.problems import HyperRepresentation, Problem
 
@@ -15,7 +15,7 @@ def check_chunk(problem: Problem, algorithm: Algorithm) -> None:
             f"a chunk of {problem.task_chunk} is larger than the meta-batch of {problem.meta_batch}: "
             "lower `task_chunk` or leave it out",
         )
-    if not isinstance(algorithm.hypergradient, Reverse | Reversible | Unrolled):
+    if not isinstance(algorithm.hypergradient, Reverse | Reversible | Unrolled | FirstOrder):
         refuse(
             "/problem/task_chunk",
             f"`{algorithm.hypergradient.kind}` takes the meta-batch as a whole: leave `task_chunk` out, or use "
