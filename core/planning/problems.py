@@ -178,7 +178,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         scoring=VALUE * network_gradient(sizes, validation + test, item) + _metrics(problem, validation + test),
         scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * classes),
         walks=float(spec.algorithm.kind == "nested"),
-        closing_steps=3 * problem.final_steps if isinstance(problem, HyperCleaning) else 0,
+        closing_steps=_closing_steps(problem, train, validation) if isinstance(problem, HyperCleaning) else 0,
         analytic=written_out,
         classes=classes,
         curvature=(product(d, train, d, item) + Work(d**3 / 3, 0, 20)) if analytic(problem) else NOTHING,
@@ -272,3 +272,9 @@ def _passing_units(problem: HyperRepresentation, item: int) -> float:
             return SIDE**2 + 2 * max(model.hidden)
         case _:
             assert_never(model)
+
+
+def _closing_steps(problem: HyperCleaning, train: int, validation: int) -> int:
+    """Of the three models at the end, in steps on the training examples."""
+    both = problem.final_on == "train_and_validation"
+    return round(3 * problem.final_steps * ((train + validation) / train if both else 1))

@@ -273,7 +273,7 @@ def _admissible(problem: Problem, algorithm: Nested) -> Verdict:
         if dynamics.rate < bound:
             return _met(f"Linear dynamics with a rate below {bound:.4g}: they contract by the same factor for all lam.")
         return _not_met(f"The rate is not below {bound:.4g}: the inner dynamics do not converge.")
-    if isinstance(problem, HyperCleaning) and isinstance(problem.model, Linear):
+    if isinstance(problem, HyperCleaning) and problem.standardize and isinstance(problem.model, Linear):
         # Standardized features: the mean of ||(x, 1)||^2 is at most d + 1; weights <= 1; a softmax curves by 1/2.
         largest = problem.l2 + (problem.dataset.features + problem.model.bias) / 2
         if isinstance(dynamics, GradientDescent) and dynamics.rate < 2 / largest:

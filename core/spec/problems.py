@@ -112,7 +112,10 @@ class HyperCleaning(Spec):
 
     kind: Literal["hyper_cleaning"] = "hyper_cleaning"
     dataset: TableDataset = Field(default_factory=Digits, discriminator="kind")
-    """The data, with classes as target; features are standardized with the training set's mean and deviation."""
+    """The data, with classes as target."""
+    standardize: bool = True
+    """Whether features get mean 0 and deviation 1 on the training set; without, they stay as they are (the pixels of
+    images in [0, 1])."""
     model: TableModel = Field(default_factory=Linear, discriminator="kind")
     """The ground model, whose parameters are the inner variables."""
     weights: Annotated[SigmoidWeights | ClippedWeights, Field(discriminator="kind")] = Field(
@@ -135,6 +138,9 @@ class HyperCleaning(Spec):
     final_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Steps of the inner dynamics for the models that are compared at the end: noisy baseline (all weights 1), learned
     weights, clean oracle (weight 1 for the uncorrupted examples, 0 for the others)."""
+    final_on: Literal["train", "train_and_validation"] = "train"
+    """What these models are fitted to: the training examples, or those and the validation examples, which have weight 1
+    (Franceschi et al. 2017)."""
 
 
 class HyperRepresentation(Spec):
