@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, func, insert, select, update
+from sqlalchemy import ARRAY, ColumnElement, Text, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.status import ACTIVE, PREDECESSORS, Status
@@ -78,7 +78,7 @@ def change_all(
 
 def notify(session: Session, *experiment_ids: UUID) -> None:
     """Tells the listeners, when the transaction commits, that experiments have changed."""
-    ids = func.unnest(list(map(str, experiment_ids)), type_=Text).column_valued("id")
+    ids = func.unnest(literal(list(map(str, experiment_ids)), ARRAY(Text)), type_=Text).column_valued("id")
     session.execute(select(func.pg_notify(CHANNEL, ids)))
 
 
