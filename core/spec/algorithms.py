@@ -401,8 +401,9 @@ class Joint(Spec):
     model_config = ConfigDict(json_schema_extra=name_the_kind)
 
     kind: Literal["joint"] = "joint"
-    interval: Annotated[int, Field(ge=1, le=1_000_000)] = 5
-    """Hyperiterations from one meta-batch to the next, whose heads start from w_0 = 0."""
+    interval: Annotated[int, Field(ge=2, le=1_000_000)] = 5
+    """Hyperiterations from one meta-batch to the next, whose heads start from w_0 = 0; there lam has no gradient, so
+    that the first step is the heads' alone."""
     steps: Annotated[int, Field(ge=1, le=1_000_000)] = 5
     """Inner steps T that fit the heads of an evaluation."""
     dynamics: Dynamics = Field(default_factory=GradientDescent, discriminator="kind")

@@ -79,7 +79,7 @@ def check_transfer(problem: Problem, algorithm: Stepped) -> None:
             f"`real_time` goes on with the inner variables of the last hyperiteration, and {problem.kind} has none: "
             "use `nested`",
         )
-    if isinstance(algorithm.hypergradient, Implicit | RandomForward):
+    if isinstance(algorithm.hypergradient, Implicit | RandomForward | Reversible):
         refuse(
             "/algorithm/hypergradient",
             f"`{algorithm.hypergradient.kind}` is for inner problems that are large or hard, and {problem.kind} has no "

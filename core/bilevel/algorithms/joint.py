@@ -2,7 +2,8 @@
 
 L is a sum over the B tasks of a meta-batch. With t = k mod interval, both steps from the old point (s, lam):
 s <- Phi_{t+1}(s, lam), lam <- project(optimizer(lam, grad_lam L(w, lam) / B)). Every `interval` hyperiterations, t = 0,
-there are new tasks, whose heads start from w_0. No step is differentiated through and E is not met.
+there are new tasks, whose heads start from w_0 = 0, where grad_lam L = 0. No step is differentiated through and E is
+not met.
 """
 
 from collections.abc import Callable, Mapping
