@@ -98,7 +98,9 @@ def kinds(data: Any) -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("section", ["problem", "weights", "heads", "dynamics", "hypergradient", "solver", "optimizer", "model"])
+@pytest.mark.parametrize(
+    "section", ["problem", "weights", "heads", "dynamics", "hypergradient", "solver", "optimizer", "model"]
+)
 def test_every_kind_has_an_example(section: str) -> None:
     shown = set().union(*(kinds(Experiment.model_validate(read(path)).canonical()) for path in FILES))
     assert {kind_of(member) for member in KINDS[section]} <= shown

@@ -69,7 +69,7 @@ def test_prototypes_are_a_loop_over_tasks_and_classes() -> None:
     w = problem.solution(z)
     losses = []
     for task in range(TASKS):
-        means = [z["support"][task][SUPPORT_LABELS == label].mean(0) for label in range(WAY)]
+        means = [z["support"][task][label == SUPPORT_LABELS].mean(0) for label in range(WAY)]
         torch.testing.assert_close(w[task], torch.stack(means))  # type: ignore[call-overload,index]
         for q, label in zip(z["query"][task], QUERY_LABELS, strict=True):
             distances = torch.stack([(q - mean).square().sum() for mean in means])

@@ -39,7 +39,7 @@ def close(found: Any, expected: Any, tolerance: float = 1e-9) -> None:
 
 def unrolled_by_hand(support: Tensor, outer: Tensor, *, detached: bool) -> Tensor:
     """E of heads fitted by STEPS steps task by task; `detached`: as if w_T did not depend on the features."""
-    tasks, n, _ = support.shape
+    n = support.shape[1]
     support_labels, outer_labels = (torch.arange(3).repeat_interleave(size // 3) for size in (n, outer.shape[1]))
     losses = []
     for x, q in zip(support, outer, strict=True):
