@@ -9,7 +9,7 @@ import torch
 
 from core.bilevel import dynamics as inner_dynamics
 from core.bilevel import linear_models, optimizers
-from core.bilevel.algorithms import carried_forward, nested, real_time
+from core.bilevel.algorithms import carried_forward, joint, nested, real_time
 from core.bilevel.dynamics import Init, Scalar, StepObjective
 from core.bilevel.embedding import through_embedding
 from core.bilevel.graphs import graphed
@@ -21,6 +21,7 @@ from core.bilevel.problem import Algorithm, Dynamics, Method, MethodSeries, stea
 from core.bilevel.transforms import positive, unit_interval
 from core.implicit import build_implicit
 from core.measuring import measuring, measuring_steps
+from core.models.classifier import classifier
 from core.models.conv4 import conv4
 from core.models.linear import linear
 from core.models.mlp import mlp, mlp_representation
@@ -29,13 +30,16 @@ from core.problems.hyper_cleaning import hyper_cleaning
 from core.problems.hyper_representation import heads, hyper_representation
 from core.problems.inner import Inner, Learned
 from core.problems.instance import Context, Instance
+from core.problems.multiclass_transfer import multiclass_transfer
 from core.problems.quadratic import quadratic
 from core.problems.random_quadratics import random_quadratics
 from core.problems.regularization import regularization
 from core.spec import Experiment, algorithms, models, problems
+from core.spec.heads import SoftmaxHeads
+from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem, code_of
 from core.spec.problem_checks import analytic
-from core.spec.sizes import scores
+from core.spec.sizes import feature_size, scores
 from core.spec.stochastic import Stochastic
 from core.stochastic import build_stochastic
 
@@ -82,6 +86,10 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
             return hyper_cleaning(spec, model, inner, context)
         case problems.HyperRepresentation():
             return hyper_representation(spec, build_representation(spec.model, context.dtype), inner, context)
+        case MulticlassTransfer():
+            below, classes = build_representation(spec.model, context.dtype), spec.dataset.class_counts()[0]
+            model_of_all = classifier(below, feature_size(spec.model), classes, dtype=context.dtype)
+            return multiclass_transfer(spec, model_of_all, inner, context)
         case PluginProblem():
             made: Instance = code_of(spec)(spec, inner, context)
             return made
@@ -166,7 +174,7 @@ def build_inner(spec: algorithms.Algorithm) -> Inner:
         rate,
         spec.steps * spec.hyperiterations if isinstance(spec, algorithms.RealTime) else spec.steps,
         batch=chosen.batch,
-        closed_form=isinstance(spec.hypergradient, algorithms.Exact),
+        closed_form=isinstance(spec, algorithms.Stepped) and isinstance(spec.hypergradient, algorithms.Exact),
         learned=learned,
         steady_rate=_steady_rate(chosen, learned),
     )
@@ -195,6 +203,8 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
             forward_mode = isinstance(chosen.hypergradient, algorithms.Forward)
             going_on = measuring(spec, (lambda spec: carried_forward) if forward_mode else methods)
             return real_time(instance.at, going_on, optimizer, instance.project, interval=chosen.interval)
+        case algorithms.Joint():
+            return joint(instance.at, optimizer, instance.project, interval=chosen.interval)
         case _:
             assert_never(chosen)
 
@@ -234,7 +244,7 @@ def build_method(spec: Experiment, inner: Inner, context: Context) -> MethodSeri
 
 def stepped(spec: Experiment) -> algorithms.Stepped:
     """The algorithm, where its hypergradient comes from steps of given dynamics."""
-    assert not isinstance(spec.algorithm, Stochastic), f"{spec.algorithm.kind} has no hypergradient of its own"
+    assert isinstance(spec.algorithm, algorithms.Stepped), f"{spec.algorithm.kind} has no hypergradient of its own"
     return spec.algorithm
 
 
@@ -244,11 +254,12 @@ def analytic_rate(spec: Experiment, inner: Inner) -> Rate | None:
 
 
 def walks_in_dual(spec: Experiment) -> bool:
-    """Whether reverse mode goes through the span of the support features: heads under plain gradient descent."""
+    """Whether reverse mode goes through the span of the support features: softmax heads, plain gradient descent."""
     algorithm = stepped(spec)
     chosen = algorithm.hypergradient
     return (
         isinstance(spec.problem, problems.HyperRepresentation)
+        and isinstance(spec.problem.heads, SoftmaxHeads)
         and isinstance(chosen, algorithms.Reverse)
         and chosen.segment is None
         and chosen.truncate is None

@@ -12,6 +12,7 @@ from core.spec.algorithms import (
     Forward,
     Hypergradient,
     Implicit,
+    Joint,
     Nested,
     RandomForward,
     Reverse,
@@ -47,7 +48,7 @@ def alternatives(spec: Experiment) -> Iterator[Alternative]:
                 settings = other.model_dump(mode="json", exclude_defaults=True) | {"kind": kind_of(type(other))}
                 same = _whole(algorithm.hypergradient) and _whole(other) and isinstance(algorithm, Nested)
                 yield _alternative(spec, name, {"algorithm.hypergradient": settings}, same=same)
-    else:
+    elif not isinstance(algorithm, Joint):
         yield from _other_algorithms(spec, algorithm)
         yield from _other_minibatches(spec, algorithm)
     if isinstance(spec.problem, HyperRepresentation):

@@ -11,6 +11,7 @@ from core.spec.algorithms import (
     HeavyBall,
     Hypergradient,
     Implicit,
+    Joint,
     LineSearch,
     Neumann,
     RandomForward,
@@ -20,9 +21,10 @@ from core.spec.algorithms import (
     Stepped,
 )
 from core.spec.base import refuse
+from core.spec.few_shot_checks import check_heads, check_joint, check_transfer
 from core.spec.implicit_checks import check_series, check_solver
 from core.spec.models import Linear
-from core.spec.problem_checks import analytic, closed_form, has_finite_sum, squares
+from core.spec.problem_checks import analytic, closed_form, has_finite_sum, squares, strongly_convex
 from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Regularization
 from core.spec.sizes import (
     inner_variables,
@@ -44,6 +46,11 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
     if isinstance(algorithm, Stochastic):
         check_finite_sum(problem, algorithm)
         return
+    if isinstance(algorithm, Joint):
+        check_joint(problem, algorithm)
+        return
+    check_heads(problem, algorithm)
+    check_transfer(problem, algorithm)
     match algorithm.hypergradient:
         case Exact() if not closed_form(problem):
             refuse(
@@ -179,7 +186,7 @@ def _check_implicit(problem: Problem, implicit: Implicit) -> None:
             "`dense` cannot factor this Hessian: softmax offsets are not regularized, and adding a number to all of "
             "them changes nothing: use `cg`, a linear model with `bias` false, or `damping` above 0",
         )
-    if isinstance(problem, HyperRepresentation | HyperCleaning) and problem.l2 == 0:
+    if isinstance(problem, HyperRepresentation | HyperCleaning) and not strongly_convex(problem):
         refuse(
             "/problem/l2",
             "implicit differentiation needs an inner problem with one minimizer: give `l2` above zero, "

@@ -6,7 +6,9 @@ from pydantic import Field
 
 from core.spec.base import Count, Spec
 from core.spec.datasets import Diabetes, Digits, EpisodeDataset, Omniglot, TableDataset
+from core.spec.heads import Heads, SoftmaxHeads
 from core.spec.models import Conv4, Linear, Representation, TableModel
+from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginProblem, extended
 
 
@@ -144,7 +146,7 @@ class HyperCleaning(Spec):
 
 
 class HyperRepresentation(Spec):
-    """Few-shot learning with a representation as outer variables and a linear softmax head per task as inner.
+    """Few-shot learning with a representation as outer variables and a head per task, by default softmax, as inner.
 
     Equations (9)-(10) of the paper: mean over the tasks and examples of the cross-entropy, w_0 = 0.
     """
@@ -164,15 +166,26 @@ class HyperRepresentation(Spec):
     """Episodes of a hyperiteration."""
     task_chunk: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Episodes that go through the network together, which memory is proportional to; the hypergradient is that of the
-    whole meta-batch. By default all. For `reverse` and `unrolled`."""
+    whole meta-batch. By default all. For `reverse`, `unrolled` and `exact`."""
     l2: Annotated[float, Field(ge=0, le=1e3)] = 0.0
-    """Strength of the regularizer of the heads; the paper has none. Implicit differentiation needs one."""
+    """Strength of the regularizer of softmax heads; the paper has none. Implicit differentiation needs one."""
+    heads: Heads = Field(default_factory=SoftmaxHeads, discriminator="kind")
+    """What is fitted on the support features of a task."""
+    outer_set: Literal["query", "support"] = "query"
+    """What the outer objective sees in meta-training: `query`, other examples than the heads are fitted on; `support`,
+    the same (`-train` in section 5.3 of the paper), and no query sets are drawn. Evaluations see the query sets."""
+    training_shot: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Support examples of each class in meta-training; by default `shot`, as in evaluations. The paper has 16 where
+    there are no query sets."""
     normalization: Literal["batch", "running"] = "batch"
     """Statistics of the norms when meta-validation chooses the checkpoint: `batch`, of each support or query set
     itself (the paper's convention, transductive); `running`, of meta-training images. Both are reported."""
 
 
-_Problem = Quadratic | RandomQuadratics | Regularization | HyperCleaning | HyperRepresentation
+FewShot = HyperRepresentation | MulticlassTransfer
+"""Problems whose evaluations are episodes."""
+
+_Problem = Quadratic | RandomQuadratics | Regularization | HyperCleaning | FewShot
 if TYPE_CHECKING:
     Problem = _Problem | PluginProblem
 else:

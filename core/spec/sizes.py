@@ -4,10 +4,11 @@ from itertools import pairwise
 from typing import assert_never
 
 from core.spec.algorithms import Algorithm, Stepped
+from core.spec.heads import PrototypeHeads, RidgeHeads
 from core.spec.models import Conv4, Linear, Mlp, TableModel
+from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem
 from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
-from core.spec.stochastic import Stochastic
 from core.spec.table import Table
 
 
@@ -31,7 +32,7 @@ def test_examples(problem: Regularization | HyperCleaning) -> int:
 def minibatch_examples(problem: Problem) -> int | None:
     """Examples that minibatches of the inner objective are drawn from; None: the problem has no minibatches."""
     match problem:
-        case Quadratic() | RandomQuadratics() | HyperRepresentation():
+        case Quadratic() | RandomQuadratics() | HyperRepresentation() | MulticlassTransfer():
             return None
         case PluginProblem():
             return problem.training_examples()
@@ -97,11 +98,19 @@ def inner_variables(problem: Problem) -> int:
                 case _:
                     assert_never(problem.model)
         case HyperRepresentation():
-            return problem.meta_batch * (feature_size(problem.model) + 1) * problem.way
+            bias = not isinstance(problem.heads, PrototypeHeads)
+            return problem.meta_batch * (feature_size(problem.model) + bias) * problem.way
+        case MulticlassTransfer():
+            return 0
         case PluginProblem():
             return problem.inner_variables()
         case _:
             assert_never(problem)
+
+
+def training_sets(problem: HyperRepresentation) -> tuple[int, int]:
+    """Support and query examples of each class in meta-training."""
+    return problem.training_shot or problem.shot, problem.query if problem.outer_set == "query" else 0
 
 
 def feature_size(model: Conv4 | Mlp, side: int = 28) -> int:
@@ -139,7 +148,7 @@ def _learned(algorithm: Stepped) -> int:
 
 def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
     """Number of outer variables, those of the inner dynamics included."""
-    learned = 0 if isinstance(algorithm, Stochastic) else _learned(algorithm)
+    learned = _learned(algorithm) if isinstance(algorithm, Stepped) else 0
     match problem:
         case Quadratic() | RandomQuadratics():
             own = problem.outer_dimension
@@ -148,7 +157,10 @@ def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
         case HyperCleaning():
             own = problem.train
         case HyperRepresentation():
-            own = representation_size(problem.model)
+            own = representation_size(problem.model) + 3 * isinstance(problem.heads, RidgeHeads)
+        case MulticlassTransfer():
+            classes = problem.dataset.class_counts()[0]
+            own = representation_size(problem.model) + _affine((feature_size(problem.model), classes))
         case PluginProblem():
             own = problem.outer_variables()
         case _:

@@ -95,6 +95,8 @@ def test_every_kind_has_a_plan(section: str) -> None:
                 "algorithm": {"hypergradient": {"kind": "implicit", "solver": kind}},
             },
         }[section]
+        if kind["kind"] == "joint":
+            body["problem"] = FEW_SHOT | {"outer_set": "support"}
         if kind["kind"] == "stochastic":
             body["algorithm"]["dynamics"] = {"kind": "gradient_descent", "batch": 64}
         if kind["kind"] == "reversible":
