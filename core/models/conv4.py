@@ -1,6 +1,6 @@
 """Four blocks of 3x3 convolution, norm and ReLU (Franceschi et al. 2018, section 5.2)."""
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,23 @@ def conv4(
             used.append(values)
         return features.movedim(1, -1).flatten(1), used
 
+    def copies(params: Tree, x: Tensor, given: "Tree | None") -> tuple[Tensor, Tree]:
+        sets = image_sets((x.shape[0], x.shape[1]), device=x.device, dtype=x.dtype)
+        features, used = x.flatten(0, 1).movedim(1, -1), []  # [N, height, width, channels]
+        for number, layer in enumerate(cast(list[dict[str, Tensor]], params)):
+            pixels = convolve_copies(features, layer["weight"], stride=2 if downsample == "stride" else 1)
+            affine, flat = (layer["offset"], layer.get("scale")), pixels.flatten(1, 2)
+            if given is None:
+                y, values = normalize_sets(flat, sets, *affine)
+            else:
+                values = cast(list[Statistics], given)[number]
+                y = normalize(flat, *_rows(sets, values, *affine))
+            used.append(values)
+            features = torch.relu_(y).view(pixels.shape)
+            if downsample == "max_pool":
+                features = F.max_pool2d(features.movedim(-1, 1), 2).movedim(1, -1)
+        return features.reshape(*x.shape[:2], -1), cast(Tree, used)
+
     def statistics(params: Tree, x: Tensor) -> Tree:
         dtype = torch.promote_types(x.dtype, torch.float32)
         return cast(Tree, walk(params, x, image_sets((1, len(x)), device=x.device, dtype=dtype))[1])
@@ -63,7 +80,26 @@ def conv4(
         lambda params, x, sets: walk(params, x, sets)[0],
         lambda params, x, given: walk(params, x, cast(list[Statistics], given))[0],
         statistics,
+        copies,
     )
+
+
+def convolve_copies(x: Tensor, weight: Tensor, *, stride: int) -> Tensor:
+    """3x3 convolutions, padded by 1, of images [B n, height, width, channels] with the weight of each of B copies.
+
+    weight [B, filters, channels, 3, 3] -> [B n, height', width', filters]. One product a copy with the patches of its
+    images: derivatives of any order are products again, where those of a convolution in groups go through loops.
+    """
+    patches = F.pad(x, (0, 0, 1, 1, 1, 1)).unfold(1, 3, stride).unfold(2, 3, stride).movedim(3, -1)
+    rows = patches.reshape(len(weight), -1, 9 * x.shape[-1])  # [B, n height' width', 3 3 channels]
+    kernels = weight.movedim(2, -1).flatten(2)  # [B, filters, 3 3 channels]
+    return (rows @ kernels.mT).view(*patches.shape[:3], -1)
+
+
+def _rows(sets: ImageSets, values: Statistics, offset: Tensor, scale: Tensor | None) -> tuple[Any, ...]:
+    """Of each image instead of each set."""
+    images = Statistics(*(sets.member @ value for value in values))
+    return images, sets.member @ offset, None if scale is None else sets.member @ scale
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -19,7 +19,14 @@ from core.spec.algorithms import GradientDescent, Stepped
 from core.spec.models import Conv4, Linear, Mlp
 from core.spec.plugins import PluginModel, PluginProblem
 from core.spec.problem_checks import analytic, closed_form
-from core.spec.problems import HyperCleaning, HyperRepresentation, Quadratic, RandomQuadratics, Regularization
+from core.spec.problems import (
+    HyperCleaning,
+    HyperRepresentation,
+    Initialization,
+    Quadratic,
+    RandomQuadratics,
+    Regularization,
+)
 from core.spec.sizes import (
     feature_size,
     inner_variables,
@@ -42,7 +49,7 @@ def costs(spec: Experiment) -> Costs:
     """Of the problem of a spec.
 
     Raises:
-        NotModelled: the problem or its model comes from an installed package.
+        NotModelled: the problem or its model comes from an installed package, or has not been measured.
     """
     problem = spec.problem
     match problem:
@@ -54,6 +61,8 @@ def costs(spec: Experiment) -> Costs:
             return _table(spec, problem)
         case HyperRepresentation():
             return _few_shot(spec, problem)
+        case Initialization():
+            raise NotModelled(f"a copy of the network for each task, as `{problem.kind}` has, has not been measured")
         case PluginProblem():
             raise NotModelled(
                 f"the problem `{problem.kind}` comes from an installed package, whose costs are not known"

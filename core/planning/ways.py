@@ -14,6 +14,7 @@ from core.spec.algorithms import (
     Implicit,
     Nested,
     RandomForward,
+    Reptile,
     Reverse,
     Reversible,
     Stepped,
@@ -114,6 +115,7 @@ def _methods(steps: int) -> Iterator[tuple[str, Hypergradient]]:
     yield "implicit, conjugate gradient", Implicit()
     yield "exact", Exact()
     yield "first order", FirstOrder()
+    yield "reptile", Reptile()
 
 
 def _whole(chosen: Hypergradient) -> bool:

@@ -3,13 +3,21 @@
 from core.spec.base import refuse
 from core.spec.models import Linear
 from core.spec.plugins import PluginProblem
-from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
+from core.spec.problems import (
+    HyperCleaning,
+    HyperRepresentation,
+    Initialization,
+    Problem,
+    Quadratic,
+    RandomQuadratics,
+    Regularization,
+)
 from core.spec.sizes import test_examples, training_examples, validation_examples
 
 
 def check_problem(problem: Problem) -> None:
     """Refuses a problem that its data cannot serve."""
-    if isinstance(problem, HyperRepresentation):
+    if isinstance(problem, HyperRepresentation | Initialization):
         _check_episodes(problem)
     elif isinstance(problem, Regularization | HyperCleaning):
         _check_split(problem)
@@ -19,7 +27,7 @@ def check_problem(problem: Problem) -> None:
             _check_cleaning(problem)
 
 
-def _check_episodes(problem: HyperRepresentation) -> None:
+def _check_episodes(problem: HyperRepresentation | Initialization) -> None:
     classes = min(problem.dataset.class_counts())
     if problem.way > classes:
         refuse(
