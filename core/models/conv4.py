@@ -11,6 +11,7 @@ from core.models.image_sets import ImageSets, image_sets
 from core.models.initialization import glorot
 from core.models.model import Representation
 from core.models.norm import Statistics, normalize, normalize_sets
+from core.models.patches import convolve_copies
 
 
 def conv4(
@@ -82,18 +83,6 @@ def conv4(
         statistics,
         copies,
     )
-
-
-def convolve_copies(x: Tensor, weight: Tensor, *, stride: int) -> Tensor:
-    """3x3 convolutions, padded by 1, of images [B n, height, width, channels] with the weight of each of B copies.
-
-    weight [B, filters, channels, 3, 3] -> [B n, height', width', filters]. One product a copy with the patches of its
-    images: derivatives of any order are products again, where those of a convolution in groups go through loops.
-    """
-    patches = F.pad(x, (0, 0, 1, 1, 1, 1)).unfold(1, 3, stride).unfold(2, 3, stride).movedim(3, -1)
-    rows = patches.reshape(len(weight), -1, 9 * x.shape[-1])  # [B, n height' width', 3 3 channels]
-    kernels = weight.movedim(2, -1).flatten(2)  # [B, filters, 3 3 channels]
-    return (rows @ kernels.mT).view(*patches.shape[:3], -1)
 
 
 def _rows(sets: ImageSets, values: Statistics, offset: Tensor, scale: Tensor | None) -> tuple[Any, ...]:

@@ -101,7 +101,9 @@ class _Normalized(torch.autograd.Function):
         scale_bar = (member.mT @ (y_bar * x).sum(1).to(member.dtype) - mean * total) * root  # [S, channels]
         curvature = (2 * variance_bar - scale * root**2 * scale_bar) / size
         constant = (mean_bar - slope * total) / size - mean * curvature
-        x_bar = _affine(x, member @ constant, member @ curvature).addcmul_(y_bar, _wide(member @ slope, x))
+        # In place takes less memory; vmap, which takes directions through copies of a network, has no rule for that.
+        add = Tensor.addcmul_ if scale.ndim == 1 else torch.addcmul
+        x_bar = add(_affine(x, member @ constant, member @ curvature), y_bar, _wide(member @ slope, x))
         if scale.ndim == 1:
             total, scale_bar = total.sum(0), scale_bar.sum(0)
         return x_bar, total.to(scale.dtype), scale_bar.to(scale.dtype), None, None

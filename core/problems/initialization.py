@@ -90,7 +90,7 @@ class Adaptation:
     def start(self, z: Tree, tasks: int) -> dict[str, Tree]:
         """w_0: the same for each task."""
         moved: dict[str, Tree] = {**self.zero_head(), **cast("dict[str, Any]", entry(z, "initialization"))}
-        copies: dict[str, Tree] = trees.map_leaves(lambda leaf: leaf.expand(tasks, *leaf.shape), moved)
+        copies: dict[str, Tree] = trees.map_leaves(lambda leaf: leaf.expand(tasks, *leaf.shape).clone(), moved)
         return copies
 
     def zero_head(self) -> dict[str, Tree]:
