@@ -131,8 +131,9 @@ class Adaptation:
         if self.inner.parameter_rate is None:
             return found
         rates = cast("dict[str, Any]", entry(lam, "rates"))
-        layers: dict[str | int, Tree] = {**dict(enumerate(rates.get("representation", []))), "head": rates["head"]}
-        return found | {f"rate/{name}": trees.ravel(layer)[0].mean() for name, layer in layers.items()}
+        network = rates.get("representation", [])
+        layers = [*(network.items() if isinstance(network, dict) else enumerate(network)), ("head", rates["head"])]
+        return found | {f"rate/{name}": trees.ravel(layer)[0].mean() for name, layer in layers}
 
     @torch.no_grad()
     def evaluate(self, lam: Tree, w: "Tree | None" = None) -> Evaluation:
