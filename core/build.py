@@ -13,7 +13,16 @@ from core.bilevel.algorithms import carried_forward, joint, nested, real_time
 from core.bilevel.dynamics import Init, Scalar, StepObjective
 from core.bilevel.embedding import through_embedding
 from core.bilevel.graphs import graphed
-from core.bilevel.hypergradients import exact, first_order, forward, random_forward, reverse, reversible, unrolled
+from core.bilevel.hypergradients import (
+    exact,
+    first_order,
+    forward,
+    random_forward,
+    reptile,
+    reverse,
+    reversible,
+    unrolled,
+)
 from core.bilevel.hypergradients.random_forward import gaussian, rademacher
 from core.bilevel.linear_models.walk import Rate
 from core.bilevel.optimizers import OuterOptimizer
@@ -28,7 +37,8 @@ from core.models.mlp import mlp, mlp_representation
 from core.models.model import Model, Representation
 from core.problems.hyper_cleaning import hyper_cleaning
 from core.problems.hyper_representation import heads, hyper_representation
-from core.problems.inner import Inner, Learned
+from core.problems.initialization import initialization
+from core.problems.inner import Inner, Learned, entry
 from core.problems.instance import Context, Instance
 from core.problems.multiclass_transfer import multiclass_transfer
 from core.problems.quadratic import quadratic
@@ -90,6 +100,8 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
             below, classes = build_representation(spec.model, context.dtype), spec.dataset.class_counts()[0]
             model_of_all = classifier(below, feature_size(spec.model), classes, dtype=context.dtype)
             return multiclass_transfer(spec, model_of_all, inner, context)
+        case problems.Initialization():
+            return initialization(spec, build_representation(spec.model, context.dtype), inner, context)
         case PluginProblem():
             made: Instance = code_of(spec)(spec, inner, context)
             return made
@@ -131,7 +143,8 @@ def build_inner(spec: algorithms.Algorithm) -> Inner:
         spec = algorithms.Nested(dynamics=algorithms.GradientDescent(rate=spec.inner_rate))
     chosen = spec.dynamics
     learned: dict[str, Learned] = {}
-    if chosen.learn_rate:
+    by_parameter = getattr(chosen, "rate_per_parameter", False)
+    if chosen.learn_rate and not by_parameter:
         learned["rate"] = Learned("log_rate", positive, chosen.rate, spec.steps if chosen.rate_per_step else None)
     if getattr(chosen, "learn_momentum", False):
         learned["momentum"] = Learned("logit_momentum", unit_interval, getattr(chosen, "momentum", 0.0))
@@ -142,8 +155,11 @@ def build_inner(spec: algorithms.Algorithm) -> Inner:
     rate = scalar("rate", chosen.rate)
     knobs: dict[str, Any] = {"rate": rate}
     match chosen:
+        case algorithms.GradientDescent() if chosen.rate_per_parameter:
+            kind: Any = inner_dynamics.gradient_descent_by_parameter
+            knobs = {"rates": lambda lam: entry(lam, "rates")}
         case algorithms.GradientDescent():
-            kind: Any = inner_dynamics.gradient_descent
+            kind = inner_dynamics.gradient_descent
         case algorithms.HeavyBall():
             kind = inner_dynamics.heavy_ball
             knobs["momentum"] = scalar("momentum", chosen.momentum)
@@ -176,12 +192,15 @@ def build_inner(spec: algorithms.Algorithm) -> Inner:
         batch=chosen.batch,
         closed_form=isinstance(spec, algorithms.Stepped) and isinstance(spec.hypergradient, algorithms.Exact),
         learned=learned,
+        parameter_rate=chosen.rate if by_parameter else None,
         steady_rate=_steady_rate(chosen, learned),
     )
 
 
 def _steady_rate(dynamics: algorithms.Dynamics, learned: Mapping[str, Learned]) -> Rate | None:
     if not isinstance(dynamics, algorithms.GradientDescent) or dynamics.rate_per_step or dynamics.batch is not None:
+        return None
+    if dynamics.rate_per_parameter:
         return None
     return learned["rate"].natural if "rate" in learned else dynamics.rate
 
@@ -238,6 +257,8 @@ def build_method(spec: Experiment, inner: Inner, context: Context) -> MethodSeri
             return steady(through_embedding(exact))
         case algorithms.FirstOrder():
             return steady(through_embedding(first_order))
+        case algorithms.Reptile():
+            return steady(through_embedding(reptile))
         case _:
             assert_never(chosen)
 

@@ -47,6 +47,8 @@ def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
             return implicit(chosen.solver, costs, step, steps)
         case algorithms.FirstOrder():
             return Need({"inner steps": steps * step.once}, {"graph of one step": step.graph})
+        case algorithms.Reptile():
+            return Need({"inner steps": steps * step.once}, {"graph of one step": step.graph})
         case algorithms.Exact():
             return Need({"closed form": 3 * costs.solution}, {"closed form": costs.solution_memory})
         case _:

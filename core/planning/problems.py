@@ -12,7 +12,14 @@ from core.spec.models import Linear
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem
 from core.spec.problem_checks import analytic, closed_form
-from core.spec.problems import HyperCleaning, HyperRepresentation, Quadratic, RandomQuadratics, Regularization
+from core.spec.problems import (
+    HyperCleaning,
+    HyperRepresentation,
+    Initialization,
+    Quadratic,
+    RandomQuadratics,
+    Regularization,
+)
 from core.spec.sizes import (
     inner_variables,
     outer_variables,
@@ -28,7 +35,7 @@ def costs(spec: Experiment) -> Costs:
     """Of the problem of a spec.
 
     Raises:
-        NotModelled: the problem or its model comes from an installed package.
+        NotModelled: the problem or its model comes from an installed package, or has not been measured.
     """
     problem = spec.problem
     match problem:
@@ -42,6 +49,8 @@ def costs(spec: Experiment) -> Costs:
             return few_shot(spec, problem)
         case MulticlassTransfer():
             return transfer(spec, problem)
+        case Initialization():
+            raise NotModelled(f"a copy of the network for each task, as `{problem.kind}` has, has not been measured")
         case PluginProblem():
             raise NotModelled(
                 f"the problem `{problem.kind}` comes from an installed package, whose costs are not known"

@@ -15,6 +15,7 @@ from core.spec.algorithms import (
     Joint,
     Nested,
     RandomForward,
+    Reptile,
     Reverse,
     Reversible,
     Stepped,
@@ -115,6 +116,7 @@ def _methods(steps: int) -> Iterator[tuple[str, Hypergradient]]:
     yield "implicit, conjugate gradient", Implicit()
     yield "exact", Exact()
     yield "first order", FirstOrder()
+    yield "reptile", Reptile()
 
 
 def _whole(chosen: Hypergradient) -> bool:

@@ -28,6 +28,10 @@ class GradientDescent(InnerDynamics):
     """w_t = w_{t-1} - eta grad L(w_{t-1})."""
 
     kind: Literal["gradient_descent"] = "gradient_descent"
+    rate_per_parameter: bool = False
+    """With `learn_rate`, for the problem `initialization`: a rate alpha for each inner variable of a task, all `rate`
+    at the start, w_t = w_{t-1} - alpha o grad L (Meta-SGD, Li et al. 2017). The outer variables are the alpha
+    themselves, which may become negative."""
 
 
 class HeavyBall(InnerDynamics):
@@ -297,6 +301,15 @@ class FirstOrder(Spec):
     kind: Literal["first_order"] = "first_order"
 
 
+class Reptile(Spec):
+    """Mean over tasks of w_0 - w_T, which the outer optimizer takes for a gradient (Nichol et al. 2018).
+
+    For the problem `initialization`. It is the gradient of no function; query sets have no part in it.
+    """
+
+    kind: Literal["reptile"] = "reptile"
+
+
 class Exact(Spec):
     """Through the inner problem's closed form; the inner dynamics are not run."""
 
@@ -304,7 +317,7 @@ class Exact(Spec):
 
 
 Hypergradient = Annotated[
-    Unrolled | Reverse | Reversible | Forward | RandomForward | Implicit | Exact | FirstOrder,
+    Unrolled | Reverse | Reversible | Forward | RandomForward | Implicit | Exact | FirstOrder | Reptile,
     Field(discriminator="kind"),
 ]
 

@@ -18,6 +18,7 @@ from core.spec.algorithms import (
     Nested,
     Nesterov,
     RandomForward,
+    Reptile,
     Reverse,
 )
 from core.spec.experiment import Experiment
@@ -30,6 +31,7 @@ from core.spec.problems import (
     ClippedWeights,
     HyperCleaning,
     HyperRepresentation,
+    Initialization,
     Problem,
     Quadratic,
     RandomQuadratics,
@@ -44,6 +46,9 @@ CONVERGENCE_SERIES = ("contraction_factor", "inner_gradient_relative")
 
 UNKNOWN = "The code comes from a package, whose spec does not say."
 """Reason of what is not known of plugins; it counts as not met."""
+
+
+NETWORK = "The loss of a network is Lipschitz in its parameters on bounded sets of them only."
 
 
 class Verdict(NamedTuple):
@@ -174,6 +179,18 @@ def _unique(problem: Problem) -> Verdict:
                 "Without a regularizer, adding one vector to the weights of all classes changes nothing, and examples "
                 "that can be separated have no minimizer at all: give `l2` above zero."
             )
+        case Initialization() if problem.adapt == "all":
+            return _not_met(
+                "The loss of a network is not convex in its parameters; a proximal term makes L strongly convex only "
+                "where it is stronger than the most negative curvature, which nothing bounds."
+            )
+        case Initialization() if problem.proximal > 0:
+            return _met(f"Heads have a convex loss, and proximal = {problem.proximal:.3g} makes L strongly convex.")
+        case Initialization():
+            return _not_met(
+                "Adding one vector to the weights of all classes changes nothing, and examples that can be separated "
+                "have no minimizer at all: give `proximal` above zero."
+            )
         case PluginProblem():
             return _not_met(UNKNOWN)
         case _:
@@ -207,6 +224,8 @@ def _bounded(problem: Problem) -> Verdict:
             return _met("There are no inner variables.")
         case HyperRepresentation():
             return _met("||w||^2 <= 2 tasks log(way) / l2 whatever the representation, as L(0) = tasks log(way).")
+        case Initialization():
+            return _met("proximal/2 ||w - w_0||^2 <= L(w_0), which is continuous in lam.")
         case PluginProblem():
             return _not_met(UNKNOWN)
         case _:
@@ -217,7 +236,9 @@ def _lipschitz(problem: Problem, convergence: Verdict) -> Verdict:
     if _from_package(problem):
         return _not_met(UNKNOWN)
     if isinstance(problem, Regularization | HyperCleaning) and not isinstance(problem.model, Linear):
-        return _not_met("The loss of a network is Lipschitz in its parameters on bounded sets of them only.")
+        return _not_met(NETWORK)
+    if isinstance(problem, Initialization) and problem.adapt == "all":
+        return _not_met(NETWORK)
     if isinstance(problem, Quadratic | RandomQuadratics) or (isinstance(problem, Regularization) and squares(problem)):
         return Verdict(
             convergence.status,
@@ -276,6 +297,8 @@ def _follows(spec: Experiment) -> Verdict:
             )
         case FirstOrder():
             return _not_met("`first_order` leaves out what the inner steps do to w_T: use `reverse`.")
+        case Reptile():
+            return _not_met("`reptile` is a direction and the gradient of no function: use `reverse`.")
         case Exact():
             return _met("`exact` is the gradient of f itself.")
         case RandomForward():

@@ -8,6 +8,7 @@ from core.spec.algorithms import (
     Joint,
     RandomForward,
     RealTime,
+    Reptile,
     Reverse,
     Reversible,
     Stepped,
@@ -16,7 +17,7 @@ from core.spec.algorithms import (
 from core.spec.base import refuse
 from core.spec.heads import RidgeHeads, SoftmaxHeads
 from core.spec.multiclass_transfer import MulticlassTransfer
-from core.spec.problems import FewShot, HyperRepresentation, Problem
+from core.spec.problems import HyperRepresentation, Initialization, Problem
 from core.spec.stochastic import Stochastic
 
 
@@ -96,7 +97,9 @@ def check_transfer(problem: Problem, algorithm: Stepped) -> None:
 
 def check_chunk(problem: Problem, algorithm: Algorithm) -> None:
     """Refuses chunks of tasks where they would not save memory, or not give the same hypergradient."""
-    if not isinstance(problem, HyperRepresentation) or isinstance(algorithm, Stochastic) or problem.task_chunk is None:
+    if not isinstance(problem, HyperRepresentation | Initialization) or isinstance(algorithm, Stochastic):
+        return
+    if problem.task_chunk is None:
         return
     if problem.task_chunk > problem.meta_batch:
         refuse(
@@ -105,7 +108,7 @@ def check_chunk(problem: Problem, algorithm: Algorithm) -> None:
             "lower `task_chunk` or leave it out",
         )
     chosen = algorithm if isinstance(algorithm, Joint) else algorithm.hypergradient
-    if not isinstance(chosen, Reverse | Reversible | Unrolled | FirstOrder | Exact):
+    if not isinstance(chosen, Reverse | Reversible | Unrolled | FirstOrder | Exact | Reptile):
         refuse(
             "/problem/task_chunk",
             f"`{chosen.kind}` takes the meta-batch as a whole: leave `task_chunk` out, or use `reverse`",
@@ -114,10 +117,10 @@ def check_chunk(problem: Problem, algorithm: Algorithm) -> None:
 
 def check_numerics(problem: Problem, *, precision: str, tf32: bool) -> None:
     """Refuses formats of numbers that the problem has no use for."""
-    if precision == "bf16" and not isinstance(problem, FewShot):
+    if precision == "bf16" and not isinstance(problem, HyperRepresentation | MulticlassTransfer):
         refuse(
             "/resources/precision",
-            f"`bf16` is for the representation of few-shot problems, which {problem.kind} does not have: use `float32`",
+            f"`bf16` is for the representation of `hyper_representation`, not for {problem.kind}: use `float32`",
         )
     if tf32 and precision == "float64":
         refuse(

@@ -182,7 +182,43 @@ class HyperRepresentation(Spec):
     itself (the paper's convention, transductive); `running`, of meta-training images. Both are reported."""
 
 
-FewShot = HyperRepresentation | MulticlassTransfer
+class Initialization(Spec):
+    """Few-shot learning with a network's initialization as outer variables: MAML (Finn et al. 2017) and its family.
+
+    Inner: sum over tasks of the support set's mean cross-entropy + proximal/2 ||w - w_0||^2, from w_0 = lam in each
+    task. Outer: mean over tasks of the query set's. First-order MAML is the hypergradient `first_order`, Reptile is
+    `reptile`, Meta-SGD the dynamics' `rate_per_parameter`, iMAML `implicit`, ANIL `adapt` = `head`. Norms take the
+    statistics of each support or query set itself (transductive, as MAML does).
+    """
+
+    kind: Literal["initialization"] = "initialization"
+    dataset: EpisodeDataset = Field(default_factory=Omniglot)
+    """Where episodes are sampled from."""
+    model: Representation = Field(default_factory=Conv4, discriminator="kind")
+    """The network below the head, which is a linear softmax."""
+    adapt: Literal["all", "head"] = "all"
+    """What the inner steps move: `all`, network and head; `head`, the head alone (ANIL, Raghu et al. 2020), which
+    is `hyper_representation` but for the head's w_0."""
+    head_start: Literal["learned", "zero"] = "learned"
+    """w_0 of the head: `learned`, outer variables that start as Glorot's; `zero`, 0 in every task and not learned."""
+    proximal: Annotated[float, Field(ge=0, le=1e4)] = 0.0
+    """Strength of the term that holds w near w_0 (iMAML, Rajeswaran et al. 2019); MAML has none. Implicit
+    differentiation needs one."""
+    way: Annotated[int, Field(ge=2, le=100)] = 5
+    """Classes of an episode."""
+    shot: Annotated[int, Field(ge=1, le=100)] = 1
+    """Support examples of each class."""
+    query: Annotated[int, Field(ge=1, le=100)] = 15
+    """Query examples of each class, disjoint from the support examples."""
+    meta_batch: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Episodes of a hyperiteration."""
+    task_chunk: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Episodes that are fitted together, which memory is proportional to: each has a copy of what the inner steps move;
+    the hypergradient is that of the whole meta-batch. By default all. For `reverse`, `unrolled`, `first_order` and
+    `reptile`."""
+
+
+FewShot = HyperRepresentation | MulticlassTransfer | Initialization
 """Problems whose evaluations are episodes."""
 
 _Problem = Quadratic | RandomQuadratics | Regularization | HyperCleaning | FewShot

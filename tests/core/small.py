@@ -24,6 +24,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "hyper_cleaning": {"dataset": {"kind": "wine"}, "train": 30, "validation": 20, "final_steps": 5, "l2": 0.8},
     "hyper_representation": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "meta_batch": 2, "l2": 0.8},
     "multiclass_transfer": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "batch": 6},
+    "initialization": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "meta_batch": 2, "proximal": 5},
 }
 """Small, and each with one minimizer."""
 ALGORITHMS = [kind_of(member) for member in KINDS["algorithm"] if kind_of(member) != "nested"]
@@ -32,6 +33,8 @@ JOINT: dict[str, Any] = {"outer_set": "support", "training_shot": 2}
 """What `joint` needs of its problem."""
 CONVERGENT = ("gradient_descent", "heavy_ball", "nesterov", "line_search")
 """Dynamics that come to rest at the minimizer; the others dance around it with a constant rate."""
+RATES = {"initialization": (0.02, 0.003)}
+"""Of these and of the others, where 0.2 and 0.05 are too large: the first layer sees the pixels themselves."""
 BATCH = 10
 """Of a minibatch; the problems that have minibatches have thirty or fifty examples."""
 
@@ -51,7 +54,8 @@ def described(
     **shape: Any,
 ) -> Experiment | None:
     """The spec, with `shape` instead of what the problem's small form has there; None where it is refused."""
-    rate = 0.2 if dynamics in CONVERGENT else 0.05
+    convergent, other = RATES.get(problem, (0.2, 0.05))
+    rate = convergent if dynamics in CONVERGENT else other
     chosen: dict[str, Any] = {"kind": dynamics, "rate": rate, "batch": batch}
     if dynamics in ("heavy_ball", "nesterov"):
         chosen["momentum"] = 0.5

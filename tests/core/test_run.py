@@ -23,6 +23,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "hyper_cleaning": {"train": 30, "validation": 20, "final_steps": 5},
     "hyper_representation": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "meta_batch": 2},
     "multiclass_transfer": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "batch": 6},
+    "initialization": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "meta_batch": 2},
 }
 RATES = {"sgd": 0.001, "momentum": 0.001, "adam": 0.05}
 
@@ -159,7 +160,7 @@ def test_the_result_has_its_shape_and_is_json(problem: str, synthetic_omniglot: 
     assert isinstance(finished, Finished)
     result = json.loads(json.dumps(finished.result, allow_nan=False))
     assert result == finished.result
-    unit = "episodes" if problem in ("hyper_representation", "multiclass_transfer") else "examples"
+    unit = "episodes" if problem in ("hyper_representation", "multiclass_transfer", "initialization") else "examples"
     assert result["final"]["hyperiteration"] == LAST
     for metrics in (
         result["best"]["validation"],

@@ -82,6 +82,10 @@ def test_which_hypergradients_are_those_of_f_t(hypergradient: dict[str, Any], ex
     assert follows({"kind": "quadratic"}, steps=20, hypergradient=hypergradient) == expected
 
 
+def test_reptile_follows_no_gradient() -> None:
+    assert follows({"kind": "initialization"}, hypergradient={"kind": "reptile"}) == NOT_MET
+
+
 RATE = {"kind": "gradient_descent", "rate": 0.05}
 CLEANING: dict[str, Any] = {"kind": "hyper_cleaning"}
 WINE: dict[str, Any] = {"kind": "regularization", "dataset": {"kind": "wine"}}
@@ -96,6 +100,10 @@ CASES: tuple[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]], ...] = (
     ({"kind": "regularization"}, {}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
     ({"kind": "regularization"}, {"hypergradient": {"kind": "exact"}}, (NOT_MET, MET, MET, MET, MET)),
     ({"kind": "regularization"}, {"dynamics": RATE | {"batch": 5}}, (NOT_MET, MET, MET, NOT_MET, NOT_MET)),
+    ({"kind": "initialization"}, {}, (NOT_MET, NOT_MET, NOT_MET, NOT_MET, NOT_MET)),
+    ({"kind": "initialization", "proximal": 1}, {}, (NOT_MET, NOT_MET, NOT_MET, NOT_MET, NOT_MET)),
+    ({"kind": "initialization", "adapt": "head"}, {}, (NOT_MET, NOT_MET, NOT_MET, MET, NOT_MET)),
+    ({"kind": "initialization", "adapt": "head", "proximal": 1}, {}, (NOT_MET, MET, MET, MET, MEASURED)),
     (WINE, {}, (NOT_MET, NOT_MET, NOT_MET, MET, NOT_MET)),
     (WINE | {"model": {"kind": "linear", "bias": False}}, {}, (NOT_MET, MET, MET, MET, MEASURED)),
     (WINE | {"model": {"kind": "mlp"}}, {}, (NOT_MET, NOT_MET, NOT_MET, NOT_MET, NOT_MET)),
