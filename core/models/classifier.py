@@ -41,4 +41,10 @@ def classifier(below: Representation, features: int, classes: int, *, dtype: tor
         inside, last = parts(params)
         return affine(last, below.apply_with(inside, x, statistics))
 
-    return Representation(init, apply, apply_with, lambda params, x: below.statistics(parts(params)[0], x))
+    def copies(params: Tree, x: Tensor, statistics: Tree | None) -> tuple[Tensor, Tree]:
+        inside, last = parts(params)
+        features, seen = below.copies(inside, x, statistics)
+        own = cast(dict[str, Tensor], last)
+        return torch.baddbmm(own["bias"].unsqueeze(1), features, own["weight"]), seen
+
+    return Representation(init, apply, apply_with, lambda params, x: below.statistics(parts(params)[0], x), copies)

@@ -77,7 +77,7 @@ def network(lam: Tree) -> Tree:
 class Scoring:
     """How good lam is: heads fitted on the support sets of episodes of unseen classes, judged on their query sets."""
 
-    problem: spec.FewShot
+    problem: spec.HyperRepresentation | spec.MulticlassTransfer
     network: Network
     inner: Inner
     context: Context
