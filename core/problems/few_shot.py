@@ -19,6 +19,7 @@ from core.problems.heads import Heads
 from core.problems.inner import Inner
 from core.problems.instance import Context, Evaluation, Metrics, metric
 from core.spec import problems as spec
+from core.spec.multiclass_transfer import MulticlassTransfer
 
 POPULATION = 2000
 """Meta-training images whose statistics stand for those of all, for the normalization `running`."""
@@ -77,7 +78,7 @@ def network(lam: Tree) -> Tree:
 class Scoring:
     """How good lam is: heads fitted on the support sets of episodes of unseen classes, judged on their query sets."""
 
-    problem: spec.HyperRepresentation | spec.MulticlassTransfer
+    problem: spec.HyperRepresentation | MulticlassTransfer
     network: Network
     inner: Inner
     context: Context
