@@ -41,7 +41,7 @@ def classifier(below: Representation, features: int, classes: int, *, dtype: tor
         inside, last = parts(params)
         return affine(last, below.apply_with(inside, x, statistics))
 
-    def copies(params: Tree, x: Tensor, statistics: Tree | None) -> tuple[Tensor, Tree]:
+    def copies(params: Tree, x: Tensor, statistics: "Tree | None") -> tuple[Tensor, Tree]:
         inside, last = parts(params)
         features, seen = below.copies(inside, x, statistics)
         own = cast(dict[str, Tensor], last)
