@@ -73,6 +73,12 @@ _ALL = (
         "not stated",
     ),
     Entry(
+        "synthetic_regression",
+        "90 points (or as many as asked for), 5 relevant and 25 irrelevant features, a number with noise",
+        "drawn by this package (as in appendix C of Franceschi et al. 2018)",
+        "MIT",
+    ),
+    Entry(
         "mnist",
         "60 000 + 10 000 handwritten digits of 28x28 pixels, 10 classes",
         "LeCun, Cortes, Burges: the four idx.gz files (training images, training labels, test images, test labels)",

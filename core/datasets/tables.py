@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import assert_never
 
-from core.datasets import built_in, housing, libsvm, magic, mnist, newsgroups
+from core.datasets import built_in, housing, libsvm, magic, mnist, newsgroups, synthetic
 from core.datasets.catalog import find
 from core.datasets.table import Table
 from core.errors import DataInvalid
@@ -21,6 +21,8 @@ def load_table(dataset: spec.TableDataset, data_dir: Path) -> Table:
     match dataset:
         case spec.Digits() | spec.BreastCancer() | spec.Wine() | spec.Diabetes():
             return built_in.load(dataset)
+        case spec.SyntheticRegression():
+            return synthetic.load(dataset)
         case spec.Mnist():
             return mnist.load(find(dataset.kind, data_dir))
         case spec.Newsgroups():

@@ -19,10 +19,19 @@ from core.spec.algorithms import GradientDescent, Stepped
 from core.spec.models import Conv4, Linear, Mlp
 from core.spec.plugins import PluginModel, PluginProblem
 from core.spec.problem_checks import analytic, closed_form
-from core.spec.problems import HyperCleaning, HyperRepresentation, Quadratic, RandomQuadratics, Regularization
+from core.spec.problems import (
+    HyperCleaning,
+    HyperRepresentation,
+    LinearRepresentation,
+    Quadratic,
+    RandomQuadratics,
+    Regularization,
+)
 from core.spec.sizes import (
+    dimension,
     feature_size,
     inner_variables,
+    models,
     outer_variables,
     scores,
     test_examples,
@@ -54,6 +63,8 @@ def costs(spec: Experiment) -> Costs:
             return _table(spec, problem)
         case HyperRepresentation():
             return _few_shot(spec, problem)
+        case LinearRepresentation():
+            return _linear_representation(spec, problem)
         case PluginProblem():
             raise NotModelled(
                 f"the problem `{problem.kind}` comes from an installed package, whose costs are not known"
@@ -150,6 +161,10 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
     d, classes = problem.dataset.features, scores(problem)
     train, validation, test = training_examples(problem), validation_examples(problem), test_examples(problem)
     n, checked = _minibatches(spec, train, validation)
+    folds, pool = models(problem), train + validation
+    scored = validation
+    if folds > 1:  # each model sees all examples, with a share of 0 for some
+        n = checked = scored = folds * pool
     sizes = (d, classes) if isinstance(model, Linear) else (d, *model.hidden, classes)
     variables = inner_variables(problem)
     gradient = network_gradient(sizes, n, item)
@@ -170,14 +185,16 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 15 + 10 * weights),
         graph=item * (activations(sizes, n) + weights * 2 * train + variables) + (item * n * d if n < train else 0),
         objective=network_gradient(sizes, checked, item) + Work(0, 0, 20),
-        watching=item * GRADIENT_HOLDS * activations(sizes, train),
+        watching=item * GRADIENT_HOLDS * activations(sizes, max(n, train)),
         data=item * chosen * d,
         loading=_loading(problem.dataset.kind, read, d) + (item + 4) * chosen * d,
-        solution=(product(d, d, d, item) + 3 * product(d, d, classes, item) + Work(0, 0, 15)) if solved else NOTHING,
-        solution_memory=item * (4 * d * d) if solved else 0.0,
-        scoring=VALUE * network_gradient(sizes, validation + test, item) + _metrics(problem, validation + test),
-        scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * classes),
-        walks=float(spec.algorithm.kind == "nested"),
+        solution=folds * product(d, d, d, item) + 3 * folds * product(d, d, classes, item) + Work(0, 0, 15)
+        if solved
+        else NOTHING,
+        solution_memory=item * folds * (4 * d * d) if solved else 0.0,
+        scoring=VALUE * network_gradient(sizes, scored + test, item) + _metrics(problem, scored + test),
+        scoring_memory=item * max(scored, test) * (sum(sizes[1:]) + 2 * classes),
+        walks=(spec.algorithm.kind == "nested") + (1 / folds if folds > 1 else 0),  # one more model, for the test set
         closing_steps=3 * problem.final_steps if isinstance(problem, HyperCleaning) else 0,
         analytic=written_out,
         classes=classes,
@@ -228,6 +245,38 @@ def _few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         scoring_memory=item * max(in_chunk, POPULATION if modes == 2 else 0) * _passing_units(problem, item),
         walks=2 * modes * -(-episodes // at_once) * min(at_once, episodes) / tasks,
         repeats=-(-problem.meta_batch // tasks),
+    )
+
+
+def _linear_representation(spec: Experiment, problem: LinearRepresentation) -> Costs:
+    """Steps are products with the k x k matrix of the features' second moments, which the embedding makes."""
+    item, k, d, classes = item_size(spec), dimension(problem), problem.features.size, problem.classes
+    n, m, tested = (classes * count for count in (problem.train, problem.validation, problem.test))
+    variables = k * classes
+    z = k * k + variables + m * k
+    stored = sum(problem.dataset.class_counts()) * problem.dataset.images_per_class * SIDE**2  # u8
+    step = product(classes, k, k, item) + Work(0, 6 * item * variables, 10)
+    forward = product(n + m, d, k, item) + product(k, n, k, item) + product(classes, n, k, item)
+    scored = product(m + tested, d, k, item) + product(m + tested, k, classes, item)
+    return Costs(
+        item=item,
+        variables=variables,
+        leaves=1,
+        seen=z,
+        outer=outer_variables(spec.problem, spec.algorithm),
+        gradient=step,
+        graph=item * 3 * variables,
+        objective=3 * product(m, k, classes, item) + Work(0, 4 * item * m * classes, 15),
+        data=item * (n + m + tested) * (d + classes),
+        loading=LOADED * stored + item * (n + m + tested) * (SIDE**2 + d),
+        embedding=3 * forward + Work(0, 6 * item * z, 25),
+        features=item * ((n + m) * k + 2 * z),
+        solution=product(k, k, k, item) + 2 * product(classes, k, k, item) + Work(0, 0, 15),
+        solution_memory=item * 3 * k * k,
+        scoring=forward + scored + Work(operators=40 + 0.03 * (m + tested)),
+        scoring_memory=item * (m + tested) * (k + 3 * classes) + item * z,
+        walks=float(spec.algorithm.kind == "nested"),
+        closing_steps=spec.algorithm.steps if isinstance(spec.algorithm, Stepped) else 0,
     )
 
 

@@ -21,6 +21,7 @@ from core.datasets.episodes import Episodes, sample_episodes
 from core.datasets.omniglot import ClassImages, load_omniglot
 from core.models.image_sets import ImageSets, image_sets
 from core.models.model import Representation
+from core.problems.artifacts import learned
 from core.problems.inner import Inner, entry
 from core.problems.instance import HIGHEST_ACCURACY, Context, Evaluation, Instance, Metrics, metric
 from core.spec import problems as spec
@@ -129,10 +130,8 @@ class FewShot:
 
     def running_features(self, lam: Tree) -> Features | None:
         """With the statistics of meta-training images; None where the network has no norms."""
-        flat = self.images.train.flatten(0, 1)
-        drawn = torch.randint(len(flat), (POPULATION,), generator=stream(self.context.seed, "population"))
-        population = flat[drawn.to(flat.device)].to(self.context.dtype).div_(255)
-        statistics = self.model.statistics(*self.in_format(lam, population))
+        some = population(self.images.train, self.context.seed, self.context)
+        statistics = self.model.statistics(*self.in_format(lam, some))
         if not trees.leaves(statistics):
             return None
 
@@ -190,10 +189,14 @@ def hyper_representation(
     problem: spec.HyperRepresentation, model: Representation, inner: Inner, context: Context
 ) -> Instance:
     """Metrics over episodes: accuracy and loss, and the accuracy with either kind of statistics in the norms."""
-    images = load_omniglot(problem.dataset, seed=context.seed, data_dir=context.data_dir)
+    source = learned(problem, context.artifacts)
+    seed = context.seed if source is None else source.seed
+    images = load_omniglot(problem.dataset, seed=seed, data_dir=context.data_dir)
     placed = ClassImages(*(part.to(context.device) for part in images))
     few_shot = FewShot(problem, model, inner, context, placed, heads(problem, context))
     start = model.init(stream(context.seed, "initialization"))
+    if source is not None:
+        start = source.parameters(start)
     return Instance(
         initial=context.place({"representation": start, **inner.initial()}),
         at=few_shot.at,
@@ -201,6 +204,13 @@ def hyper_representation(
         selection=HIGHEST_ACCURACY,
         natural=inner.natural,
     )
+
+
+def population(images: Tensor, seed: int, context: Context) -> Tensor:
+    """Some of the meta-training images [classes, images a class, ...], drawn by the seed; on the device."""
+    flat = images.flatten(0, 1)
+    drawn = torch.randint(len(flat), (POPULATION,), generator=stream(seed, "population"))
+    return flat[drawn.to(flat.device)].to(context.device, context.dtype).div_(255)
 
 
 def network(lam: Tree) -> Tree:

@@ -29,6 +29,7 @@ from core.spec.problems import (
     ClippedWeights,
     HyperCleaning,
     HyperRepresentation,
+    LinearRepresentation,
     Problem,
     Quadratic,
     RandomQuadratics,
@@ -155,6 +156,8 @@ def _unique(problem: Problem) -> Verdict:
                 "Softmax offsets are not regularized, and adding a number to all of them changes nothing: a linear "
                 "model with `bias` false has one minimizer."
             )
+        case LinearRepresentation():
+            return _met(f"Ridge regression: L is strongly convex with modulus {problem.strength:.3g} whatever H is.")
         case HyperCleaning() | HyperRepresentation() if problem.l2 > 0:
             convex = "No example has a negative weight, so the loss of the linear model is convex"
             return _met(f"{convex}, and l2 = {problem.l2:.3g} on all parameters makes L strongly convex.")
@@ -188,6 +191,8 @@ def _bounded(problem: Problem) -> Verdict:
             return _met("||w||^2 <= 2 log(classes) / (smallest strength), as L(0) = log(classes).")
         case HyperCleaning():
             return _met("||w||^2 <= 2 log(classes) / l2 whatever the weights, as L(0) <= log(classes).")
+        case LinearRepresentation():
+            return _met("||w||^2 <= 1 / strength whatever H is, as L(0) = 1/2.")
         case HyperRepresentation():
             return _met("||w||^2 <= 2 tasks log(way) / l2 whatever the representation, as L(0) = tasks log(way).")
         case PluginProblem():
@@ -201,7 +206,9 @@ def _lipschitz(problem: Problem, convergence: Verdict) -> Verdict:
         return _not_met(UNKNOWN)
     if isinstance(problem, Regularization | HyperCleaning) and not isinstance(problem.model, Linear):
         return _not_met("The loss of a network is Lipschitz in its parameters on bounded sets of them only.")
-    if isinstance(problem, Quadratic | RandomQuadratics) or (isinstance(problem, Regularization) and squares(problem)):
+    if isinstance(problem, Quadratic | RandomQuadratics | LinearRepresentation) or (
+        isinstance(problem, Regularization) and squares(problem)
+    ):
         return Verdict(
             convergence.status,
             "A squared loss is Lipschitz on bounded sets of w only, which w_T stays in where (iv) and (vi) hold.",

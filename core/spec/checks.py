@@ -20,6 +20,7 @@ from core.spec.algorithms import (
     Stepped,
 )
 from core.spec.base import refuse
+from core.spec.fold_checks import check_folds
 from core.spec.implicit_checks import check_series, check_solver
 from core.spec.models import Linear
 from core.spec.problem_checks import analytic, closed_form, has_finite_sum, squares
@@ -41,6 +42,7 @@ DENSE_LIMIT = 5000
 
 def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
     """Refuses an algorithm that does not fit the problem, or whose parts do not fit each other."""
+    check_folds(problem, algorithm)
     if isinstance(algorithm, Stochastic):
         check_finite_sum(problem, algorithm)
         return

@@ -6,7 +6,15 @@ from typing import assert_never
 from core.spec.algorithms import Algorithm, Stepped
 from core.spec.models import Conv4, Linear, Mlp, TableModel
 from core.spec.plugins import PluginModel, PluginProblem
-from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
+from core.spec.problems import (
+    HyperCleaning,
+    HyperRepresentation,
+    LinearRepresentation,
+    Problem,
+    Quadratic,
+    RandomQuadratics,
+    Regularization,
+)
 from core.spec.stochastic import Stochastic
 from core.spec.table import Table
 
@@ -31,10 +39,12 @@ def test_examples(problem: Regularization | HyperCleaning) -> int:
 def minibatch_examples(problem: Problem) -> int | None:
     """Examples that minibatches of the inner objective are drawn from; None: the problem has no minibatches."""
     match problem:
-        case Quadratic() | RandomQuadratics() | HyperRepresentation():
+        case Quadratic() | RandomQuadratics() | HyperRepresentation() | LinearRepresentation():
             return None
         case PluginProblem():
             return problem.training_examples()
+        case Regularization() if problem.folds is not None:
+            return None
         case _:
             return training_examples(problem)
 
@@ -86,22 +96,39 @@ def inner_variables(problem: Problem) -> int:
         case Quadratic() | RandomQuadratics():
             return problem.inner_dimension
         case Regularization() | HyperCleaning():
-            features, count = problem.dataset.features, scores(problem)
-            match problem.model:
-                case Linear():
-                    return (features + problem.model.bias) * count
-                case Mlp():
-                    return _affine((features, *problem.model.hidden, count))
-                case PluginModel():
-                    return problem.model.inner_variables(features, count)
-                case _:
-                    assert_never(problem.model)
+            return models(problem) * parameters(problem)
         case HyperRepresentation():
             return problem.meta_batch * (feature_size(problem.model) + 1) * problem.way
+        case LinearRepresentation():
+            return problem.classes * dimension(problem)
         case PluginProblem():
             return problem.inner_variables()
         case _:
             assert_never(problem)
+
+
+def models(problem: Regularization | HyperCleaning) -> int:
+    """Ground models that are fitted together: one for each fold of a cross-validation."""
+    return (isinstance(problem, Regularization) and problem.folds) or 1
+
+
+def parameters(problem: Regularization | HyperCleaning) -> int:
+    """Of one ground model."""
+    features, count = problem.dataset.features, scores(problem)
+    match problem.model:
+        case Linear():
+            return (features + problem.model.bias) * count
+        case Mlp():
+            return _affine((features, *problem.model.hidden, count))
+        case PluginModel():
+            return problem.model.inner_variables(features, count)
+        case _:
+            assert_never(problem.model)
+
+
+def dimension(problem: LinearRepresentation) -> int:
+    """Entries of Hx."""
+    return problem.dimension or problem.features.size
 
 
 def feature_size(model: Conv4 | Mlp, side: int = 28) -> int:
@@ -149,6 +176,8 @@ def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
             own = problem.train
         case HyperRepresentation():
             own = representation_size(problem.model)
+        case LinearRepresentation():
+            own = dimension(problem) * problem.features.size
         case PluginProblem():
             own = problem.outer_variables()
         case _:

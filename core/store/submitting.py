@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from core.errors import IdempotencyConflict
 from core.spec import Experiment
 from core.store.changes import append_event, notify
+from core.store.references import check_references
 from core.store.tables import ExperimentRow, IdempotencyRow
 
 
@@ -38,7 +39,9 @@ def submit(session: Session, spec: Experiment, key: IdempotencyKey | None = None
 
     Raises:
         IdempotencyConflict: the key was used with another spec.
+        ReferenceInvalid: another experiment has not what the spec asks of it.
     """
+    check_references(session, spec)
     if key is None:
         return Submission(_insert(session, spec), created=True)
     # Two submissions with one key take turns; the lock goes with the transaction.

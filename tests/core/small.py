@@ -23,6 +23,12 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "regularization": {"train": 30, "validation": 20, "strength": "feature", "initial_strength": 0.5},
     "hyper_cleaning": {"dataset": {"kind": "wine"}, "train": 30, "validation": 20, "final_steps": 5, "l2": 0.8},
     "hyper_representation": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "meta_batch": 2, "l2": 0.8},
+    "linear_representation": {
+        "features": {"kind": "pixels", "size": 4},
+        "classes": 3,
+        "test": 4,
+        "strength": 0.8,
+    },
 }
 """Small, and each with one minimizer."""
 ALGORITHMS = [kind_of(member) for member in KINDS["algorithm"] if kind_of(member) != "nested"]

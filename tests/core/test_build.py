@@ -17,6 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "regularization": {"train": 30, "validation": 20},
     "hyper_cleaning": {"train": 30, "validation": 20, "final_steps": 5, "l2": 0.1},
     "hyper_representation": {"model": {"kind": "mlp", "hidden": [3]}, "query": 2, "meta_batch": 2, "l2": 0.1},
+    "linear_representation": {"features": {"kind": "pixels", "size": 6}, "classes": 4, "test": 2},
 }
 
 

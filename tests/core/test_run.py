@@ -22,6 +22,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "regularization": {"train": 30, "validation": 20, "strength": "feature"},
     "hyper_cleaning": {"train": 30, "validation": 20, "final_steps": 5},
     "hyper_representation": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "meta_batch": 2},
+    "linear_representation": {"features": {"kind": "pixels", "size": 6}, "classes": 4, "test": 2},
 }
 RATES = {"sgd": 0.001, "momentum": 0.001, "adam": 0.05}
 
