@@ -92,7 +92,7 @@ class Fitting:
             return torch.func.vmap(self.loss)(w, validation).mean()
 
         def init(lam: Tree) -> Tree:
-            stacked: Tree = trees.map_leaves(lambda leaf: leaf.expand(len(shares), *leaf.shape), start)
+            stacked: Tree = trees.map_leaves(lambda leaf: leaf.repeat(len(shares), *[1] * leaf.ndim), start)
             return stacked
 
         stated = Problem(objective, outer, init, ridge(self.problem, self.folds, shares))

@@ -23,7 +23,7 @@ from core.datasets.splits import Examples, Split
 from core.models.initialization import glorot
 from core.problems import losses
 from core.problems.inner import Inner, entry
-from core.problems.instance import HIGHEST_ACCURACY, Context, Evaluation, Instance, Metrics
+from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
 from core.spec import problems as spec
 from core.spec.sizes import dimension
 
@@ -107,7 +107,7 @@ def linear_representation(problem: spec.LinearRepresentation, split: Split, inne
         initial=context.place({MAP: initial(problem, context.seed), **inner.initial()}),
         at=lambda k: (stated, dynamics),
         evaluate=evaluate,
-        selection=HIGHEST_ACCURACY,
+        selection=LOWEST_LOSS,
         natural=inner.natural,
         report=report,
     )
