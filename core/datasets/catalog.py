@@ -73,12 +73,6 @@ _ALL = (
         "not stated",
     ),
     Entry(
-        "synthetic_regression",
-        "90 points (or as many as asked for), 5 relevant and 25 irrelevant features, a number with noise",
-        "drawn by this package (as in appendix C of Franceschi et al. 2018)",
-        "MIT",
-    ),
-    Entry(
         "mnist",
         "60 000 + 10 000 handwritten digits of 28x28 pixels, 10 classes",
         "LeCun, Cortes, Burges: the four idx.gz files (training images, training labels, test images, test labels)",
@@ -161,6 +155,12 @@ _ALL = (
         originals=("https://archive.ics.uci.edu/ml/machine-learning-databases/magic/magic04.data",),
         required=1,
         content="5869d166bc5cc19b2c43e0a00b93f0939659321fd4749d15ce7f34500e2ff788",
+    ),
+    Entry(
+        "synthetic_regression",
+        "90 points (or as many as asked for), 5 relevant and 25 irrelevant features, a number with noise",
+        "drawn by this package (as in appendix C of Franceschi et al. 2018)",
+        "MIT",
     ),
     Entry(
         "omniglot",

@@ -21,8 +21,6 @@ def load_table(dataset: spec.TableDataset, data_dir: Path) -> Table:
     match dataset:
         case spec.Digits() | spec.BreastCancer() | spec.Wine() | spec.Diabetes():
             return built_in.load(dataset)
-        case spec.SyntheticRegression():
-            return synthetic.load(dataset)
         case spec.Mnist():
             return mnist.load(find(dataset.kind, data_dir))
         case spec.Newsgroups():
@@ -37,6 +35,8 @@ def load_table(dataset: spec.TableDataset, data_dir: Path) -> Table:
             return housing.load(find(dataset.kind, data_dir))
         case spec.Magic():
             return magic.load(find(dataset.kind, data_dir))
+        case spec.SyntheticRegression():
+            return synthetic.load(dataset)
         case PluginTable():
             return _load_plugin(dataset, data_dir)
         case _:

@@ -255,7 +255,7 @@ def _linear_representation(spec: Experiment, problem: LinearRepresentation) -> C
     variables = k * classes
     z = k * k + variables + m * k
     stored = sum(problem.dataset.class_counts()) * problem.dataset.images_per_class * SIDE**2  # u8
-    step = product(classes, k, k, item) + Work(0, 6 * item * variables, 10)
+    step = product(classes, k, k, item) + Work(0, 6 * item * variables, 4)
     forward = product(n + m, d, k, item) + product(k, n, k, item) + product(classes, n, k, item)
     scored = product(m + tested, d, k, item) + product(m + tested, k, classes, item)
     return Costs(
