@@ -35,11 +35,15 @@ from core.models.conv4 import conv4
 from core.models.linear import linear
 from core.models.mlp import mlp, mlp_representation
 from core.models.model import Model, Representation
+from core.problems import class_features
+from core.problems.artifacts import Artifacts, learned, no_artifacts
+from core.problems.cross_validation import cross_validated
 from core.problems.hyper_cleaning import hyper_cleaning
 from core.problems.hyper_representation import heads, hyper_representation
 from core.problems.initialization import initialization
 from core.problems.inner import Inner, Learned, entry
 from core.problems.instance import Context, Instance
+from core.problems.linear_representation import linear_representation
 from core.problems.multiclass_transfer import multiclass_transfer
 from core.problems.quadratic import quadratic
 from core.problems.random_quadratics import random_quadratics
@@ -63,23 +67,24 @@ class Built(NamedTuple):
     algorithm: Algorithm
 
 
-def build(spec: Experiment, *, device: str, data_dir: Path) -> Built:
-    """Loads the data and binds every part of the spec.
+def build(spec: Experiment, *, device: str, data_dir: Path, artifacts: Artifacts = no_artifacts) -> Built:
+    """Loads the data and binds every part of the spec; `artifacts` are the files of other experiments.
 
     Raises:
         DataMissing: the data set is not in `data_dir`.
+        ReferenceInvalid: another experiment has not what the spec asks of it.
     """
-    context = make_context(spec, device=device, data_dir=data_dir)
+    context = make_context(spec, device=device, data_dir=data_dir, artifacts=artifacts)
     inner = build_inner(spec.algorithm)
     instance = build_instance(spec.problem, inner, context)
     return Built(instance, build_algorithm(spec, instance, inner, context))
 
 
-def make_context(spec: Experiment, *, device: str, data_dir: Path) -> Context:
+def make_context(spec: Experiment, *, device: str, data_dir: Path, artifacts: Artifacts = no_artifacts) -> Context:
     """Where and with what the experiment runs."""
     dtype = torch.float64 if spec.resources.precision == "float64" else torch.float32
     network = torch.bfloat16 if spec.resources.precision == "bf16" else dtype
-    return Context(spec.seed, dtype, torch.device(device), data_dir, spec.evaluation.episodes, network)
+    return Context(spec.seed, dtype, torch.device(device), data_dir, spec.evaluation.episodes, network, artifacts)
 
 
 def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> Instance:
@@ -92,7 +97,8 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
         case problems.Regularization() | problems.HyperCleaning():
             model = build_model(spec.model, spec.dataset.features, scores(spec), context.dtype)
             if isinstance(spec, problems.Regularization):
-                return regularization(spec, model, inner, context)
+                stated = regularization if spec.folds is None else cross_validated
+                return stated(spec, model, inner, context)
             return hyper_cleaning(spec, model, inner, context)
         case problems.HyperRepresentation():
             return hyper_representation(spec, build_representation(spec.model, context.dtype), inner, context)
@@ -102,6 +108,10 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
             return multiclass_transfer(spec, model_of_all, inner, context)
         case problems.Initialization():
             return initialization(spec, build_representation(spec.model, context.dtype), inner, context)
+        case problems.LinearRepresentation():
+            source = learned(spec, context.artifacts)
+            network = None if source is None else build_representation(source.problem.model, context.dtype)
+            return linear_representation(spec, class_features.load(spec, context, source, network), inner, context)
         case PluginProblem():
             made: Instance = code_of(spec)(spec, inner, context)
             return made

@@ -47,7 +47,8 @@ def shortened(spec: dict[str, Any]) -> Experiment:
 
 def runnable(path: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where its data are; skips where they are real and not there."""
-    if read(path)["problem"]["kind"] not in ("hyper_representation", "multiclass_transfer", "initialization"):
+    few_shot = ("hyper_representation", "multiclass_transfer", "initialization", "linear_representation")
+    if read(path)["problem"]["kind"] not in few_shot:
         return tmp_path
     data_dir: Path = request.getfixturevalue("data_dir")
     return data_dir

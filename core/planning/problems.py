@@ -4,6 +4,7 @@ from typing import assert_never
 
 from core.planning.costs import Costs, NotModelled, item_size
 from core.planning.few_shot import few_shot, transfer
+from core.planning.linear_representation import linear_representation
 from core.planning.networks import GRADIENT_HOLDS, VALUE, activations, network_gradient
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
@@ -16,12 +17,14 @@ from core.spec.problems import (
     HyperCleaning,
     HyperRepresentation,
     Initialization,
+    LinearRepresentation,
     Quadratic,
     RandomQuadratics,
     Regularization,
 )
 from core.spec.sizes import (
     inner_variables,
+    models,
     outer_variables,
     scores,
     test_examples,
@@ -51,6 +54,8 @@ def costs(spec: Experiment) -> Costs:
             return transfer(spec, problem)
         case Initialization():
             raise NotModelled(f"a copy of the network for each task, as `{problem.kind}` has, has not been measured")
+        case LinearRepresentation():
+            return linear_representation(spec, problem)
         case PluginProblem():
             raise NotModelled(
                 f"the problem `{problem.kind}` comes from an installed package, whose costs are not known"
@@ -142,6 +147,10 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
     d, classes = problem.dataset.features, scores(problem)
     train, validation, test = training_examples(problem), validation_examples(problem), test_examples(problem)
     n, checked = _minibatches(spec, train, validation)
+    folds, pool = models(problem), train + validation
+    scored = validation
+    if folds > 1:  # each model sees all examples, with a share of 0 for some
+        n = checked = scored = folds * pool
     sizes = (d, classes) if isinstance(model, Linear) else (d, *model.hidden, classes)
     variables = inner_variables(problem)
     gradient = network_gradient(sizes, n, item)
@@ -162,14 +171,16 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 15 + 10 * weights),
         graph=item * (activations(sizes, n) + weights * 2 * train + variables) + (item * n * d if n < train else 0),
         objective=network_gradient(sizes, checked, item) + Work(0, 0, 20),
-        watching=item * GRADIENT_HOLDS * activations(sizes, train),
+        watching=item * GRADIENT_HOLDS * activations(sizes, max(n, train)),
         data=item * chosen * d,
         loading=_loading(problem.dataset.kind, read, d) + (item + 4) * chosen * d,
-        solution=(product(d, d, d, item) + 3 * product(d, d, classes, item) + Work(0, 0, 15)) if solved else NOTHING,
-        solution_memory=item * (4 * d * d) if solved else 0.0,
-        scoring=VALUE * network_gradient(sizes, validation + test, item) + _metrics(problem, validation + test),
-        scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * classes),
-        walks=float(spec.algorithm.kind == "nested"),
+        solution=folds * product(d, d, d, item) + 3 * folds * product(d, d, classes, item) + Work(0, 0, 15)
+        if solved
+        else NOTHING,
+        solution_memory=item * folds * (4 * d * d) if solved else 0.0,
+        scoring=VALUE * network_gradient(sizes, scored + test, item) + _metrics(problem, scored + test),
+        scoring_memory=item * max(scored, test) * (sum(sizes[1:]) + 2 * classes),
+        walks=(spec.algorithm.kind == "nested") + (1 / folds if folds > 1 else 0),  # one more model, for the test set
         closing_steps=_closing_steps(problem, train, validation) if isinstance(problem, HyperCleaning) else 0,
         analytic=written_out,
         classes=classes,

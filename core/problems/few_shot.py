@@ -43,10 +43,8 @@ class Network:
 
     def running(self, lam: Tree, images: Tensor) -> Features | None:
         """With the statistics of meta-training images u8 [classes, images a class, ...]; None if there are no norms."""
-        flat = images.flatten(0, 1)
-        drawn = torch.randint(len(flat), (POPULATION,), generator=stream(self.context.seed, "population"))
-        population = flat[drawn.to(flat.device)].to(self.context.dtype).div_(255)
-        statistics = self.model.statistics(*self.in_format(lam, population))
+        some = population(images, self.context.seed, self.context)
+        statistics = self.model.statistics(*self.in_format(lam, some))
         if not trees.leaves(statistics):
             return None
 
@@ -67,6 +65,13 @@ class Network:
         found = features(lam, images, image_sets(*counts, device=images.device, dtype=self.context.dtype))
         pieces = torch.split(found, [tasks * size for tasks, size in counts])
         return {name: piece.view(*count, -1) for name, piece, count in zip(sets, pieces, counts, strict=True)}
+
+
+def population(images: Tensor, seed: int, context: Context) -> Tensor:
+    """Some of the meta-training images [classes, images a class, ...], drawn by the seed; on the device."""
+    flat = images.flatten(0, 1)
+    drawn = torch.randint(len(flat), (POPULATION,), generator=stream(seed, "population"))
+    return flat[drawn.to(flat.device)].to(context.device, context.dtype).div_(255)
 
 
 def network(lam: Tree) -> Tree:

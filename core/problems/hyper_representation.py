@@ -15,6 +15,7 @@ from core.bilevel.randomness import stream
 from core.datasets.episodes import sample_episodes
 from core.datasets.omniglot import ClassImages, load_omniglot
 from core.models.model import Representation
+from core.problems.artifacts import learned
 from core.problems.few_shot import Network, Scoring, network
 from core.problems.heads import Heads, labelled
 from core.problems.inner import Inner
@@ -86,10 +87,14 @@ def hyper_representation(
     problem: spec.HyperRepresentation, model: Representation, inner: Inner, context: Context
 ) -> Instance:
     """Metrics over episodes: accuracy and loss, and the accuracy with either kind of statistics in the norms."""
-    images = load_omniglot(problem.dataset, seed=context.seed, data_dir=context.data_dir)
+    source = learned(problem, context.artifacts)
+    seed = context.seed if source is None else source.seed
+    images = load_omniglot(problem.dataset, seed=seed, data_dir=context.data_dir)
     placed = ClassImages(*(part.to(context.device) for part in images))
     few_shot = FewShot(problem, model, inner, context, placed, heads(problem, context))
     start = model.init(stream(context.seed, "initialization"))
+    if source is not None:
+        start = source.parameters(start)
     return Instance(
         initial=context.place({"representation": start, **inner.initial(), **few_shot.heads.initial()}),
         at=few_shot.at,

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from core.datasets.splits import Examples, Split, convert, split_table, standardize
@@ -19,18 +20,40 @@ class Data(NamedTuple):
     """Deviation of targets that are numbers, by which they were divided."""
 
 
+class Pool(NamedTuple):
+    """Examples that are folded, and the test set, on the device."""
+
+    pool: Examples
+    test: Examples
+    unit: float
+    """As of `Data`."""
+
+
+def load_pool(problem: Regularization, context: Context) -> Pool:
+    """Training and validation examples together, standardized by their own mean and deviation; the rest as `load`."""
+    train, validation, test = _split(problem, context)
+    pool = Examples(torch.cat([train.x, validation.x]), torch.cat([train.y, validation.y]))
+    split, unit = _standardize_targets(standardize(Split(pool, test, test)))
+    placed = convert(split, dtype=context.dtype, device=context.device)
+    return Pool(placed.train, placed.test, unit)
+
+
 def load(problem: Regularization | HyperCleaning, context: Context) -> Data:
     """Splits the table by seed; features, unless they are to stay, and number targets get mean 0 and deviation 1."""
-    split = split_table(
+    split = _split(problem, context)
+    as_is = isinstance(problem, HyperCleaning) and not problem.standardize
+    split, unit = _standardize_targets(split if as_is else standardize(split))
+    return Data(convert(split, dtype=context.dtype, device=context.device), unit)
+
+
+def _split(problem: Regularization | HyperCleaning, context: Context) -> Split:
+    return split_table(
         load_table(problem.dataset, context.data_dir),
         train=training_examples(problem),
         validation=validation_examples(problem),
         test=test_examples(problem),
         seed=context.seed,
     )
-    as_is = isinstance(problem, HyperCleaning) and not problem.standardize
-    split, unit = _standardize_targets(split if as_is else standardize(split))
-    return Data(convert(split, dtype=context.dtype, device=context.device), unit)
 
 
 def _standardize_targets(split: Split) -> tuple[Split, float]:

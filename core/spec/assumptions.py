@@ -32,6 +32,7 @@ from core.spec.problems import (
     HyperCleaning,
     HyperRepresentation,
     Initialization,
+    LinearRepresentation,
     Problem,
     Quadratic,
     RandomQuadratics,
@@ -171,6 +172,8 @@ def _unique(problem: Problem) -> Verdict:
             )
         case MulticlassTransfer():
             return _met("There are no inner variables: the empty vector is the only one.")
+        case LinearRepresentation():
+            return _met(f"Ridge regression: L is strongly convex with modulus {problem.strength:.3g} whatever H is.")
         case HyperCleaning() | HyperRepresentation() if problem.l2 > 0:
             convex = "No example has a negative weight, so the loss of the linear model is convex"
             return _met(f"{convex}, and l2 = {problem.l2:.3g} on all parameters makes L strongly convex.")
@@ -222,6 +225,8 @@ def _bounded(problem: Problem) -> Verdict:
             return _met("Means of features are bounded where the features are, as on every compact set of lam.")
         case MulticlassTransfer():
             return _met("There are no inner variables.")
+        case LinearRepresentation():
+            return _met("||w||^2 <= 1 / strength whatever H is, as L(0) = 1/2.")
         case HyperRepresentation():
             return _met("||w||^2 <= 2 tasks log(way) / l2 whatever the representation, as L(0) = tasks log(way).")
         case Initialization():
@@ -239,7 +244,9 @@ def _lipschitz(problem: Problem, convergence: Verdict) -> Verdict:
         return _not_met(NETWORK)
     if isinstance(problem, Initialization) and problem.adapt == "all":
         return _not_met(NETWORK)
-    if isinstance(problem, Quadratic | RandomQuadratics) or (isinstance(problem, Regularization) and squares(problem)):
+    if isinstance(problem, Quadratic | RandomQuadratics | LinearRepresentation) or (
+        isinstance(problem, Regularization) and squares(problem)
+    ):
         return Verdict(
             convergence.status,
             "A squared loss is Lipschitz on bounded sets of w only, which w_T stays in where (iv) and (vi) hold.",

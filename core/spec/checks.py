@@ -23,6 +23,7 @@ from core.spec.algorithms import (
 )
 from core.spec.base import refuse
 from core.spec.few_shot_checks import check_heads, check_joint, check_transfer
+from core.spec.fold_checks import check_folds
 from core.spec.implicit_checks import check_series, check_solver
 from core.spec.initialization_checks import check_initialization
 from core.spec.models import Linear
@@ -45,6 +46,7 @@ DENSE_LIMIT = 5000
 
 def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
     """Refuses an algorithm that does not fit the problem, or whose parts do not fit each other."""
+    check_folds(problem, algorithm)
     if isinstance(algorithm, Stochastic):
         check_finite_sum(problem, algorithm)
         return

@@ -9,12 +9,13 @@ from core.spec.problems import (
     FewShot,
     HyperCleaning,
     HyperRepresentation,
+    LinearRepresentation,
     Problem,
     Quadratic,
     RandomQuadratics,
     Regularization,
 )
-from core.spec.sizes import test_examples, training_examples, training_sets, validation_examples
+from core.spec.sizes import dimension, test_examples, training_examples, training_sets, validation_examples
 
 
 def check_problem(problem: Problem) -> None:
@@ -23,6 +24,8 @@ def check_problem(problem: Problem) -> None:
         _check_episodes(problem)
         if isinstance(problem, HyperRepresentation):
             _check_training(problem)
+    elif isinstance(problem, LinearRepresentation):
+        _check_characters(problem)
     elif isinstance(problem, Regularization | HyperCleaning):
         _check_split(problem)
         if isinstance(problem, Regularization):
@@ -64,6 +67,29 @@ def _check_training(problem: HyperRepresentation) -> None:
         )
 
 
+def _check_characters(problem: LinearRepresentation) -> None:
+    classes = problem.dataset.class_counts()[2]
+    if problem.classes > classes:
+        refuse(
+            "/problem/classes",
+            f"{problem.classes} classes, but the meta-test set has {classes}: lower `classes`, or set `rotations` of "
+            "the data set",
+        )
+    images, wanted = problem.dataset.images_per_class, problem.train + problem.validation + problem.test
+    if wanted > images:
+        refuse(
+            "/problem/test",
+            f"train + validation + test = {wanted}, but a class has {images} images and the three sets are disjoint: "
+            f"lower `test` to at most {max(images - problem.train - problem.validation, 0)}",
+        )
+    if problem.initial == "identity" and dimension(problem) != problem.features.size:
+        refuse(
+            "/problem/initial",
+            f"H is {dimension(problem)} x {problem.features.size}, which the identity is not: leave `dimension` out, "
+            "or use `glorot`",
+        )
+
+
 def _check_split(problem: Regularization | HyperCleaning) -> None:
     dataset = problem.dataset
     train, validation = training_examples(problem), validation_examples(problem)
@@ -83,6 +109,10 @@ def _check_split(problem: Regularization | HyperCleaning) -> None:
 
 
 def _check_regularization(problem: Regularization) -> None:
+    if problem.folds is not None and problem.folds > (
+        pool := training_examples(problem) + validation_examples(problem)
+    ):
+        refuse("/problem/folds", f"{problem.folds} folds of {pool} examples: lower `folds`, or raise `train`")
     if min(training_examples(problem), validation_examples(problem)) < 2:
         refuse("/problem/train", "one example has no spread to standardize by: raise `train` or `validation` to 2")
     if problem.loss in ("cross_entropy", "logistic") and not problem.dataset.classes:
@@ -123,7 +153,7 @@ def closed_form(problem: Problem) -> bool:
         return problem.closed_form()
     if isinstance(problem, HyperRepresentation):
         return not isinstance(problem.heads, SoftmaxHeads)
-    return isinstance(problem, Quadratic | RandomQuadratics | MulticlassTransfer)
+    return isinstance(problem, Quadratic | RandomQuadratics | LinearRepresentation | MulticlassTransfer)
 
 
 def strongly_convex(problem: HyperRepresentation | HyperCleaning) -> bool:
@@ -133,13 +163,17 @@ def strongly_convex(problem: HyperRepresentation | HyperCleaning) -> bool:
 
 
 def analytic(problem: Problem) -> bool:
-    """Whether the inner problem is that of a linear model whose steps are written out: not for one strength a class
-    nor for the loss `logistic`, which differentiate as everything else does."""
+    """Whether the inner problem is that of a linear model whose steps are written out: not for one strength a class,
+    the loss `logistic` or the models of a cross-validation, which differentiate as everything else does."""
     if not isinstance(problem, Regularization | HyperCleaning) or not isinstance(problem.model, Linear):
         return False
-    return isinstance(problem, HyperCleaning) or (problem.loss != "logistic" and problem.strength != "class")
+    if isinstance(problem, HyperCleaning):
+        return True
+    return problem.loss != "logistic" and problem.strength != "class" and problem.folds is None
 
 
 def has_finite_sum(problem: Problem) -> bool:
     """Whether both objectives are means over examples, of which minibatches can be drawn."""
-    return isinstance(problem, RandomQuadratics | Regularization | HyperCleaning)
+    if isinstance(problem, Regularization):
+        return problem.folds is None
+    return isinstance(problem, RandomQuadratics | HyperCleaning)

@@ -12,6 +12,7 @@ from core.spec.problems import (
     HyperCleaning,
     HyperRepresentation,
     Initialization,
+    LinearRepresentation,
     Problem,
     Quadratic,
     RandomQuadratics,
@@ -40,10 +41,14 @@ def test_examples(problem: Regularization | HyperCleaning) -> int:
 def minibatch_examples(problem: Problem) -> int | None:
     """Examples that minibatches of the inner objective are drawn from; None: the problem has no minibatches."""
     match problem:
-        case Quadratic() | RandomQuadratics() | HyperRepresentation() | MulticlassTransfer() | Initialization():
+        case Quadratic() | RandomQuadratics() | HyperRepresentation() | LinearRepresentation():
+            return None
+        case MulticlassTransfer() | Initialization():
             return None
         case PluginProblem():
             return problem.training_examples()
+        case Regularization() if problem.folds is not None:
+            return None
         case _:
             return training_examples(problem)
 
@@ -95,16 +100,7 @@ def inner_variables(problem: Problem) -> int:
         case Quadratic() | RandomQuadratics():
             return problem.inner_dimension
         case Regularization() | HyperCleaning():
-            features, count = problem.dataset.features, scores(problem)
-            match problem.model:
-                case Linear():
-                    return (features + problem.model.bias) * count
-                case Mlp():
-                    return _affine((features, *problem.model.hidden, count))
-                case PluginModel():
-                    return problem.model.inner_variables(features, count)
-                case _:
-                    assert_never(problem.model)
+            return models(problem) * parameters(problem)
         case HyperRepresentation():
             bias = not isinstance(problem.heads, PrototypeHeads)
             return problem.meta_batch * (feature_size(problem.model) + bias) * problem.way
@@ -112,6 +108,8 @@ def inner_variables(problem: Problem) -> int:
             return 0
         case Initialization():
             return problem.meta_batch * adapted(problem)
+        case LinearRepresentation():
+            return problem.classes * dimension(problem)
         case PluginProblem():
             return problem.inner_variables()
         case _:
@@ -130,6 +128,30 @@ def adapted(problem: Initialization) -> int:
 
 def _head(problem: Initialization) -> int:
     return (feature_size(problem.model) + 1) * problem.way
+
+
+def models(problem: Regularization | HyperCleaning) -> int:
+    """Ground models that are fitted together: one for each fold of a cross-validation."""
+    return (isinstance(problem, Regularization) and problem.folds) or 1
+
+
+def parameters(problem: Regularization | HyperCleaning) -> int:
+    """Of one ground model."""
+    features, count = problem.dataset.features, scores(problem)
+    match problem.model:
+        case Linear():
+            return (features + problem.model.bias) * count
+        case Mlp():
+            return _affine((features, *problem.model.hidden, count))
+        case PluginModel():
+            return problem.model.inner_variables(features, count)
+        case _:
+            assert_never(problem.model)
+
+
+def dimension(problem: LinearRepresentation) -> int:
+    """Entries of Hx."""
+    return problem.dimension or problem.features.size
 
 
 def feature_size(model: Conv4 | Mlp, side: int = 28) -> int:
@@ -184,6 +206,8 @@ def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
             own = representation_size(problem.model) + _affine((feature_size(problem.model), classes))
         case Initialization():
             own = representation_size(problem.model) + (_head(problem) if problem.head_start == "learned" else 0)
+        case LinearRepresentation():
+            own = dimension(problem) * problem.features.size
         case PluginProblem():
             own = problem.outer_variables()
         case _:

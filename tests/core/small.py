@@ -25,6 +25,12 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "hyper_representation": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "meta_batch": 2, "l2": 0.8},
     "multiclass_transfer": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "batch": 6},
     "initialization": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "meta_batch": 2, "proximal": 5},
+    "linear_representation": {
+        "features": {"kind": "pixels", "size": 4},
+        "classes": 3,
+        "test": 4,
+        "strength": 0.8,
+    },
 }
 """Small, and each with one minimizer."""
 ALGORITHMS = [kind_of(member) for member in KINDS["algorithm"] if kind_of(member) != "nested"]

@@ -19,6 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "hyper_representation": {"model": {"kind": "mlp", "hidden": [3]}, "query": 2, "meta_batch": 2, "l2": 0.1},
     "multiclass_transfer": {"model": {"kind": "mlp", "hidden": [3]}, "query": 2, "batch": 6},
     "initialization": {"model": {"kind": "mlp", "hidden": [3]}, "query": 2, "meta_batch": 2, "proximal": 1},
+    "linear_representation": {"features": {"kind": "pixels", "size": 6}, "classes": 4, "test": 2},
 }
 
 

@@ -33,6 +33,7 @@ FLOAT32 = {
     "hyper_representation": 1e-4,
     "multiclass_transfer": 1e-4,
     "initialization": 1e-4,
+    "linear_representation": 1e-5,
 }
 """Relative error of a hypergradient in float32 after ten inner steps."""
 BF16: dict[str, tuple[str, dict[str, Any], float]] = {

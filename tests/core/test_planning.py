@@ -301,8 +301,9 @@ WIDE = MLP | {"model": {"kind": "mlp", "hidden": [256]}}
         (WIDE, {"steps": 20, "hypergradient": {"kind": "implicit"}}),
         (WIDE, {"kind": "real_time", "interval": 10}),
         (WIDE, {"kind": "saba", "batch": 4, "hyperiterations": 250}),
+        (MLP | {"folds": 5}, {"steps": 10, "hypergradient": {"kind": "unrolled"}}),
     ],
-    ids=["cleaning", "unrolled", "adam", "forward", "random forward", "implicit", "real time", "saba"],
+    ids=["cleaning", "unrolled", "adam", "forward", "random forward", "implicit", "real time", "saba", "folds"],
 )
 def test_memory_is_what_a_run_takes(problem: dict[str, Any], algorithm: dict[str, Any]) -> None:
     spec = experiment(problem, **{"hyperiterations": 2, **algorithm})

@@ -24,6 +24,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "hyper_representation": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "meta_batch": 2},
     "multiclass_transfer": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "batch": 6},
     "initialization": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "meta_batch": 2},
+    "linear_representation": {"features": {"kind": "pixels", "size": 6}, "classes": 4, "test": 2},
 }
 RATES = {"sgd": 0.001, "momentum": 0.001, "adam": 0.05}
 
