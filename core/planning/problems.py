@@ -16,6 +16,7 @@ from core.planning.networks import (
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
 from core.spec.algorithms import GradientDescent, Stepped
+from core.spec.learned_problems import LearnedData, LearnedOptimizer
 from core.spec.models import Conv4, Linear, Mlp
 from core.spec.plugins import PluginModel, PluginProblem
 from core.spec.problem_checks import analytic, closed_form
@@ -54,6 +55,8 @@ def costs(spec: Experiment) -> Costs:
             return _table(spec, problem)
         case HyperRepresentation():
             return _few_shot(spec, problem)
+        case LearnedOptimizer() | LearnedData():
+            raise NotModelled(f"what the problem `{problem.kind}` costs is not known before it runs")
         case PluginProblem():
             raise NotModelled(
                 f"the problem `{problem.kind}` comes from an installed package, whose costs are not known"

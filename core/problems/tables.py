@@ -4,22 +4,23 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from core.datasets.splits import Examples, Split, convert, split_table, standardize
+from core.datasets.splits import Examples, Scaling, Split, convert, scaling, split_table, standardize
 from core.datasets.tables import load_table
 from core.problems.instance import Context
-from core.spec.problems import HyperCleaning, Regularization
-from core.spec.sizes import test_examples, training_examples, validation_examples
+from core.spec.sizes import TableProblem, test_examples, training_examples, validation_examples
 
 
 class Data(NamedTuple):
     """The three sets, on the device."""
 
     split: Split
+    scaling: Scaling
+    """What the features were shifted and scaled by."""
     unit: float = 1.0
     """Deviation of targets that are numbers, by which they were divided."""
 
 
-def load(problem: Regularization | HyperCleaning, context: Context) -> Data:
+def load(problem: TableProblem, context: Context) -> Data:
     """Splits the table by seed; features and number targets get mean 0 and deviation 1 on the training set."""
     split = split_table(
         load_table(problem.dataset, context.data_dir),
@@ -28,8 +29,9 @@ def load(problem: Regularization | HyperCleaning, context: Context) -> Data:
         test=test_examples(problem),
         seed=context.seed,
     )
+    scales = scaling(split)
     split, unit = _standardize_targets(standardize(split))
-    return Data(convert(split, dtype=context.dtype, device=context.device), unit)
+    return Data(convert(split, dtype=context.dtype, device=context.device), scales, unit)
 
 
 def _standardize_targets(split: Split) -> tuple[Split, float]:

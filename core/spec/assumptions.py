@@ -22,6 +22,7 @@ from core.spec.algorithms import (
     Reverse,
 )
 from core.spec.experiment import Experiment
+from core.spec.learned_problems import LearnedData, LearnedOptimizer, Quadratics
 from core.spec.models import Linear, Mlp
 from core.spec.plugins import PluginProblem
 from core.spec.problem_checks import squares
@@ -75,7 +76,7 @@ def assumptions(spec: Experiment) -> list[dict[str, Any]]:
         _entry(
             "hypergradient of f_T",
             "What is minimized is f_T, whose minimizers the theorem is about: the outer steps follow its gradient.",
-            _follows(spec.algorithm),
+            _follows(spec.problem, spec.algorithm),
         ),
     ]
 
@@ -100,7 +101,7 @@ def _not_met(reason: str) -> Verdict:
 
 def _from_package(problem: Problem) -> bool:
     """Whether the problem, or the model that its inner variables belong to, is a plugin."""
-    if isinstance(problem, Regularization | HyperCleaning):
+    if isinstance(problem, Regularization | HyperCleaning | LearnedData):
         return not isinstance(problem.model, Linear | Mlp)
     return isinstance(problem, PluginProblem)
 
@@ -135,7 +136,11 @@ def _unique(problem: Problem) -> Verdict:
             return _met("The mean Hessian of at least as many normal draws as dimensions is positive definite.")
         case RandomQuadratics():
             return _not_met("Fewer examples than dimensions: the inner Hessian is singular. Raise `inner_examples`.")
-        case Regularization() | HyperCleaning() if not isinstance(problem.model, Linear):
+        case LearnedOptimizer() if isinstance(problem.tasks, Quadratics):
+            return _met("A square matrix of normal draws is regular with probability 1: each task has one minimizer.")
+        case LearnedOptimizer():
+            return _not_met("Softmax offsets may all be raised by one number, and nothing regularizes the models.")
+        case Regularization() | HyperCleaning() | LearnedData() if not isinstance(problem.model, Linear):
             return _not_met(
                 "The loss of a network is not convex in its parameters; exchanging two hidden units of a minimizer "
                 "gives another."
@@ -155,10 +160,10 @@ def _unique(problem: Problem) -> Verdict:
                 "Softmax offsets are not regularized, and adding a number to all of them changes nothing: a linear "
                 "model with `bias` false has one minimizer."
             )
-        case HyperCleaning() | HyperRepresentation() if problem.l2 > 0:
+        case HyperCleaning() | HyperRepresentation() | LearnedData() if problem.l2 > 0:
             convex = "No example has a negative weight, so the loss of the linear model is convex"
             return _met(f"{convex}, and l2 = {problem.l2:.3g} on all parameters makes L strongly convex.")
-        case HyperCleaning() | HyperRepresentation():
+        case HyperCleaning() | HyperRepresentation() | LearnedData():
             return _not_met(
                 "Without a regularizer, adding one vector to the weights of all classes changes nothing, and examples "
                 "that can be separated have no minimizer at all: give `l2` above zero."
@@ -188,6 +193,10 @@ def _bounded(problem: Problem) -> Verdict:
             return _met("||w||^2 <= 2 log(classes) / (smallest strength), as L(0) = log(classes).")
         case HyperCleaning():
             return _met("||w||^2 <= 2 log(classes) / l2 whatever the weights, as L(0) <= log(classes).")
+        case LearnedOptimizer():
+            return _met("The minimizers of the tasks do not depend on lam.")
+        case LearnedData():
+            return _met("||w||^2 <= 2 log(classes) / l2 whatever the learned examples, as L(0) = log(classes).")
         case HyperRepresentation():
             return _met("||w||^2 <= 2 tasks log(way) / l2 whatever the representation, as L(0) = tasks log(way).")
         case PluginProblem():
@@ -199,7 +208,9 @@ def _bounded(problem: Problem) -> Verdict:
 def _lipschitz(problem: Problem, convergence: Verdict) -> Verdict:
     if _from_package(problem):
         return _not_met(UNKNOWN)
-    if isinstance(problem, Regularization | HyperCleaning) and not isinstance(problem.model, Linear):
+    if isinstance(problem, LearnedOptimizer):
+        return _not_met("The losses of the tasks are Lipschitz in their parameters on bounded sets of them only.")
+    if isinstance(problem, Regularization | HyperCleaning | LearnedData) and not isinstance(problem.model, Linear):
         return _not_met("The loss of a network is Lipschitz in its parameters on bounded sets of them only.")
     if isinstance(problem, Quadratic | RandomQuadratics) or (isinstance(problem, Regularization) and squares(problem)):
         return Verdict(
@@ -219,6 +230,11 @@ def _convergence(spec: Experiment) -> Verdict:
             f"`{algorithm.kind}` does not minimize f_T: it keeps w from one hyperiteration to the next, of which the "
             "theorem says nothing."
         )
+    if isinstance(spec.problem, LearnedOptimizer):
+        return _not_met(
+            "The steps of a network need not converge, and E is of the losses on the way rather than of where they "
+            "end: the theorem says nothing of it."
+        )
     if _unique(spec.problem).status == "not met":
         return _not_met("There is no single minimizer to converge to.")
     if isinstance(algorithm.hypergradient, Exact):
@@ -230,10 +246,17 @@ def _convergence(spec: Experiment) -> Verdict:
     return _admissible(spec.problem, algorithm)
 
 
-def _follows(algorithm: Algorithm) -> Verdict:
+def _follows(problem: Problem, algorithm: Algorithm) -> Verdict:
     """Whether the hypergradient is that of f_T."""
     if not isinstance(algorithm, Nested):
         return _not_met(f"`{algorithm.kind}` has no f_T: it goes on from the w of the last hyperiteration.")
+    if isinstance(problem, LearnedOptimizer) and problem.unrolls > 1:
+        return _not_met("With `unrolls` above 1 each of them takes the state that it starts from for given: truncated.")
+    if isinstance(problem, LearnedOptimizer) and not problem.second_order:
+        return _not_met(
+            "The gradients that the network sees are not differentiated, as in the paper: set `second_order` for the "
+            "whole hypergradient."
+        )
     match algorithm.hypergradient:
         case Implicit():
             return _not_met(

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from core.spec.algorithms import Algorithm, Exact, Hypergradient, LineSearch, Nested, RealTime
 from core.spec.base import Spec, refuse
 from core.spec.checks import check_algorithm, solution_only
+from core.spec.learned_checks import check_measurable
 from core.spec.problems import Problem
 from core.spec.stochastic import Stochastic
 
@@ -108,6 +109,7 @@ def check_diagnostics(problem: Problem, algorithm: Algorithm, diagnostics: Diagn
     asked = [section for section in MEASURED if getattr(diagnostics, section).every is not None]
     if not asked:
         return
+    check_measurable(problem, asked)
     for section in asked:
         if (reason := _meaningless(section, algorithm)) is not None:
             refuse(f"/diagnostics/{section}/every", f"{reason}: leave `every` out, or use the algorithm `nested`")

@@ -1,16 +1,29 @@
 """What a problem is, by its spec alone, and the problems that its data cannot serve."""
 
 from core.spec.base import refuse
+from core.spec.learned_problems import Classification, LearnedData, LearnedOptimizer
 from core.spec.models import Linear
 from core.spec.plugins import PluginProblem
 from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
-from core.spec.sizes import test_examples, training_examples, validation_examples
+from core.spec.sizes import (
+    TableProblem,
+    learned_examples,
+    real_examples,
+    test_examples,
+    training_examples,
+    validation_examples,
+)
 
 
 def check_problem(problem: Problem) -> None:
     """Refuses a problem that its data cannot serve."""
     if isinstance(problem, HyperRepresentation):
         _check_episodes(problem)
+    elif isinstance(problem, LearnedOptimizer):
+        _check_tasks(problem)
+    elif isinstance(problem, LearnedData):
+        _check_split(problem)
+        _check_learned_data(problem)
     elif isinstance(problem, Regularization | HyperCleaning):
         _check_split(problem)
         if isinstance(problem, Regularization):
@@ -35,7 +48,7 @@ def _check_episodes(problem: HyperRepresentation) -> None:
         )
 
 
-def _check_split(problem: Regularization | HyperCleaning) -> None:
+def _check_split(problem: TableProblem) -> None:
     dataset = problem.dataset
     train, validation = training_examples(problem), validation_examples(problem)
     rest = dataset.examples - train - validation
@@ -81,6 +94,43 @@ def _check_cleaning(problem: HyperCleaning) -> None:
         refuse("/problem/corruption", "every training label would be corrupted: lower `corruption`")
 
 
+def _check_tasks(problem: LearnedOptimizer) -> None:
+    tasks = problem.tasks
+    if not isinstance(tasks, Classification):
+        return
+    if not tasks.dataset.classes:
+        refuse("/problem/tasks/dataset", f"{tasks.dataset.kind} has no classes: choose a data set with classes")
+    smallest = tasks.dataset.examples // 4
+    if tasks.batch is not None and tasks.batch > smallest:
+        refuse(
+            "/problem/tasks/batch",
+            f"a minibatch of {tasks.batch} is larger than a quarter of the data set ({smallest}), which tasks of "
+            "meta-validation draw from: lower `batch`",
+        )
+
+
+def _check_learned_data(problem: LearnedData) -> None:
+    if not problem.dataset.classes:
+        refuse(
+            "/problem/dataset",
+            f"{problem.dataset.kind} has a number as target, and learned examples have classes: choose a data set "
+            "with classes",
+        )
+    real = real_examples(problem)
+    if problem.outer_batch is not None and problem.outer_batch > real:
+        refuse(
+            "/problem/outer_batch",
+            f"a minibatch of {problem.outer_batch} is larger than the {problem.objective} set ({real}): lower "
+            "`outer_batch`",
+        )
+    if learned_examples(problem) > training_examples(problem):
+        refuse(
+            "/problem/examples_per_class",
+            f"{learned_examples(problem)} learned examples are more than the {training_examples(problem)} training "
+            "examples that they stand for: lower `examples_per_class`",
+        )
+
+
 def squares(problem: Regularization) -> bool:
     """Whether the loss is the squared one; `auto` takes it where the target is a number."""
     return problem.loss == "squared" or (problem.loss == "auto" and not problem.dataset.classes)
@@ -105,4 +155,4 @@ def analytic(problem: Problem) -> bool:
 
 def has_finite_sum(problem: Problem) -> bool:
     """Whether both objectives are means over examples, of which minibatches can be drawn."""
-    return isinstance(problem, RandomQuadratics | Regularization | HyperCleaning)
+    return isinstance(problem, RandomQuadratics | Regularization | HyperCleaning | LearnedData)

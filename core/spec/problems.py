@@ -6,6 +6,7 @@ from pydantic import Field
 
 from core.spec.base import Count, Spec
 from core.spec.datasets import Diabetes, Digits, EpisodeDataset, Omniglot, TableDataset
+from core.spec.learned_problems import LearnedData, LearnedOptimizer
 from core.spec.models import Conv4, Linear, Representation, TableModel
 from core.spec.plugins import PluginProblem, extended
 
@@ -166,7 +167,9 @@ class HyperRepresentation(Spec):
     itself (the paper's convention, transductive); `running`, of meta-training images. Both are reported."""
 
 
-_Problem = Quadratic | RandomQuadratics | Regularization | HyperCleaning | HyperRepresentation
+_Problem = (
+    Quadratic | RandomQuadratics | Regularization | HyperCleaning | HyperRepresentation | LearnedOptimizer | LearnedData
+)
 if TYPE_CHECKING:
     Problem = _Problem | PluginProblem
 else:
