@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from core.planning.costs import Costs, NotModelled
+from core.planning.learned import learned_data, learned_optimizer
 from core.planning.networks import (
     GRADIENT_HOLDS,
     SIDE,
@@ -13,6 +14,7 @@ from core.planning.networks import (
     conv4_keeps,
     network_gradient,
 )
+from core.planning.tables import blocks, item_size, loading, metrics, minibatches
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
 from core.spec.algorithms import GradientDescent, Stepped
@@ -55,19 +57,16 @@ def costs(spec: Experiment) -> Costs:
             return _table(spec, problem)
         case HyperRepresentation():
             return _few_shot(spec, problem)
-        case LearnedOptimizer() | LearnedData():
-            raise NotModelled(f"what the problem `{problem.kind}` costs is not known before it runs")
+        case LearnedOptimizer():
+            return learned_optimizer(spec, problem)
+        case LearnedData():
+            return learned_data(spec, problem)
         case PluginProblem():
             raise NotModelled(
                 f"the problem `{problem.kind}` comes from an installed package, whose costs are not known"
             )
         case _:
             assert_never(problem)
-
-
-def item_size(spec: Experiment) -> int:
-    """Bytes of a number."""
-    return 8 if spec.resources.precision == "float64" else 4
 
 
 def _quadratic(spec: Experiment, problem: Quadratic) -> Costs:
@@ -123,21 +122,6 @@ def _random_quadratics(spec: Experiment, problem: RandomQuadratics) -> Costs:
     )
 
 
-def blocks(spec: Experiment, inner: int, outer: int) -> tuple[int, int]:
-    """Minibatches of an algorithm that draws from both objectives."""
-    if isinstance(spec.algorithm, Stepped) or spec.algorithm.batch is None:
-        return 1, 1
-    return -(-inner // spec.algorithm.batch), -(-outer // spec.algorithm.batch)
-
-
-def _minibatches(spec: Experiment, inner: int, outer: int) -> tuple[int, int]:
-    """Examples that a gradient of either objective sees."""
-    algorithm = spec.algorithm
-    if isinstance(algorithm, Stepped):
-        return min(algorithm.dynamics.batch or inner, inner), outer
-    return min(algorithm.batch or inner, inner), min(algorithm.batch or outer, outer)
-
-
 def _steady(spec: Experiment) -> bool:
     """Whether the dynamics are gradient descent with the same rate and all examples at every step."""
     algorithm = spec.algorithm
@@ -152,7 +136,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         raise NotModelled(f"the model `{model.kind}` comes from an installed package, whose costs are not known")
     d, classes = problem.dataset.features, scores(problem)
     train, validation, test = training_examples(problem), validation_examples(problem), test_examples(problem)
-    n, checked = _minibatches(spec, train, validation)
+    n, checked = minibatches(spec, train, validation)
     sizes = (d, classes) if isinstance(model, Linear) else (d, *model.hidden, classes)
     variables = inner_variables(problem)
     gradient = network_gradient(sizes, n, item)
@@ -175,10 +159,10 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         objective=network_gradient(sizes, checked, item) + Work(0, 0, 20),
         watching=item * GRADIENT_HOLDS * activations(sizes, train),
         data=item * chosen * d,
-        loading=_loading(problem.dataset.kind, read, d) + (item + 4) * chosen * d,
+        loading=loading(problem.dataset.kind, read, d) + (item + 4) * chosen * d,
         solution=(product(d, d, d, item) + 3 * product(d, d, classes, item) + Work(0, 0, 15)) if solved else NOTHING,
         solution_memory=item * (4 * d * d) if solved else 0.0,
-        scoring=VALUE * network_gradient(sizes, validation + test, item) + _metrics(problem, validation + test),
+        scoring=VALUE * network_gradient(sizes, validation + test, item) + metrics(problem, validation + test),
         scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * classes),
         walks=float(spec.algorithm.kind == "nested"),
         closing_steps=3 * problem.final_steps if isinstance(problem, HyperCleaning) else 0,
@@ -187,17 +171,6 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         curvature=(product(d, train, d, item) + Work(d**3 / 3, 0, 20)) if analytic(problem) else NOTHING,
         blocks=blocks(spec, train, validation),
     )
-
-
-def _metrics(problem: Regularization | HyperCleaning, count: int) -> Work:
-    """Loss and accuracy: softmax and argmax of few scores go example by example."""
-    return Work(operators=20 + (0.03 * count if problem.dataset.classes else 0))
-
-
-def _loading(kind: str, examples: int, features: int) -> float:
-    """Bytes of the table as it is read; one is kept in float64 unless its numbers are few (pixels, words, flags)."""
-    per_number = {"mnist": 5.0, "20news": 5.0, "a9a": 5.0, "w8a": 5.0}.get(kind, 16.0)
-    return per_number * examples * features
 
 
 def _few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:

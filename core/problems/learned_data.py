@@ -24,8 +24,8 @@ from core.problems.inner import Inner, Rows, entry, minibatches
 from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
 from core.spec import learned_problems as spec
 
-RATES = tuple(10 ** (power / 2) for power in range(-6, 3))
-"""From 0.001 to 10, two a decade: what the models of the report that are trained on real examples choose from."""
+RATES = tuple(10 ** (power / 2) for power in range(-4, 3))
+"""From 0.01 to 10, two a decade: what the models of the report that are trained on real examples choose from."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Distilling:
 
         best = min(RATES, key=validated)
         scores = [self.score(w, self.split.test) for w in fits[best]]
-        means = {name: torch.tensor([each[name].mean for each in scores]) for name in scores[0]}
+        means = {name: torch.tensor([each[name].mean for each in scores], dtype=torch.float64) for name in scores[0]}
         spread = {
             name: {"mean": float(value.mean()), "lowest": float(value.min()), "highest": float(value.max())}
             for name, value in means.items()

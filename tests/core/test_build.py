@@ -17,6 +17,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "regularization": {"train": 30, "validation": 20},
     "hyper_cleaning": {"train": 30, "validation": 20, "final_steps": 5, "l2": 0.1},
     "hyper_representation": {"model": {"kind": "mlp", "hidden": [3]}, "query": 2, "meta_batch": 2, "l2": 0.1},
+    "learned_optimizer": {"optimizer": {"kind": "lstm", "hidden": 2}, "meta_batch": 2},
+    "learned_data": {"dataset": {"kind": "wine"}, "l2": 0.1, "draws": 2, "final_steps": 5},
 }
 
 
@@ -35,10 +37,13 @@ def kinds(section: str) -> list[str]:
 def test_every_problem_runs_under_every_dynamics(
     problem: str, dynamics: str, precision: str, synthetic_omniglot: Path
 ) -> None:
+    if problem == "learned_optimizer" and dynamics != "gradient_descent":
+        pytest.skip("refused: its inner steps are its own")
+    own = {} if problem == "learned_optimizer" else {"dynamics": {"kind": dynamics, "rate": 0.05}}
     method = "implicit" if dynamics == "line_search" else "reverse"  # the search cannot be differentiated
     experiment = spec(
         problem,
-        {"steps": 2, "dynamics": {"kind": dynamics, "rate": 0.05}, "hypergradient": {"kind": method}},
+        {"steps": 2, "hypergradient": {"kind": method}, **own},
         resources={"precision": precision},
         evaluation={"episodes": 2},
     )
@@ -59,7 +64,9 @@ def test_every_problem_runs_under_every_dynamics(
 def test_every_method_runs_on_every_problem_that_it_is_allowed_on(
     problem: str, method: str, synthetic_omniglot: Path
 ) -> None:
-    if method == "exact" and problem in ("hyper_cleaning", "hyper_representation"):
+    if method in ("exact", "implicit", "reversible", "first_order") and problem == "learned_optimizer":
+        pytest.skip("refused: its steps are those of a network")
+    if method == "exact" and problem in ("hyper_cleaning", "hyper_representation", "learned_data"):
         pytest.skip("refused: no closed form")
     if method == "forward" and problem == "hyper_representation":
         pytest.skip("refused: too many outer variables; tests/core/problems has a smaller one")
@@ -139,7 +146,7 @@ def test_learned_numbers_start_where_the_spec_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize("problem", kinds("problem"))
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_real_time_goes_on_where_it_was(problem: str, mode: str, synthetic_omniglot: Path) -> None:
-    if problem == "hyper_representation":
+    if problem in ("hyper_representation", "learned_optimizer"):
         pytest.skip("refused: new tasks at every hyperiteration")
     chosen = {"kind": "real_time", "interval": 3, "hyperiterations": 4, "hypergradient": {"kind": mode}}
     dynamics = {"kind": "heavy_ball", "rate": 0.05, "learn_rate": True, "learn_momentum": True}
