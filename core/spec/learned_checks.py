@@ -25,6 +25,13 @@ def check_own_dynamics(problem: Problem, algorithm: Stepped) -> None:
             "/algorithm/dynamics",
             f"the inner steps of {problem.kind} are those of its own `optimizer`: leave `dynamics` out",
         )
+    trained = algorithm.steps * problem.unrolls
+    if problem.horizon is not None and problem.horizon <= trained:
+        refuse(
+            "/problem/horizon",
+            f"the longer test is no longer than the {trained} steps that a task is trained for: raise `horizon` or "
+            "leave it out",
+        )
     match algorithm.hypergradient:
         case Implicit() | Exact() as chosen:
             refuse(

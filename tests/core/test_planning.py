@@ -283,7 +283,7 @@ def test_the_walk_of_the_heads_is_the_one_that_is_built(segment: int | None, dyn
     assert walks_in_dual(spec, spec.algorithm) == build.walks_in_dual(spec)
 
 
-OPTIMIZER = {"kind": "learned_optimizer", "meta_batch": 256, "horizon": 1}
+OPTIMIZER = {"kind": "learned_optimizer", "meta_batch": 256}
 DATA = {
     "kind": "learned_data",
     "model": {"kind": "mlp", "hidden": [256]},

@@ -251,6 +251,7 @@ REFUSED: tuple[tuple[dict[str, Any], dict[str, Any], str, str], ...] = (
     ({}, {"hypergradient": {"kind": "forward"}}, "/algorithm/hypergradient", "give a `chunk`"),
     ({}, {"kind": "real_time"}, "/algorithm/kind", "`unrolls`"),
     ({}, {"kind": "soba"}, "/algorithm/kind", "use `nested`"),
+    ({"horizon": 40, "unrolls": 2}, {"steps": 20}, "/problem/horizon", "raise `horizon`"),
     ({"tasks": {**NETWORKS, "batch": 45}}, {}, "/problem/tasks/batch", "lower `batch`"),
     ({"tasks": {**NETWORKS, "dataset": {"kind": "diabetes"}}}, {}, "/problem/tasks/dataset", "with classes"),
 )
