@@ -9,7 +9,7 @@ import torch
 
 from core.bilevel import dynamics as inner_dynamics
 from core.bilevel import linear_models, optimizers
-from core.bilevel.algorithms import carried_forward, joint, nested, real_time
+from core.bilevel.algorithms import carried_forward, continued, joint, nested, real_time
 from core.bilevel.dynamics import Init, Scalar, StepObjective
 from core.bilevel.embedding import through_embedding
 from core.bilevel.graphs import graphed
@@ -43,12 +43,14 @@ from core.problems.hyper_representation import heads, hyper_representation
 from core.problems.initialization import initialization
 from core.problems.inner import Inner, Learned, entry
 from core.problems.instance import Context, Instance
+from core.problems.learned_data import learned_data
+from core.problems.learned_optimizer import learned_optimizer
 from core.problems.linear_representation import linear_representation
 from core.problems.multiclass_transfer import multiclass_transfer
 from core.problems.quadratic import quadratic
 from core.problems.random_quadratics import random_quadratics
 from core.problems.regularization import regularization
-from core.spec import Experiment, algorithms, models, problems
+from core.spec import Experiment, algorithms, learned_problems, models, problems
 from core.spec.heads import SoftmaxHeads
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem, code_of
@@ -112,11 +114,23 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
             source = learned(spec, context.artifacts)
             network = None if source is None else build_representation(source.problem.model, context.dtype)
             return linear_representation(spec, class_features.load(spec, context, source, network), inner, context)
+        case learned_problems.LearnedOptimizer():
+            return learned_optimizer(spec, _fitted(spec.tasks, context.dtype), inner, context)
+        case learned_problems.LearnedData():
+            model = build_model(spec.model, spec.dataset.features, scores(spec), context.dtype)
+            return learned_data(spec, model, inner, context)
         case PluginProblem():
             made: Instance = code_of(spec)(spec, inner, context)
             return made
         case _:
             assert_never(spec)
+
+
+def _fitted(tasks: learned_problems.Quadratics | learned_problems.Classification, dtype: torch.dtype) -> Model | None:
+    """The model that tasks fit, where they fit one."""
+    if isinstance(tasks, learned_problems.Quadratics):
+        return None
+    return build_model(tasks.model, tasks.dataset.features, tasks.dataset.classes, dtype)
 
 
 def build_model(spec: models.TableModel, features: int, scores: int, dtype: torch.dtype) -> Model:
@@ -226,7 +240,7 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
     optimizer = build_optimizer(chosen.optimizer)
     match chosen:
         case algorithms.Nested():
-            measured = measuring(spec, methods)
+            measured = continued(measuring(spec, methods), unrolls=instance.unrolls)
             return nested(instance.at, measured, optimizer, instance.project, steps=chosen.steps)
         case algorithms.RealTime():
             forward_mode = isinstance(chosen.hypergradient, algorithms.Forward)

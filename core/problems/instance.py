@@ -121,6 +121,9 @@ class Instance:
     """lam -> a few numbers worth a curve, in natural units (a rate, not its logarithm), by name."""
     finite_sum: FiniteSum | None = None
     """The same problem as means over examples, for algorithms that draw minibatches of both objectives."""
+    unrolls: int = 1
+    """Hyperiterations that share one inner run, each going on from where the last one ended; `at` gives them all the
+    same problem."""
     project: Callable[[Tree], Tree] = _unchanged
     """Onto the set of outer variables that are allowed."""
     report: Callable[[Tree], dict[str, Any]] = _nothing

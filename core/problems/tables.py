@@ -5,17 +5,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from core.datasets.splits import Examples, Split, convert, split_table, standardize
+from core.datasets.splits import Examples, Scaling, Split, convert, scaling, split_table, standardize
 from core.datasets.tables import load_table
 from core.problems.instance import Context
 from core.spec.problems import HyperCleaning, Regularization
-from core.spec.sizes import test_examples, training_examples, validation_examples
+from core.spec.sizes import TableProblem, test_examples, training_examples, validation_examples
 
 
 class Data(NamedTuple):
     """The three sets, on the device."""
 
     split: Split
+    scaling: Scaling
+    """What the features were shifted and scaled by."""
     unit: float = 1.0
     """Deviation of targets that are numbers, by which they were divided."""
 
@@ -38,15 +40,16 @@ def load_pool(problem: Regularization, context: Context) -> Pool:
     return Pool(placed.train, placed.test, unit)
 
 
-def load(problem: Regularization | HyperCleaning, context: Context) -> Data:
+def load(problem: TableProblem, context: Context) -> Data:
     """Splits the table by seed; features, unless they are to stay, and number targets get mean 0 and deviation 1."""
     split = _split(problem, context)
+    scales = scaling(split)
     as_is = isinstance(problem, HyperCleaning) and not problem.standardize
     split, unit = _standardize_targets(split if as_is else standardize(split))
-    return Data(convert(split, dtype=context.dtype, device=context.device), unit)
+    return Data(convert(split, dtype=context.dtype, device=context.device), scales, unit)
 
 
-def _split(problem: Regularization | HyperCleaning, context: Context) -> Split:
+def _split(problem: TableProblem, context: Context) -> Split:
     return split_table(
         load_table(problem.dataset, context.data_dir),
         train=training_examples(problem),

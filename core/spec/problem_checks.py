@@ -2,6 +2,7 @@
 
 from core.spec.base import refuse
 from core.spec.heads import SoftmaxHeads
+from core.spec.learned_problems import Classification, LearnedData, LearnedOptimizer
 from core.spec.models import Linear
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginProblem
@@ -15,7 +16,16 @@ from core.spec.problems import (
     RandomQuadratics,
     Regularization,
 )
-from core.spec.sizes import dimension, test_examples, training_examples, training_sets, validation_examples
+from core.spec.sizes import (
+    TableProblem,
+    dimension,
+    learned_examples,
+    real_examples,
+    test_examples,
+    training_examples,
+    training_sets,
+    validation_examples,
+)
 
 
 def check_problem(problem: Problem) -> None:
@@ -26,6 +36,11 @@ def check_problem(problem: Problem) -> None:
             _check_training(problem)
     elif isinstance(problem, LinearRepresentation):
         _check_characters(problem)
+    elif isinstance(problem, LearnedOptimizer):
+        _check_tasks(problem)
+    elif isinstance(problem, LearnedData):
+        _check_split(problem)
+        _check_learned_data(problem)
     elif isinstance(problem, Regularization | HyperCleaning):
         _check_split(problem)
         if isinstance(problem, Regularization):
@@ -90,7 +105,7 @@ def _check_characters(problem: LinearRepresentation) -> None:
         )
 
 
-def _check_split(problem: Regularization | HyperCleaning) -> None:
+def _check_split(problem: TableProblem) -> None:
     dataset = problem.dataset
     train, validation = training_examples(problem), validation_examples(problem)
     rest = dataset.examples - train - validation
@@ -140,6 +155,43 @@ def _check_cleaning(problem: HyperCleaning) -> None:
         refuse("/problem/corruption", "every training label would be corrupted: lower `corruption`")
 
 
+def _check_tasks(problem: LearnedOptimizer) -> None:
+    tasks = problem.tasks
+    if not isinstance(tasks, Classification):
+        return
+    if not tasks.dataset.classes:
+        refuse("/problem/tasks/dataset", f"{tasks.dataset.kind} has no classes: choose a data set with classes")
+    smallest = tasks.dataset.examples // 4
+    if tasks.batch is not None and tasks.batch > smallest:
+        refuse(
+            "/problem/tasks/batch",
+            f"a minibatch of {tasks.batch} is larger than a quarter of the data set ({smallest}), which tasks of "
+            "meta-validation draw from: lower `batch`",
+        )
+
+
+def _check_learned_data(problem: LearnedData) -> None:
+    if not problem.dataset.classes:
+        refuse(
+            "/problem/dataset",
+            f"{problem.dataset.kind} has a number as target, and learned examples have classes: choose a data set "
+            "with classes",
+        )
+    real = real_examples(problem)
+    if problem.outer_batch is not None and problem.outer_batch > real:
+        refuse(
+            "/problem/outer_batch",
+            f"a minibatch of {problem.outer_batch} is larger than the {problem.objective} set ({real}): lower "
+            "`outer_batch`",
+        )
+    if learned_examples(problem) > training_examples(problem):
+        refuse(
+            "/problem/examples_per_class",
+            f"{learned_examples(problem)} learned examples are more than the {training_examples(problem)} training "
+            "examples that they stand for: lower `examples_per_class`",
+        )
+
+
 def squares(problem: Regularization) -> bool:
     """Whether the loss is the squared one; `auto` takes it where the target is a number."""
     return problem.loss == "squared" or (problem.loss == "auto" and not problem.dataset.classes)
@@ -156,7 +208,7 @@ def closed_form(problem: Problem) -> bool:
     return isinstance(problem, Quadratic | RandomQuadratics | LinearRepresentation | MulticlassTransfer)
 
 
-def strongly_convex(problem: HyperRepresentation | HyperCleaning) -> bool:
+def strongly_convex(problem: HyperRepresentation | HyperCleaning | LearnedData) -> bool:
     """Whether the inner objective of linear models or heads is, for all outer variables."""
     own = isinstance(problem, HyperRepresentation) and not isinstance(problem.heads, SoftmaxHeads)
     return own or problem.l2 > 0
@@ -176,4 +228,4 @@ def has_finite_sum(problem: Problem) -> bool:
     """Whether both objectives are means over examples, of which minibatches can be drawn."""
     if isinstance(problem, Regularization):
         return problem.folds is None
-    return isinstance(problem, RandomQuadratics | HyperCleaning)
+    return isinstance(problem, RandomQuadratics | HyperCleaning | LearnedData)

@@ -7,6 +7,7 @@ from pydantic import Field
 from core.spec.base import Count, Spec
 from core.spec.datasets import Diabetes, Digits, EpisodeDataset, Omniglot, TableDataset
 from core.spec.heads import Heads, SoftmaxHeads
+from core.spec.learned_problems import LearnedData, LearnedOptimizer
 from core.spec.models import Conv4, Linear, Representation, TableModel
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginProblem, extended
@@ -259,7 +260,8 @@ class LinearRepresentation(Spec):
 FewShot = HyperRepresentation | MulticlassTransfer | Initialization
 """Problems whose evaluations are episodes."""
 
-_Problem = Quadratic | RandomQuadratics | Regularization | HyperCleaning | LinearRepresentation | FewShot
+_Learned = LearnedOptimizer | LearnedData
+_Problem = Quadratic | RandomQuadratics | Regularization | HyperCleaning | LinearRepresentation | FewShot | _Learned
 if TYPE_CHECKING:
     Problem = _Problem | PluginProblem
 else:

@@ -5,6 +5,14 @@ from typing import assert_never
 
 from core.spec.algorithms import Algorithm, Stepped
 from core.spec.heads import PrototypeHeads, RidgeHeads
+from core.spec.learned_problems import (
+    Classification,
+    LearnedData,
+    LearnedOptimizer,
+    LstmOptimizer,
+    MlpOptimizer,
+    Quadratics,
+)
 from core.spec.models import Conv4, Linear, Mlp, TableModel
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem
@@ -20,18 +28,21 @@ from core.spec.problems import (
 )
 from core.spec.table import Table
 
+TableProblem = Regularization | HyperCleaning | LearnedData
+"""Problems on a data set of feature vectors that is split in three."""
 
-def training_examples(problem: Regularization | HyperCleaning) -> int:
+
+def training_examples(problem: TableProblem) -> int:
     """Size of the training set."""
     return problem.train or problem.dataset.examples // 2
 
 
-def validation_examples(problem: Regularization | HyperCleaning) -> int:
+def validation_examples(problem: TableProblem) -> int:
     """Size of the validation set."""
     return problem.validation or problem.dataset.examples // 4
 
 
-def test_examples(problem: Regularization | HyperCleaning) -> int:
+def test_examples(problem: TableProblem) -> int:
     """Size of the test set: what is asked for, else the data set's own, else what the other two leave."""
     dataset = problem.dataset
     rest = dataset.examples - training_examples(problem) - validation_examples(problem)
@@ -41,10 +52,12 @@ def test_examples(problem: Regularization | HyperCleaning) -> int:
 def minibatch_examples(problem: Problem) -> int | None:
     """Examples that minibatches of the inner objective are drawn from; None: the problem has no minibatches."""
     match problem:
-        case Quadratic() | RandomQuadratics() | HyperRepresentation() | LinearRepresentation():
+        case Quadratic() | RandomQuadratics() | HyperRepresentation() | LinearRepresentation() | LearnedOptimizer():
             return None
         case MulticlassTransfer() | Initialization():
             return None
+        case LearnedData():
+            return learned_examples(problem)
         case PluginProblem():
             return problem.training_examples()
         case Regularization() if problem.folds is not None:
@@ -53,12 +66,22 @@ def minibatch_examples(problem: Problem) -> int | None:
             return training_examples(problem)
 
 
+def learned_examples(problem: LearnedData) -> int:
+    """Examples that are outer variables."""
+    return problem.examples_per_class * problem.dataset.classes
+
+
+def real_examples(problem: LearnedData) -> int:
+    """Examples that the outer objective is a mean over."""
+    return training_examples(problem) if problem.objective == "training" else validation_examples(problem)
+
+
 def outputs(dataset: Table) -> int:
     """Scores of a model for the data set: one for a number, one for each class otherwise."""
     return max(dataset.classes, 1)
 
 
-def scores(problem: Regularization | HyperCleaning) -> int:
+def scores(problem: TableProblem) -> int:
     """Scores of the ground model: one for the loss `logistic`, else as the data set has them."""
     single = isinstance(problem, Regularization) and problem.loss == "logistic"
     return 1 if single else outputs(problem.dataset)
@@ -99,8 +122,10 @@ def inner_variables(problem: Problem) -> int:
     match problem:
         case Quadratic() | RandomQuadratics():
             return problem.inner_dimension
-        case Regularization() | HyperCleaning():
-            return models(problem) * parameters(problem)
+        case Regularization() | HyperCleaning() | LearnedData():
+            return models(problem) * model_size(problem.model, problem.dataset.features, scores(problem))
+        case LearnedOptimizer():
+            return problem.meta_batch * coordinates(problem)
         case HyperRepresentation():
             bias = not isinstance(problem.heads, PrototypeHeads)
             return problem.meta_batch * (feature_size(problem.model) + bias) * problem.way
@@ -130,28 +155,52 @@ def _head(problem: Initialization) -> int:
     return (feature_size(problem.model) + 1) * problem.way
 
 
-def models(problem: Regularization | HyperCleaning) -> int:
+def models(problem: TableProblem) -> int:
     """Ground models that are fitted together: one for each fold of a cross-validation."""
     return (isinstance(problem, Regularization) and problem.folds) or 1
-
-
-def parameters(problem: Regularization | HyperCleaning) -> int:
-    """Of one ground model."""
-    features, count = problem.dataset.features, scores(problem)
-    match problem.model:
-        case Linear():
-            return (features + problem.model.bias) * count
-        case Mlp():
-            return _affine((features, *problem.model.hidden, count))
-        case PluginModel():
-            return problem.model.inner_variables(features, count)
-        case _:
-            assert_never(problem.model)
 
 
 def dimension(problem: LinearRepresentation) -> int:
     """Entries of Hx."""
     return problem.dimension or problem.features.size
+
+
+def model_size(model: TableModel, features: int, count: int) -> int:
+    """Parameters of a ground model with so many scores."""
+    match model:
+        case Linear():
+            return (features + model.bias) * count
+        case Mlp():
+            return _affine((features, *model.hidden, count))
+        case PluginModel():
+            return model.inner_variables(features, count)
+        case _:
+            assert_never(model)
+
+
+def coordinates(problem: LearnedOptimizer) -> int:
+    """Parameters of one task."""
+    match problem.tasks:
+        case Quadratics():
+            return problem.tasks.dimension
+        case Classification():
+            dataset = problem.tasks.dataset
+            return model_size(problem.tasks.model, dataset.features, dataset.classes)
+        case _:
+            assert_never(problem.tasks)
+
+
+def optimizer_size(optimizer: LstmOptimizer | MlpOptimizer) -> int:
+    """Parameters of a network that makes the steps of an optimizer."""
+    match optimizer:
+        case LstmOptimizer():
+            h = optimizer.hidden
+            return sum(4 * h * (inputs + h + 1) for inputs in (2, *[h] * (optimizer.layers - 1))) + h + 1
+        case MlpOptimizer():
+            seen = 1 + len(optimizer.decays)
+            return seen + _affine((2 * seen, *optimizer.hidden, 1))
+        case _:
+            assert_never(optimizer)
 
 
 def feature_size(model: Conv4 | Mlp, side: int = 28) -> int:
@@ -199,6 +248,10 @@ def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
             own = strengths(problem)
         case HyperCleaning():
             own = problem.train
+        case LearnedOptimizer():
+            own = optimizer_size(problem.optimizer)
+        case LearnedData():
+            own = learned_examples(problem) * problem.dataset.features
         case HyperRepresentation():
             own = representation_size(problem.model) + 3 * isinstance(problem.heads, RidgeHeads)
         case MulticlassTransfer():
