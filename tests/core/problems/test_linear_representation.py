@@ -23,7 +23,7 @@ from core.datasets.splits import Split
 from core.errors import DataInvalid, ReferenceInvalid
 from core.problems import class_features
 from core.problems.artifacts import Artifact, MemoryArtifacts, learned
-from core.problems.hyper_representation import network, population
+from core.problems.few_shot import network, population
 from core.recording import MemoryRecorder
 from core.run import Finished, run
 from core.spec import Experiment
