@@ -47,9 +47,7 @@ BF16: dict[str, tuple[str, dict[str, Any], float]] = {
 @pytest.mark.parametrize("problem", kinds("problem"))
 def test_every_method_agrees_with_the_plainest(problem: str, dynamics: str, synthetic_omniglot: Path) -> None:
     plain = described(problem, "unrolled", dynamics, steps=5)
-    others = [
-        method for method in kinds("hypergradient") if method not in (*OF_THE_LIMIT, *OF_NEITHER, *RANDOM, "unrolled")
-    ]
+    others = [method for method in kinds("hypergradient") if method not in (*OF_THE_LIMIT, *OF_NEITHER, *RANDOM, "unrolled")]
     if plain is None:  # dynamics that cannot be differentiated through: nothing that would is allowed
         assert not any(described(problem, method, dynamics, steps=5) for method in others)
         return
@@ -66,9 +64,7 @@ def test_every_method_agrees_with_the_plainest(problem: str, dynamics: str, synt
 @pytest.mark.parametrize("problem", ["regularization", "hyper_cleaning"])
 def test_every_method_agrees_on_minibatches(problem: str, dynamics: str, tmp_path: Path) -> None:
     plain = described(problem, "unrolled", dynamics, steps=5, batch=BATCH)
-    others = [
-        method for method in kinds("hypergradient") if method not in (*OF_THE_LIMIT, *OF_NEITHER, *RANDOM, "unrolled")
-    ]
+    others = [method for method in kinds("hypergradient") if method not in (*OF_THE_LIMIT, *OF_NEITHER, *RANDOM, "unrolled")]
     if plain is None:
         assert not any(described(problem, method, dynamics, steps=5, batch=BATCH) for method in others)
         return
