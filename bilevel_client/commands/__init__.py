@@ -13,7 +13,7 @@ EPILOG = """
 \b
 Exit status:
   0  all is well
-  1  the experiment, or a member of the sweep, failed or was cancelled
+  1  the experiment failed or was cancelled, or a member of the sweep did not succeed
   2  the request is not possible: usage, spec, id, key, state
   3  the service does not answer, or failed at it
 
