@@ -1,77 +1,39 @@
 """Hyper-representation for few-shot learning, equations (9)-(10) and Algorithm 1 of the paper.
 
-The representation h_lam is outer; a linear softmax head a task is inner, from w_0 = 0. With z = h_lam of all images of
-the meta-batch, L sums over tasks the mean cross-entropy of the support set and E averages that of the query set.
+The representation h_lam is outer; a head a task is inner, from w_0 = 0. With z = h_lam of all images of the meta-batch,
+L sums over tasks the mean loss of the support set (cross-entropy for softmax heads) and E averages the mean
+cross-entropy of the query set, or of the support set itself where that is the outer set.
 """
 
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import NamedTuple, cast
+from typing import cast
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
-from core.bilevel import softmax_heads, trees
-from core.bilevel.dynamics import full_batch
-from core.bilevel.problem import Dynamics, Method, Problem, Tasks, Tree
+from core.bilevel.problem import Dynamics, Problem, Tasks, Tree
 from core.bilevel.randomness import stream
-from core.datasets.episodes import Episodes, sample_episodes
+from core.datasets.episodes import sample_episodes
 from core.datasets.omniglot import ClassImages, load_omniglot
-from core.models.image_sets import ImageSets, image_sets
 from core.models.model import Representation
-from core.problems.inner import Inner, entry
-from core.problems.instance import HIGHEST_ACCURACY, Context, Evaluation, Instance, Metrics, metric
+from core.problems.few_shot import Network, Scoring, network
+from core.problems.heads import Heads, labelled
+from core.problems.inner import Inner
+from core.problems.instance import HIGHEST_ACCURACY, Context, Instance
 from core.spec import problems as spec
+from core.spec.sizes import training_sets
 
-POPULATION = 2000
-"""Meta-training images whose statistics stand for those of all, for the normalization `running`."""
-IMAGES_AT_ONCE = 1280
-"""Images that an evaluation sends through the network together."""
-
-Features = Callable[[Tree, Tensor, ImageSets], Tensor]
-"""(lam, images [N, ...], the sets that they are of) -> features [N, F]."""
-
-
-class Heads(NamedTuple):
-    """The inner problem, once the features are there: all sets have the same labels."""
-
-    support_labels: Tensor
-    query_labels: Tensor
-    way: int
-    l2: float
-
-    def state(self, inner: Inner, embed: Callable[[Tree], Tree] | None = None) -> tuple[Problem, Dynamics]:
-        """Stated in z = {"support", "query", outer variables of the dynamics}."""
-        loss = partial(softmax_heads.inner_objective, support_labels=self.support_labels, l2=self.l2)
-        outer = partial(softmax_heads.outer_objective, query_labels=self.query_labels)
-        init = partial(softmax_heads.init, way=self.way)
-        return Problem(loss, outer, init, embed=embed), inner.dynamics(full_batch(loss), init)
-
-    def dual_walk(self, inner: Inner) -> Method:
-        """Algorithm 1 in the span of the support features; only right where `inner` is plain gradient descent."""
-        return partial(
-            softmax_heads.dual_walk,
-            support_labels=self.support_labels,
-            query_labels=self.query_labels,
-            way=self.way,
-            rate=inner.rate,
-            l2=self.l2,
-        )
+__all__ = ["FewShot", "heads", "hyper_representation", "network"]
 
 
 def heads(problem: spec.HyperRepresentation, context: Context) -> Heads:
-    """The labels of every episode: examples are ordered by class."""
-    labels = torch.arange(problem.way, device=context.device)
-    return Heads(
-        labels.repeat_interleave(problem.shot), labels.repeat_interleave(problem.query), problem.way, problem.l2
-    )
+    """The heads of meta-training: the labels of the outer set stand for those of the query set."""
+    shot, query = training_sets(problem)
+    return labelled(problem.way, shot, query or shot, device=context.device, l2=problem.l2, kind=problem.heads)
 
 
 @dataclass(frozen=True)
 class FewShot:
-    """Episodes, the network that makes features of them, and the heads that are fitted on these."""
+    """The meta-batches of meta-training, and the network that makes features of them."""
 
     problem: spec.HyperRepresentation
     model: Representation
@@ -80,110 +42,44 @@ class FewShot:
     images: ClassImages
     heads: Heads
 
-    def sample(self, images: Tensor, count: int, *index: str | int) -> Episodes:
-        """Episodes that are a function of the seed and the index."""
-        problem = self.problem
-        return sample_episodes(
-            images,
-            way=problem.way,
-            shot=problem.shot,
-            query=problem.query,
-            count=count,
-            generator=stream(self.context.seed, *index),
-            dtype=self.context.dtype,
-        )
-
     def at(self, k: int) -> tuple[Problem, Dynamics]:
         """The meta-batch of hyperiteration k."""
-        episodes = self.sample(self.images.train, self.problem.meta_batch, "episodes", k)
-        images: Tree = {"support": episodes.support, "query": episodes.query}
+        shot, query = training_sets(self.problem)
+        episodes = sample_episodes(
+            self.images.train,
+            way=self.problem.way,
+            shot=shot,
+            query=query,
+            count=self.problem.meta_batch,
+            generator=stream(self.context.seed, "episodes", k),
+            dtype=self.context.dtype,
+        )
+        images: Tree = {"support": episodes.support, **({"query": episodes.query} if query else {})}
 
         def state(images: Tree) -> tuple[Problem, Dynamics]:
-            some = episodes._replace(**cast("dict[str, Tensor]", images))
-            return self.heads.state(self.inner, lambda lam: self.embed(lam, some, self.batch_features))
+            return self.heads.state(self.inner, lambda lam: self.embed(lam, images))
 
         problem, dynamics = state(images)
         return replace(problem, tasks=Tasks(images, state, self.problem.task_chunk)), dynamics
 
-    def embed(self, lam: Tree, episodes: Episodes, features: Features) -> Tree:
-        """z: the features of the support and query sets, and the outer variables of the dynamics.
+    def embed(self, lam: Tree, images: Tree) -> Tree:
+        """z: the features of the support and outer sets, and the outer variables of the dynamics and heads.
 
-        All images go through the network together.
+        Where there are no query sets the support features stand for theirs: D_val := D_tr.
         """
-        parts = (episodes.support, episodes.query)  # [B, n, ...] each
-        images = torch.cat([part.flatten(0, 1) for part in parts])
-        (tasks, shots), (_, queries) = counts = [(len(part), part.shape[1]) for part in parts]
-        found = features(lam, images, image_sets(*counts, device=images.device, dtype=self.context.dtype))
-        support, query = torch.split(found, [tasks * shots, tasks * queries])
-        z: dict[str, Tree] = {"support": support.view(tasks, shots, -1), "query": query.view(tasks, queries, -1)}
-        return {**z, **self.inner.carried(lam)}
+        made = Network(self.model, self.context)
+        z = made.embed(lam, cast("dict[str, Tensor]", images), made.batch)
+        outer = z.get("query", z["support"])
+        return {**z, "query": outer, **self.inner.carried(lam), **self.heads.carried(lam)}
 
-    def batch_features(self, lam: Tree, images: Tensor, sets: ImageSets) -> Tensor:
-        """With the statistics of each support or query set itself."""
-        return self.model.apply(*self.in_format(lam, images), sets).to(self.context.dtype)
-
-    def in_format(self, lam: Tree, images: Tensor) -> tuple[Tree, Tensor]:
-        """The network's parameters and images for its passes, which may be in a shorter format than all else."""
-        dtype = self.context.network or self.context.dtype
-        return trees.map_leaves(lambda leaf: leaf.to(dtype), network(lam)), images.to(dtype)
-
-    def running_features(self, lam: Tree) -> Features | None:
-        """With the statistics of meta-training images; None where the network has no norms."""
-        flat = self.images.train.flatten(0, 1)
-        drawn = torch.randint(len(flat), (POPULATION,), generator=stream(self.context.seed, "population"))
-        population = flat[drawn.to(flat.device)].to(self.context.dtype).div_(255)
-        statistics = self.model.statistics(*self.in_format(lam, population))
-        if not trees.leaves(statistics):
-            return None
-
-        def features(lam: Tree, images: Tensor, sets: ImageSets) -> Tensor:
-            return self.model.apply_with(*self.in_format(lam, images), statistics).to(self.context.dtype)
-
-        return features
-
-    @torch.no_grad()
-    def evaluate(self, lam: Tree, w: "Tree | None" = None) -> Evaluation:
-        """On the same episodes at every call, with heads fitted to each: heads of other tasks are of no use."""
-        modes: dict[str, Features] = {"batch": self.batch_features}
-        if (running := self.running_features(lam)) is not None:
-            modes["running"] = running
-        validation, test = self.images.validation, self.images.test
-        return Evaluation(self.score(lam, validation, "validation", modes), self.score(lam, test, "test", modes))
-
-    def score(self, lam: Tree, images: Tensor, part: str, modes: Mapping[str, Features]) -> Metrics:
-        """Metrics over the episodes of a meta-set; a network without norms has one accuracy under both names."""
-        scores: dict[str, list[tuple[Tensor, Tensor]]] = {mode: [] for mode in modes}
-        for episodes in self.chunks(images, part):
-            for mode, features in modes.items():
-                scores[mode].append(self.fit_and_score(self.embed(lam, episodes, features)))
-        found = {
-            mode: [metric(torch.cat(values), "episodes") for values in zip(*parts, strict=True)]
-            for mode, parts in scores.items()
-        }
-        accuracy, loss = found.get(self.problem.normalization, found["batch"])
-        return {
-            "accuracy": accuracy,
-            "loss": loss,
-            "accuracy_batch_statistics": found["batch"][0],
-            "accuracy_running_statistics": found.get("running", found["batch"])[0],
-        }
-
-    def chunks(self, images: Tensor, part: str) -> Iterator[Episodes]:
-        """The episodes of an evaluation, a bounded number of images at a time."""
-        size = max(1, IMAGES_AT_ONCE // (self.problem.way * (self.problem.shot + self.problem.query)))
-        for first in range(0, self.context.episodes, size):
-            drawn = self.sample(images, min(size, self.context.episodes - first), part, first)
-            together = self.problem.task_chunk or size
-            for support, query in zip(*(torch.split(part, together) for part in drawn[:2]), strict=True):
-                yield drawn._replace(support=support, query=query)
-
-    def fit_and_score(self, z: Tree) -> tuple[Tensor, Tensor]:
-        """Fits the heads on the support sets for T steps: accuracy [B] and mean cross-entropy [B] of the query sets."""
-        w = self.inner.solve(*self.heads.state(self.inner), z)
-        scores = softmax_heads.scores(w, entry(z, "query"))  # [B, q, way]
-        labels = self.heads.query_labels.expand(scores.shape[:2])
-        loss = functional.cross_entropy(scores.mT, labels, reduction="none").mean(-1)
-        return (scores.argmax(-1) == labels).double().mean(-1), loss.double()
+    def scoring(self) -> Scoring:
+        """Evaluations: heads of the same kind on the sets that the spec says, always with query sets."""
+        problem, context = self.problem, self.context
+        scored = labelled(
+            problem.way, problem.shot, problem.query, device=context.device, l2=problem.l2, kind=problem.heads
+        )
+        made = Network(self.model, context)
+        return Scoring(problem, made, self.inner, context, self.images, scored, problem.task_chunk)
 
 
 def hyper_representation(
@@ -195,14 +91,9 @@ def hyper_representation(
     few_shot = FewShot(problem, model, inner, context, placed, heads(problem, context))
     start = model.init(stream(context.seed, "initialization"))
     return Instance(
-        initial=context.place({"representation": start, **inner.initial()}),
+        initial=context.place({"representation": start, **inner.initial(), **few_shot.heads.initial()}),
         at=few_shot.at,
-        evaluate=few_shot.evaluate,
+        evaluate=few_shot.scoring().evaluate,
         selection=HIGHEST_ACCURACY,
-        natural=inner.natural,
+        natural=lambda lam: {**inner.natural(lam), **few_shot.heads.natural(lam)},
     )
-
-
-def network(lam: Tree) -> Tree:
-    """The parameters of the representation."""
-    return cast("Mapping[str, Tree]", lam)["representation"]

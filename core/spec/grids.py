@@ -156,6 +156,7 @@ def _shown(value: Any) -> str:
             text = f"{kind}({inside})" if inside else kind
         case _:
             text = json.dumps(value, ensure_ascii=False)
+    text = text.encode(errors="backslashreplace").decode()  # half of a surrogate pair cannot be sent
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 

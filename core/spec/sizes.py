@@ -4,10 +4,19 @@ from itertools import pairwise
 from typing import assert_never
 
 from core.spec.algorithms import Algorithm, Stepped
+from core.spec.heads import PrototypeHeads, RidgeHeads
 from core.spec.models import Conv4, Linear, Mlp, TableModel
+from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem
-from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
-from core.spec.stochastic import Stochastic
+from core.spec.problems import (
+    HyperCleaning,
+    HyperRepresentation,
+    Initialization,
+    Problem,
+    Quadratic,
+    RandomQuadratics,
+    Regularization,
+)
 from core.spec.table import Table
 
 
@@ -31,7 +40,7 @@ def test_examples(problem: Regularization | HyperCleaning) -> int:
 def minibatch_examples(problem: Problem) -> int | None:
     """Examples that minibatches of the inner objective are drawn from; None: the problem has no minibatches."""
     match problem:
-        case Quadratic() | RandomQuadratics() | HyperRepresentation():
+        case Quadratic() | RandomQuadratics() | HyperRepresentation() | MulticlassTransfer() | Initialization():
             return None
         case PluginProblem():
             return problem.training_examples()
@@ -97,11 +106,30 @@ def inner_variables(problem: Problem) -> int:
                 case _:
                     assert_never(problem.model)
         case HyperRepresentation():
-            return problem.meta_batch * (feature_size(problem.model) + 1) * problem.way
+            bias = not isinstance(problem.heads, PrototypeHeads)
+            return problem.meta_batch * (feature_size(problem.model) + bias) * problem.way
+        case MulticlassTransfer():
+            return 0
+        case Initialization():
+            return problem.meta_batch * adapted(problem)
         case PluginProblem():
             return problem.inner_variables()
         case _:
             assert_never(problem)
+
+
+def training_sets(problem: HyperRepresentation) -> tuple[int, int]:
+    """Support and query examples of each class in meta-training."""
+    return problem.training_shot or problem.shot, problem.query if problem.outer_set == "query" else 0
+
+
+def adapted(problem: Initialization) -> int:
+    """Inner variables of one task."""
+    return _head(problem) + (representation_size(problem.model) if problem.adapt == "all" else 0)
+
+
+def _head(problem: Initialization) -> int:
+    return (feature_size(problem.model) + 1) * problem.way
 
 
 def feature_size(model: Conv4 | Mlp, side: int = 28) -> int:
@@ -130,16 +158,18 @@ def representation_size(model: Conv4 | Mlp, channels: int = 1, side: int = 28) -
             assert_never(model)
 
 
-def _learned(algorithm: Stepped) -> int:
+def _learned(problem: Problem, algorithm: Stepped) -> int:
     """Outer variables of the inner dynamics."""
     dynamics = algorithm.dynamics
     rates = algorithm.steps if dynamics.rate_per_step else 1
+    if isinstance(problem, Initialization) and getattr(dynamics, "rate_per_parameter", False):
+        rates = adapted(problem)
     return rates * dynamics.learn_rate + getattr(dynamics, "learn_momentum", False)
 
 
 def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
     """Number of outer variables, those of the inner dynamics included."""
-    learned = 0 if isinstance(algorithm, Stochastic) else _learned(algorithm)
+    learned = _learned(problem, algorithm) if isinstance(algorithm, Stepped) else 0
     match problem:
         case Quadratic() | RandomQuadratics():
             own = problem.outer_dimension
@@ -148,7 +178,12 @@ def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
         case HyperCleaning():
             own = problem.train
         case HyperRepresentation():
-            own = representation_size(problem.model)
+            own = representation_size(problem.model) + 3 * isinstance(problem.heads, RidgeHeads)
+        case MulticlassTransfer():
+            classes = problem.dataset.class_counts()[0]
+            own = representation_size(problem.model) + _affine((feature_size(problem.model), classes))
+        case Initialization():
+            own = representation_size(problem.model) + (_head(problem) if problem.head_start == "learned" else 0)
         case PluginProblem():
             own = problem.outer_variables()
         case _:

@@ -32,6 +32,7 @@ def _possible(base: dict[str, Any]) -> dict[str, Any]:
     return base
 
 
+Path = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Values = Annotated[list[JsonValue], Field(min_length=1, max_length=LARGEST)]
 
 
@@ -52,7 +53,7 @@ class Sweep(Spec):
     """Names and values to find it by; the members have them beside those of the base."""
     base: Annotated[dict[str, Any], AfterValidator(_possible), _LikeAnExperiment()]
     """The experiment that all members are, but for the grid and the seed."""
-    grid: Annotated[dict[str, Values], Field(max_length=20)] = Field(default_factory=dict)
+    grid: Annotated[dict[Path, Values], Field(max_length=20)] = Field(default_factory=dict)
     """Field of the base -> its values, all different. A field is a path such as `algorithm.steps`, or the end of one
     (`steps`) where only one such field is nearest to the root. A value is set on the base as it was given; it can be a
     whole object such as `{"kind": "implicit"}`. Objects are set before single fields in them. The first field varies

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import Session, aliased, defer
 
 from core.errors import NotFound
 from core.status import Status
@@ -101,6 +101,13 @@ def page(session: Session, filters: Filters, *, after: Position | None, size: in
     return [(row, standings[row.id]) for row in rows]
 
 
+def is_newest() -> ColumnElement[bool]:
+    """Whether the row is the newest trial of its member."""
+    newer = aliased(SweepMemberRow)
+    same = (newer.sweep_id == SweepMemberRow.sweep_id) & (newer.member == SweepMemberRow.member)
+    return ~exists().where(same, newer.trial > SweepMemberRow.trial)
+
+
 def _trials(session: Session, sweep_id: UUID) -> list[MemberReading]:
     """Every trial of every member, the trials of a member in order."""
     experiment, member = ExperimentRow, SweepMemberRow
@@ -125,9 +132,7 @@ def _standings(session: Session, sweeps: Sequence[UUID]) -> dict[UUID, Standing]
             SweepMemberRow.sweep_id, ExperimentRow.status, ExperimentRow.hyperiteration, ExperimentRow.hyperiterations
         )
         .join(ExperimentRow, ExperimentRow.id == SweepMemberRow.experiment_id)
-        .where(SweepMemberRow.sweep_id.in_(sweeps))
-        .distinct(SweepMemberRow.sweep_id, SweepMemberRow.member)
-        .order_by(SweepMemberRow.sweep_id, SweepMemberRow.member, SweepMemberRow.trial.desc())
+        .where(SweepMemberRow.sweep_id.in_(sweeps), is_newest())
         .subquery()
     )
     sums = (func.count(), func.sum(newest.c.hyperiteration), func.sum(newest.c.hyperiterations))

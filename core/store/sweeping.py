@@ -14,6 +14,7 @@ from core.store.changes import change_all, in_status
 from core.store.clock import now
 from core.store.idempotency import IdempotencyKey, Submission, once
 from core.store.submitting import columns, insert_queued
+from core.store.sweep_reading import is_newest
 from core.store.tables import ExperimentRow, SweepMemberRow, SweepRow
 
 COPIED = ("name", "labels", "kind", "spec", "spec_sha256", "device", "priority", "hyperiterations")
@@ -136,8 +137,7 @@ def _newest(session: Session, sweep_id: UUID) -> list[Newest]:
             ExperimentRow.status,
         )
         .join(ExperimentRow, ExperimentRow.id == SweepMemberRow.experiment_id)
-        .where(SweepMemberRow.sweep_id == sweep_id)
-        .distinct(SweepMemberRow.member)
-        .order_by(SweepMemberRow.member, SweepMemberRow.trial.desc())
+        .where(SweepMemberRow.sweep_id == sweep_id, is_newest())
+        .order_by(SweepMemberRow.member)
     )
     return [Newest._make(found)._replace(status=Status(found.status)) for found in session.execute(statement)]
