@@ -18,7 +18,7 @@ class Stage:
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
     quick: Mapping[str, Any] = field(default_factory=dict)
-    """Field -> value instead of that of `base`, for minutes instead of hours; `grid` and `seeds` replace those above."""
+    """Field -> value instead of that of `base`, for minutes instead of hours; `grid`, `seeds` replace those above."""
     follows: Mapping[str, str] = field(default_factory=dict)
     """Field of `base` -> name of an earlier stage, whose best experiment's id is set there."""
     optional: bool = False

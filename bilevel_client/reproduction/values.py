@@ -2,8 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from bilevel_client.reproduction.document import Text
 from bilevel_client.reproduction.study import Found, Member, Results
@@ -52,15 +52,15 @@ def made_with(results: Results) -> Text:
     found: dict[str, None] = {}
     for stage in results.values():
         for member in stage.succeeded:
-            made = member.result["environment"]
-            device = made.get("device_name") or made["device"]
-            version = (
-                f"Bilevel {made['bilevel']} ({str(made['git_revision'])[:10]})" if made["git_revision"] else "Bilevel"
-            )
-            found[f"{version}, torch {made['torch']}, Python {made['python']}, {device}, {made['threads']} threads"] = (
-                None
-            )
+            found[_environment(member.result["environment"])] = None
     return Text("- " + "\n- ".join(found) if found else "Nothing has been run.")
+
+
+def _environment(made: Mapping[str, Any]) -> str:
+    revision = f" ({str(made['git_revision'])[:10]})" if made["git_revision"] else ""
+    device = made.get("device_name") or made["device"]
+    versions = f"Bilevel {made['bilevel']}{revision}, torch {made['torch']}, Python {made['python']}"
+    return f"{versions}, {device}, {made['threads']} threads"
 
 
 def unfinished(results: Results) -> list[Text]:

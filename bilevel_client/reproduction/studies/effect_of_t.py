@@ -87,9 +87,10 @@ def report(results: Results) -> Document:
             "A linear representation of 100 characters",
             [
                 Text(
-                    "Outer variables: H, 256 x 256, on features of the network that the stage `features` has learned. Inner: "
-                    "ridge regression on 3 training images a character. The same start, outer step and momentum for all. "
-                    "A character has 20 images: 3 for training, 3 for validation, 14 for test, where the paper says 15."
+                    "Outer variables: H, 256 x 256, on features of the network that the stage `features` has learned. "
+                    "Inner: ridge regression on 3 training images a character. The same start, outer step and momentum "
+                    "for all. A character has 20 images: 3 for training, 3 for validation, 14 for test, where the "
+                    "paper says 15."
                 ),
                 Table(("", "test accuracy, chosen on validation", "best at", "last outer objective"), _rows(linear)),
                 *_pictures(linear),
@@ -155,9 +156,7 @@ def _ridge_pictures(groups: Mapping[str, list[Member]]) -> list[Picture]:
     if not groups:
         return []
     figure = lines(_curves(groups, "test/loss"), title="Test loss", y="loss")
-    return [
-        Picture("ridge", "Appendix C: test loss while the strengths are optimized, mean and range of seeds.", figure)
-    ]
+    return [Picture("ridge", "Appendix C: test loss while the strengths are optimized.", figure)]
 
 
 def _times(groups: Mapping[str, list[Member]]) -> Table:

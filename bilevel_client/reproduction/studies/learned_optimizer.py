@@ -54,9 +54,9 @@ def report(results: Results) -> Document:
 
 
 WORDS = (
-    "The rates of SGD, momentum (0.9) and Adam are tuned on the validation tasks, over a logarithmic grid, for the loss "
-    "after the last step and for each number of steps; all losses are those of test tasks that none of them has seen, "
-    "with 95 % intervals over tasks."
+    "The rates of SGD, momentum (0.9) and Adam are tuned on the validation tasks, over a logarithmic grid, for the "
+    "loss after the last step and for each number of steps; all losses are those of test tasks that none of them has "
+    "seen, with 95 % intervals over tasks."
 )
 
 

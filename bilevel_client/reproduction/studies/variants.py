@@ -5,7 +5,7 @@ from typing import Any
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import lines, over_seeds
 from bilevel_client.reproduction.study import Results, Stage, Study
-from bilevel_client.reproduction.values import COLUMNS, against, cost, made_with, measured, unfinished
+from bilevel_client.reproduction.values import COLUMNS, Value, against, cost, made_with, measured, unfinished
 
 Spec = dict[str, Any]
 PAPER = {
@@ -53,7 +53,7 @@ def report(results: Results, *, paper: bool = True) -> Document:
     """Table 4: accuracies, and whether their order is the paper's."""
     values = {name: measured(results[name].succeeded if name in results else []) for name in PAPER}
     rows = [against(name, PAPER[name] if paper else None, value) for name, value in values.items()]
-    order = sorted((name for name in values if values[name]), key=lambda name: -values[name].mean)  # type: ignore[union-attr]
+    order = sorted((name for name, value in values.items() if value), key=lambda name: -_mean(values[name]))
     same = "the paper's order" if order == list(PAPER) else f"the paper's order is {', '.join(PAPER)}"
     costs = [[name, cost(results[name].succeeded)] for name in PAPER if name in results]
     bands = {
@@ -78,6 +78,10 @@ def report(results: Results, *, paper: bool = True) -> Document:
             Section("Made with", [made_with(results), *unfinished(results)]),
         ],
     )
+
+
+def _mean(value: Value | None) -> float:
+    return value.mean if value else 0.0
 
 
 def report_of_omniglot(results: Results) -> Document:
