@@ -24,9 +24,9 @@ BASE = {
         "kind": "nested",
         "steps": 1000,
         "dynamics": {"kind": "gradient_descent", "rate": 0.2},
-        "hypergradient": {"kind": "reverse", "segment": "auto"},
+        "hypergradient": {"kind": "reverse"},
         "optimizer": {"kind": "adam", "rate": 0.005},
-        "hyperiterations": 500,
+        "hyperiterations": 300,
     },
     "evaluation": {"every": 50},
 }
