@@ -38,7 +38,7 @@ def reproduce(service: Service, names: Sequence[str], quick: bool, all_stages: b
     NAME: effect-of-t, omniglot, mini-imagenet, variants, variants-omniglot, hyper-cleaning, learned-optimizer, all
     """
     from bilevel_client.reproduction.document import write
-    from bilevel_client.reproduction.running import Reproduction
+    from bilevel_client.reproduction.running import Reproduction, with_command
     from bilevel_client.reproduction.studies import STUDIES
     from bilevel_client.specs import BadSpec
 
@@ -52,7 +52,7 @@ def reproduce(service: Service, names: Sequence[str], quick: bool, all_stages: b
                 results = reproduction.run(all_stages=all_stages)
             except BadSpec as error:
                 raise click.UsageError(str(error)) from error
-            files = write(STUDIES[name].report(results), folder)
+            files = write(with_command(STUDIES[name].report(results), name, quick=quick), folder)
             complete &= all(member.result for found in results.values() for member in found.members)
             click.echo(files[0])
     if not complete:

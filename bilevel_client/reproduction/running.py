@@ -10,6 +10,7 @@ from bilevel_client.client import Client
 from bilevel_client.commands.following_sweep import follow_sweep
 from bilevel_client.errors import NotFound
 from bilevel_client.records import Record, Series
+from bilevel_client.reproduction.document import Document, Section, Text
 from bilevel_client.reproduction.study import Found, Member, Results, Stage, Study
 from bilevel_client.specs import BadSpec, assign
 
@@ -30,7 +31,6 @@ class Reproduction:
 
     def __init__(self, client: Client, study: Study, folder: Path, *, quick: bool, quiet: bool = False) -> None:
         self._client, self._study, self._folder, self._quick, self._quiet = client, study, folder, quick, quiet
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / STATE
         fresh = {"study": study.name, "quick": quick, "key": str(uuid4()), "sweeps": {}}
         self._state: dict[str, Any] = json.loads(path.read_text()) if path.exists() else fresh
@@ -58,10 +58,9 @@ class Reproduction:
         record = self._submitted(stage, spec)
         record = follow_sweep(self._client, record["id"], quiet=self._quiet)
         members = [self._member(member) for member in self._client.sweep_members(record["id"])]
-        kept = {"sweep": record["id"], "spec": record["spec"], "members": members}
-        path.parent.mkdir(exist_ok=True)
+        kept = {"sweep": record["id"], "date": record["created_at"][:10], "spec": record["spec"], "members": members}
         if all(member["status"] == "succeeded" for member in members):  # else a retry may bring the others
-            path.write_text(json.dumps(kept, indent=1))
+            _write(path, kept)
         return _read(stage, kept)
 
     def _submitted(self, stage: Stage, spec: Mapping[str, Any]) -> Record:
@@ -93,7 +92,26 @@ class Reproduction:
         }
 
     def _save(self) -> None:
-        (self._folder / STATE).write_text(json.dumps(self._state, indent=1))
+        _write(self._folder / STATE, self._state)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """All of it or, after an interruption, none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".new")
+    aside.write_text(json.dumps(content, indent=1))
+    aside.replace(path)
+
+
+def with_command(document: Document, name: str, *, quick: bool) -> Document:
+    """The report with how it was made."""
+    short = " --quick" if quick else ""
+    words = f"`bilevel reproduce {name}{short}`"
+    if quick:
+        words += (
+            ": few hyperiterations and episodes, to show that it works. These figures say nothing about the paper's."
+        )
+    return document._replace(sections=[*document.sections, Section("Command", [Text(words)])])
 
 
 def sweep_of(study: Study, stage: Stage, before: Results, *, quick: bool) -> dict[str, Any]:
@@ -123,4 +141,4 @@ def _read(stage: Stage, kept: Mapping[str, Any]) -> Found:
         Member(**{**member, "curves": {name: Series(**each, attempt=None) for name, each in member["curves"].items()}})
         for member in kept["members"]
     ]
-    return Found(stage, kept["spec"], members)
+    return Found(stage, kept["spec"], members, kept["date"])

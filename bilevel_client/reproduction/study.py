@@ -50,6 +50,8 @@ class Found(NamedTuple):
     spec: Mapping[str, Any]
     """The sweep that was submitted."""
     members: Sequence[Member]
+    date: str
+    """When it was submitted."""
 
     @property
     def succeeded(self) -> list[Member]:

@@ -48,11 +48,11 @@ def against(name: str, paper: float | None, ours: Value | None, *, bar: float | 
 
 
 def made_with(results: Results) -> Text:
-    """Devices and versions, from the results themselves."""
+    """Dates, devices and versions, from the results themselves."""
     found: dict[str, None] = {}
     for stage in results.values():
         for member in stage.succeeded:
-            found[_environment(member.result["environment"])] = None
+            found[f"{stage.date}: {_environment(member.result['environment'])}"] = None
     return Text("- " + "\n- ".join(found) if found else "Nothing has been run.")
 
 

@@ -1,0 +1,124 @@
+"""Reports and their parts, and that every study's sweeps are ones that the service takes."""
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bilevel_client.commands.reproduce import NAMES
+from bilevel_client.records import Series
+from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text, markdown, write
+from bilevel_client.reproduction.figures import lines, over_seeds
+from bilevel_client.reproduction.running import sweep_of
+from bilevel_client.reproduction.studies import STUDIES
+from bilevel_client.reproduction.study import Found, Member, Stage, Study
+from bilevel_client.reproduction.values import against, measured
+from core.spec import Sweep
+
+STAGES = [(study, stage) for study in STUDIES.values() for stage in study.stages]
+
+
+def member(seed: int, accuracy: float, **parameters: Any) -> Member:
+    """One that has succeeded; its best validation accuracy is a tenth above the test accuracy."""
+    metric = {"mean": accuracy, "ci95": 0.01, "episodes": 600}
+    result = {
+        "selection": {"metric": "accuracy", "better": "higher"},
+        "best": {"hyperiteration": 10, "validation": {"accuracy": {"mean": accuracy + 0.1}}},
+        "test": {"accuracy": metric},
+    }
+    return Member({**parameters, "seed": seed}, f"{seed:08d}-0000", "succeeded", None, result, {})
+
+
+def test_the_command_knows_every_study() -> None:
+    assert tuple(STUDIES) == NAMES
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize(("study", "stage"), STAGES, ids=lambda part: part.name)
+def test_every_sweep_is_one_that_the_service_takes(study: Study, stage: Stage, quick: bool) -> None:
+    chosen = Found(stage, {}, [member(0, 0.5)._replace(experiment="0b86f29c-5e12-4f37-9c0e-6c1f1a0ce9a1")], "")
+    spec = sweep_of(study, stage, dict.fromkeys(stage.follows.values(), chosen), quick=quick)
+    sweep = Sweep.model_validate(spec)
+    assert len(sweep.members) >= 1
+    whole = Sweep.model_validate(sweep_of(study, stage, dict.fromkeys(stage.follows.values(), chosen), quick=False))
+    work = [sum(each.experiment.algorithm.hyperiterations for each in sized.members) for sized in (sweep, whole)]
+    assert (work[0] < work[1]) == quick
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=lambda study: study.name)
+def test_a_report_of_nothing_says_so(study: Study, tmp_path: Path) -> None:
+    files = write(study.report({}), tmp_path)
+    assert "Nothing has been run." in files[0].read_text()
+
+
+def test_the_best_experiment_goes_on() -> None:
+    first = Stage("first", {})
+    second = Stage("second", {"problem": {"kind": "quadratic"}}, follows={"problem.from": "first"})
+    found = Found(first, {}, [member(0, 0.5), member(1, 0.7), member(2, 0.6)], "")
+    spec = sweep_of(
+        Study("s", "S", [first, second], lambda results: Document("", [])), second, {"first": found}, quick=False
+    )
+    assert spec["base"] == {"problem": {"kind": "quadratic", "from": "00000001-0000"}}
+
+
+def test_values_over_seeds_and_over_episodes() -> None:
+    assert measured([]) is None
+    assert measured([member(0, 0.9)]) == (0.9, 0.01, 1)
+    several = measured([member(0, 0.9), member(1, 0.8), member(2, 0.7)])
+    assert several is not None
+    assert several.mean == pytest.approx(0.8)
+    assert several.interval == pytest.approx(1.96 * 0.1 / 3**0.5)
+    assert against("row", 89.0, measured([member(0, 0.9)]), bar=91) == [
+        "row",
+        "89.00",
+        "90.00 ± 1.00 (bar 91: missed)",
+        "+1.00",
+        "1",
+    ]
+    assert against("row", 89.0, None) == ["row", "89.00", "not run", "", ""]
+
+
+def test_members_are_found_by_the_end_of_a_field() -> None:
+    members = [member(seed, 0.5, **{"algorithm.steps": steps}) for steps in (1, 4) for seed in (0, 1)]
+    members[3] = members[3]._replace(status="failed", result={})
+    found = Found(Stage("s", {}), {}, members, "")
+    assert [each.parameters["seed"] for each in found.at(steps=1)] == [0, 1]
+    assert [each.parameters["seed"] for each in found.at(steps=4)] == [0]
+    assert [(parameters, len(each)) for parameters, each in found.cells()] == [
+        ({"algorithm.steps": 1}, 2),
+        ({"algorithm.steps": 4}, 1),
+    ]
+
+
+def test_a_band_is_over_the_steps_that_all_seeds_have() -> None:
+    band = over_seeds([Series([0, 5, 10], [1.0, 2.0, 3.0], None), Series([0, 10], [3.0, 5.0], None)])
+    assert band == ([0.0, 10.0], [2.0, 4.0], [1.0, 3.0], [3.0, 5.0])
+
+
+def test_one_report_as_markdown_and_as_one_file(tmp_path: Path) -> None:
+    band = over_seeds([Series([0, 1], [0.5, 0.6], None)])
+    figure = lines({"a < b": band}, title="Accuracy", y="accuracy", fraction=True)
+    parts = [
+        Text("A `code` and **bold** & <angle>."),
+        Table(("", "n"), [["a|b", "1"]]),
+        Picture("shape", "What it shows.", figure),
+    ]
+    document = Document("Title", [Section("Heading", parts)])
+    files = write(document, tmp_path)
+    assert [file.relative_to(tmp_path).as_posix() for file in files] == [
+        "report.md",
+        "report.html",
+        "figures/shape.png",
+        "figures/shape.svg",
+    ]
+    assert all(file.stat().st_size > 100 for file in files)
+    text = files[0].read_text()
+    assert text == markdown(document)
+    assert "| a\\|b | 1 |" in text
+    page = files[1].read_text()
+    assert "A <code>code</code> and <strong>bold</strong> &amp; &lt;angle&gt;." in page
+    assert not re.search(r'(src|href)="(?!data:)', page), "it needs no other file"
+    (image,) = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    assert base64.b64decode(image) == files[2].read_bytes()

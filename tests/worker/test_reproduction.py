@@ -1,0 +1,80 @@
+"""A small study on a real service: interrupted, it goes on where it was, and submits nothing twice."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bilevel_client import Client
+from bilevel_client.errors import NotFound
+from bilevel_client.reproduction.document import Document
+from bilevel_client.reproduction.running import Reproduction
+from bilevel_client.reproduction.study import Results, Stage, Study
+from bilevel_client.specs import BadSpec
+
+pytestmark = pytest.mark.service
+
+BASE = {
+    "problem": {"kind": "quadratic", "inner_dimension": 4, "outer_dimension": 2},
+    "algorithm": {"hyperiterations": 4},
+    "evaluation": {"every": 2},
+}
+
+
+def report(results: Results) -> Document:
+    return Document("toy", [])
+
+
+STUDY = Study(
+    "toy",
+    "A toy",
+    [
+        Stage("first", BASE, {"algorithm.steps": (1, 4)}, seeds=(0, 1), quick={"seeds": (0,)}),
+        Stage("second", BASE, seeds=(5,)),
+        Stage("long", BASE, optional=True),
+    ],
+    report,
+)
+
+
+class Interrupted(Exception):
+    """As Ctrl-C would, after a stage."""
+
+
+def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.start_worker(slots=2)
+    with Client(address) as client:
+
+        def interrupted(*arguments: object, **options: object) -> None:
+            raise Interrupted
+
+        with monkeypatch.context() as patch:
+            patch.setattr("bilevel_client.reproduction.running.follow_sweep", interrupted)
+            with pytest.raises(Interrupted):
+                Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)
+        state = json.loads((tmp_path / "reproduction.json").read_text())
+        assert list(state["sweeps"]) == ["first"]
+        # The answer to the submission was lost, too: the key finds the sweep again.
+        (tmp_path / "reproduction.json").write_text(json.dumps({**state, "sweeps": {}}))
+        results = Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)
+        assert len(list(client.sweeps())) == 2
+        assert list(results) == ["first", "second"]
+        assert [member.parameters for member in results["first"].members] == [
+            {"algorithm.steps": steps, "seed": seed} for steps in (1, 4) for seed in (0, 1)
+        ]
+        for found in results.values():
+            for member in found.succeeded:
+                assert member.result == client.result(member.experiment)
+                assert member.curves["outer_objective"].step == [0, 1, 2, 3]
+        assert [len(found.succeeded) for found in results.values()] == [4, 1]
+        again = Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)
+        assert again == results
+        assert len(list(client.sweeps())) == 2
+        with pytest.raises(BadSpec, match="whole study `toy`"):
+            Reproduction(client, STUDY, tmp_path, quick=True)
+        (tmp_path / "stages" / "first.json").unlink()
+        lost = json.loads((tmp_path / "reproduction.json").read_text())
+        lost["sweeps"]["first"] = "0b86f29c-5e12-4f37-9c0e-6c1f1a0ce9a1"
+        (tmp_path / "reproduction.json").write_text(json.dumps(lost))
+        with pytest.raises(NotFound, match="another service"):
+            Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)
