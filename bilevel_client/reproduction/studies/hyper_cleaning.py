@@ -26,9 +26,9 @@ BASE = {
         "dynamics": {"kind": "gradient_descent", "rate": 0.2},
         "hypergradient": {"kind": "reverse"},
         "optimizer": {"kind": "adam", "rate": 0.005},
-        "hyperiterations": 300,
+        "hyperiterations": 200,
     },
-    "evaluation": {"every": 50},
+    "evaluation": {"every": 25},
 }
 PAPER = {"oracle": 90.46, "baseline": 87.74, "learned": 90.09}
 NAMES = {
