@@ -25,6 +25,7 @@ from core.models.conv4 import conv4
 from core.models.linear import linear
 from core.models.mlp import mlp, mlp_representation
 from core.models.model import Model, Representation
+from core.models.residual import residual
 from core.problems.hyper_cleaning import hyper_cleaning
 from core.problems.hyper_representation import heads, hyper_representation
 from core.problems.inner import Inner, Learned
@@ -32,14 +33,12 @@ from core.problems.instance import Context, Instance
 from core.problems.quadratic import quadratic
 from core.problems.random_quadratics import random_quadratics
 from core.problems.regularization import regularization
-from core.spec import Experiment, algorithms, models, problems
+from core.spec import Experiment, algorithms, datasets, models, problems
 from core.spec.plugins import PluginModel, PluginProblem, code_of
 from core.spec.problem_checks import analytic
 from core.spec.sizes import scores
 from core.spec.stochastic import Stochastic
 from core.stochastic import build_stochastic
-
-PIXELS = 28 * 28
 
 
 class Built(NamedTuple):
@@ -81,7 +80,8 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
                 return regularization(spec, model, inner, context)
             return hyper_cleaning(spec, model, inner, context)
         case problems.HyperRepresentation():
-            return hyper_representation(spec, build_representation(spec.model, context.dtype), inner, context)
+            network = build_representation(spec.model, spec.dataset, context.dtype)
+            return hyper_representation(spec, network, inner, context)
         case PluginProblem():
             made: Instance = code_of(spec)(spec, inner, context)
             return made
@@ -103,13 +103,26 @@ def build_model(spec: models.TableModel, features: int, scores: int, dtype: torc
             assert_never(spec)
 
 
-def build_representation(spec: models.Representation, dtype: torch.dtype) -> Representation:
-    """A network that makes features of 28x28 grey images."""
+def build_representation(
+    spec: models.Representation, images: datasets.ClassesOfImages, dtype: torch.dtype
+) -> Representation:
+    """A network that makes features of the data set's images."""
     match spec:
         case models.Conv4():
-            return conv4(spec.filters, downsample=spec.downsample, norm_scale=spec.norm_scale, dtype=dtype)
+            return conv4(
+                spec.filters,
+                channels=images.channels,
+                downsample=spec.downsample,
+                norm_scale=spec.norm_scale,
+                dtype=dtype,
+            )
+        case models.Residual():
+            return residual(
+                spec.blocks, hidden=spec.hidden, features=spec.features, channels=images.channels, dtype=dtype
+            )
         case models.Mlp():
-            return mlp_representation(PIXELS, spec.hidden, activation=spec.activation, dtype=dtype)
+            pixels = images.channels * images.side**2
+            return mlp_representation(pixels, spec.hidden, activation=spec.activation, dtype=dtype)
         case _:
             assert_never(spec)
 

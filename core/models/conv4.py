@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from core.bilevel.problem import Tree
-from core.models.image_sets import ImageSets, image_sets
+from core.models.image_sets import ImageSets, channels_last, image_sets
 from core.models.initialization import glorot
 from core.models.model import Representation
 from core.models.norm import Statistics, normalize, normalize_sets
@@ -48,7 +48,7 @@ def conv4(
         return (F.max_pool2d(x, 2) if downsample == "max_pool" else x), used
 
     def walk(params: Tree, x: Tensor, sets: "ImageSets | list[Statistics]") -> tuple[Tensor, list[Statistics]]:
-        features, used = _channels_last(x), []
+        features, used = channels_last(x), []
         for number, layer in enumerate(cast(list[dict[str, Tensor]], params)):
             features, values = block(layer, features, sets if isinstance(sets, ImageSets) else sets[number])
             used.append(values)
@@ -64,14 +64,6 @@ def conv4(
         lambda params, x, given: walk(params, x, cast(list[Statistics], given))[0],
         statistics,
     )
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """The same images with the channels of a pixel side by side: the layout that convolutions then keep.
-
-    It says so even of one channel, where to.memory_format and contiguous() see nothing to do.
-    """
-    return x.movedim(1, -1).reshape(len(x), -1).view(len(x), *x.shape[2:], x.shape[1]).movedim(-1, 1)
 
 
 def _block(inputs: int, filters: int, norm_scale: bool, generator: Generator, dtype: torch.dtype) -> Tree:

@@ -5,37 +5,39 @@ from typing import assert_never
 from core.planning.costs import Costs, NotModelled
 from core.planning.networks import (
     GRADIENT_HOLDS,
-    SIDE,
     VALUE,
     activations,
     conv4_gradient,
     conv4_holds,
     conv4_keeps,
     network_gradient,
+    values_of_an_image,
 )
+from core.planning.residual import residual_gradient, residual_holds, residual_keeps
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
 from core.spec.algorithms import GradientDescent, Stepped
-from core.spec.models import Conv4, Linear, Mlp
+from core.spec.datasets import MiniImagenet
+from core.spec.models import Conv4, Linear, Mlp, Residual
 from core.spec.plugins import PluginModel, PluginProblem
 from core.spec.problem_checks import analytic, closed_form
 from core.spec.problems import HyperCleaning, HyperRepresentation, Quadratic, RandomQuadratics, Regularization
 from core.spec.sizes import (
     feature_size,
+    images_at_once,
     inner_variables,
     outer_variables,
+    population,
     scores,
     test_examples,
     training_examples,
     validation_examples,
 )
 
-IMAGES_AT_ONCE = 1280
-"""Images that an evaluation of a few-shot problem sends through the network together."""
-POPULATION = 2000
-"""Images whose statistics stand for those of all."""
 LOADED = 2.06
 """Images in memory after they are split and rotated, with what that leaves around them, over the images themselves."""
+ENCODED = 0.1
+"""What the files of miniImageNet take beside the decoded images while these are made: 2 kB an image, as measured."""
 
 
 def costs(spec: Experiment) -> Costs:
@@ -202,14 +204,16 @@ def _few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
     tasks = min(problem.task_chunk or problem.meta_batch, problem.meta_batch)
     passing = 2 if spec.resources.precision == "bf16" else item
     support, query = way * problem.shot, way * problem.query
-    features = feature_size(problem.model)
+    features = feature_size(problem.model, problem.dataset.side)
     images = tasks * (support + query)
     episodes = spec.evaluation.episodes
-    modes = 2 if isinstance(problem.model, Conv4) else 1
-    at_once = problem.task_chunk or max(1, IMAGES_AT_ONCE // (support + query))
+    normed = not isinstance(problem.model, Mlp)
+    modes, drawn = (2, population(problem.dataset)) if normed else (1, 0)
+    at_once = problem.task_chunk or max(1, images_at_once(problem.dataset) // (support + query))
     in_chunk = min(at_once, episodes) * (support + query)
-    scored = 2 * modes * episodes * (support + query) + (POPULATION if modes == 2 else 0)
-    stored = sum(problem.dataset.class_counts()) * problem.dataset.images_per_class * SIDE**2  # u8
+    scored = 2 * modes * episodes * (support + query) + drawn
+    pixels = values_of_an_image(problem.dataset)
+    stored, loading = _stored_images(problem, pixels)
     z = tasks * (support + query) * features
     return Costs(
         item=item,
@@ -220,15 +224,24 @@ def _few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         gradient=_heads_gradient(tasks, support, features, way, item),
         graph=item * tasks * (3 * support * way + (features + 1) * way),
         objective=_heads_gradient(tasks, query, features, way, item),
-        data=LOADED * stored,
-        loading=LOADED * stored,
+        data=stored,
+        loading=loading,
         embedding=_representation(problem, images, item) + Work(0, 0, 20),
-        features=images * (passing * _kept_units(problem) + 2 * item * SIDE**2) + 2 * item * z,
+        features=images * (passing * _kept_units(problem) + 2 * item * pixels) + 2 * item * z,
         scoring=VALUE * _representation(problem, scored, item),
-        scoring_memory=item * max(in_chunk, POPULATION if modes == 2 else 0) * _passing_units(problem, item),
+        scoring_memory=item * max(in_chunk, drawn) * _passing_units(problem, item),
         walks=2 * modes * -(-episodes // at_once) * min(at_once, episodes) / tasks,
         repeats=-(-problem.meta_batch // tasks),
     )
+
+
+def _stored_images(problem: HyperRepresentation, pixels: int) -> tuple[float, float]:
+    """Bytes of the images, one a pixel, and of what their loading takes at its peak."""
+    dataset = problem.dataset
+    stored = float(sum(dataset.class_counts()) * dataset.images_per_class * pixels)
+    if isinstance(dataset, MiniImagenet):
+        return stored, (1 + ENCODED) * stored
+    return LOADED * stored, LOADED * stored
 
 
 def _heads_gradient(tasks: int, examples: int, features: int, way: int, item: int) -> Work:
@@ -243,9 +256,11 @@ def _representation(problem: HyperRepresentation, images: int, item: int) -> Wor
     model = problem.model
     match model:
         case Conv4():
-            return conv4_gradient(model, images, item)
+            return conv4_gradient(model, problem.dataset, images, item)
+        case Residual():
+            return residual_gradient(model, problem.dataset, images, item)
         case Mlp():
-            return network_gradient((SIDE**2, *model.hidden), images, item)
+            return network_gradient((values_of_an_image(problem.dataset), *model.hidden), images, item)
         case _:
             assert_never(model)
 
@@ -255,7 +270,9 @@ def _kept_units(problem: HyperRepresentation) -> float:
     model = problem.model
     match model:
         case Conv4():
-            return conv4_keeps(model)
+            return conv4_keeps(model, problem.dataset)
+        case Residual():
+            return residual_keeps(model, problem.dataset)
         case Mlp():
             return 2 * sum(model.hidden)
         case _:
@@ -267,8 +284,10 @@ def _passing_units(problem: HyperRepresentation, item: int) -> float:
     model = problem.model
     match model:
         case Conv4():
-            return conv4_holds(model, item)
+            return conv4_holds(model, problem.dataset, item)
+        case Residual():
+            return residual_holds(model, problem.dataset, item)
         case Mlp():
-            return SIDE**2 + 2 * max(model.hidden)
+            return values_of_an_image(problem.dataset) + 2 * max(model.hidden)
         case _:
             assert_never(model)

@@ -17,18 +17,15 @@ from core.bilevel import softmax_heads, trees
 from core.bilevel.dynamics import full_batch
 from core.bilevel.problem import Dynamics, Method, Problem, Tasks, Tree
 from core.bilevel.randomness import stream
+from core.datasets.class_images import load_class_images
+from core.datasets.class_sets import ClassImages
 from core.datasets.episodes import Episodes, sample_episodes
-from core.datasets.omniglot import ClassImages, load_omniglot
 from core.models.image_sets import ImageSets, image_sets
 from core.models.model import Representation
 from core.problems.inner import Inner, entry
 from core.problems.instance import HIGHEST_ACCURACY, Context, Evaluation, Instance, Metrics, metric
 from core.spec import problems as spec
-
-POPULATION = 2000
-"""Meta-training images whose statistics stand for those of all, for the normalization `running`."""
-IMAGES_AT_ONCE = 1280
-"""Images that an evaluation sends through the network together."""
+from core.spec.sizes import images_at_once, population
 
 Features = Callable[[Tree, Tensor, ImageSets], Tensor]
 """(lam, images [N, ...], the sets that they are of) -> features [N, F]."""
@@ -129,10 +126,10 @@ class FewShot:
 
     def running_features(self, lam: Tree) -> Features | None:
         """With the statistics of meta-training images; None where the network has no norms."""
-        flat = self.images.train.flatten(0, 1)
-        drawn = torch.randint(len(flat), (POPULATION,), generator=stream(self.context.seed, "population"))
-        population = flat[drawn.to(flat.device)].to(self.context.dtype).div_(255)
-        statistics = self.model.statistics(*self.in_format(lam, population))
+        flat, count = self.images.train.flatten(0, 1), population(self.problem.dataset)
+        drawn = torch.randint(len(flat), (count,), generator=stream(self.context.seed, "population"))
+        sample = flat[drawn.to(flat.device)].to(self.context.dtype).div_(255)
+        statistics = self.model.statistics(*self.in_format(lam, sample))
         if not trees.leaves(statistics):
             return None
 
@@ -170,10 +167,11 @@ class FewShot:
 
     def chunks(self, images: Tensor, part: str) -> Iterator[Episodes]:
         """The episodes of an evaluation, a bounded number of images at a time."""
-        size = max(1, IMAGES_AT_ONCE // (self.problem.way * (self.problem.shot + self.problem.query)))
+        problem = self.problem
+        size = max(1, images_at_once(problem.dataset) // (problem.way * (problem.shot + problem.query)))
         for first in range(0, self.context.episodes, size):
             drawn = self.sample(images, min(size, self.context.episodes - first), part, first)
-            together = self.problem.task_chunk or size
+            together = problem.task_chunk or size
             for support, query in zip(*(torch.split(part, together) for part in drawn[:2]), strict=True):
                 yield drawn._replace(support=support, query=query)
 
@@ -190,8 +188,8 @@ def hyper_representation(
     problem: spec.HyperRepresentation, model: Representation, inner: Inner, context: Context
 ) -> Instance:
     """Metrics over episodes: accuracy and loss, and the accuracy with either kind of statistics in the norms."""
-    images = load_omniglot(problem.dataset, seed=context.seed, data_dir=context.data_dir)
-    placed = ClassImages(*(part.to(context.device) for part in images))
+    loaded = load_class_images(problem.dataset, seed=context.seed, data_dir=context.data_dir)
+    placed = ClassImages(*(part.to(context.device) for part in loaded.images))
     few_shot = FewShot(problem, model, inner, context, placed, heads(problem, context))
     start = model.init(stream(context.seed, "initialization"))
     return Instance(

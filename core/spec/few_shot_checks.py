@@ -1,8 +1,25 @@
-"""What only few-shot problems can have: meta-batches in chunks, and a network in a shorter format."""
+"""What only few-shot problems can have: numbers of classes, meta-batches in chunks, a network in a shorter format."""
 
 from core.spec.algorithms import Algorithm, FirstOrder, Nested, Reverse, Reversible, Unrolled
 from core.spec.base import refuse
 from core.spec.problems import HyperRepresentation, Problem
+
+
+def check_ways(problem: HyperRepresentation) -> None:
+    """Refuses tasks with more classes than there are to draw from."""
+    fewest, most = problem.dataset.pools()
+    pool = "alphabet" if getattr(problem.dataset, "split", None) == "alphabets" else "meta-set"
+    least = problem.way_from
+    if least is None:
+        if problem.way > fewest:
+            refuse("/problem/way", f"{problem.way} ways, but the smallest {pool} has {fewest} classes: lower `way`")
+        return
+    if least > problem.way:
+        refuse("/problem/way_from", f"{least} is above `way`, the most classes of a task, {problem.way}: lower it")
+    if least > fewest:
+        refuse("/problem/way_from", f"{least} ways, but the smallest {pool} has {fewest} classes: lower `way_from`")
+    if problem.way > most:
+        refuse("/problem/way", f"{problem.way} ways, but the largest {pool} has {most} classes: lower `way`")
 
 
 def check_chunk(problem: Problem, algorithm: Algorithm) -> None:

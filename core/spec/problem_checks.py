@@ -1,6 +1,7 @@
 """What a problem is, by its spec alone, and the problems that its data cannot serve."""
 
 from core.spec.base import refuse
+from core.spec.few_shot_checks import check_ways
 from core.spec.models import Linear
 from core.spec.plugins import PluginProblem
 from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
@@ -20,12 +21,7 @@ def check_problem(problem: Problem) -> None:
 
 
 def _check_episodes(problem: HyperRepresentation) -> None:
-    classes = min(problem.dataset.class_counts())
-    if problem.way > classes:
-        refuse(
-            "/problem/way",
-            f"{problem.way} ways, but the smallest meta-set has {classes} classes: lower `way`",
-        )
+    check_ways(problem)
     images = problem.dataset.images_per_class
     if problem.shot + problem.query > images:
         refuse(

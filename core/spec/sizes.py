@@ -4,7 +4,8 @@ from itertools import pairwise
 from typing import assert_never
 
 from core.spec.algorithms import Algorithm, Stepped
-from core.spec.models import Conv4, Linear, Mlp, TableModel
+from core.spec.datasets import ClassesOfImages
+from core.spec.models import Conv4, Linear, Mlp, Residual, TableModel
 from core.spec.plugins import PluginModel, PluginProblem
 from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
 from core.spec.stochastic import Stochastic
@@ -97,37 +98,56 @@ def inner_variables(problem: Problem) -> int:
                 case _:
                     assert_never(problem.model)
         case HyperRepresentation():
-            return problem.meta_batch * (feature_size(problem.model) + 1) * problem.way
+            features = feature_size(problem.model, problem.dataset.side)
+            return problem.meta_batch * (features + 1) * problem.way
         case PluginProblem():
             return problem.inner_variables()
         case _:
             assert_never(problem)
 
 
-def feature_size(model: Conv4 | Mlp, side: int = 28) -> int:
+def feature_size(model: Conv4 | Residual | Mlp, side: int = 28) -> int:
     """Features that a representation makes of a side x side image."""
     match model:
         case Conv4():
             for _ in range(4):
                 side = (side + 1) // 2 if model.downsample == "stride" else side // 2
             return model.filters * side * side
+        case Residual():
+            return model.features
         case Mlp():
             return model.hidden[-1]
         case _:
             assert_never(model)
 
 
-def representation_size(model: Conv4 | Mlp, channels: int = 1, side: int = 28) -> int:
+def representation_size(model: Conv4 | Residual | Mlp, channels: int = 1, side: int = 28) -> int:
     """Parameters of a representation."""
     match model:
         case Conv4():
             norms = 2 if model.norm_scale else 1
             first = 9 * channels * model.filters
             return first + 3 * 9 * model.filters**2 + 4 * norms * model.filters
+        case Residual():
+            blocks = sum(
+                9 * (inputs + 2 * outputs) * outputs + 3 * outputs + (inputs + 1) * outputs
+                for inputs, outputs in pairwise((channels, *model.blocks))
+            )
+            return blocks + _affine((model.blocks[-1], model.hidden, model.features))
         case Mlp():
             return _affine((channels * side * side, *model.hidden))
         case _:
             assert_never(model)
+
+
+def images_at_once(dataset: ClassesOfImages) -> int:
+    """Images that an evaluation sends through the network together: as many pixels as 1280 images of 28x28 have."""
+    return max(1, 1280 * 28**2 // dataset.side**2)
+
+
+def population(dataset: ClassesOfImages) -> int:
+    """Meta-training images whose statistics stand for those of all: as many pixels as 2000 images of 28x28 have."""
+    return max(1, 2000 * 28**2 // dataset.side**2)
 
 
 def _learned(algorithm: Stepped) -> int:
@@ -148,7 +168,7 @@ def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
         case HyperCleaning():
             own = problem.train
         case HyperRepresentation():
-            own = representation_size(problem.model)
+            own = representation_size(problem.model, problem.dataset.channels, problem.dataset.side)
         case PluginProblem():
             own = problem.outer_variables()
         case _:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.datasets.omniglot import ClassImages, load_omniglot, rotate, split_characters
+from core.datasets.class_sets import ClassImages
+from core.datasets.omniglot import load_omniglot, rotate, split_characters
 from core.errors import DataInvalid, DataMissing
 from core.spec.datasets import Omniglot
 
