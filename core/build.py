@@ -257,11 +257,13 @@ def analytic_rate(spec: Experiment, inner: Inner) -> Rate | None:
 
 
 def walks_in_dual(spec: Experiment) -> bool:
-    """Whether reverse mode goes through the span of the support features: heads under plain gradient descent."""
+    """Whether reverse mode goes through the span of the support features: heads under plain gradient descent,
+    of tasks that all have as many classes."""
     algorithm = stepped(spec)
     chosen = algorithm.hypergradient
     return (
         isinstance(spec.problem, problems.HyperRepresentation)
+        and spec.problem.way_from is None
         and isinstance(chosen, algorithms.Reverse)
         and chosen.segment is None
         and chosen.truncate is None

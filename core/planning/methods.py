@@ -53,7 +53,7 @@ def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
 
 def walks_in_dual(spec: Experiment, algorithm: algorithms.Stepped) -> bool:
     """Whether reverse mode goes through the span of the support features, as `core.build` decides it."""
-    heads = isinstance(spec.problem, HyperRepresentation)
+    heads = isinstance(spec.problem, HyperRepresentation) and spec.problem.way_from is None
     plain = algorithm.hypergradient == algorithms.Reverse()
     return heads and plain and isinstance(algorithm.dynamics, algorithms.GradientDescent)
 

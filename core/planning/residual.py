@@ -7,10 +7,10 @@ from core.planning.work import Work
 from core.spec.datasets import ClassesOfImages
 from core.spec.models import Residual
 
-MAIN_KEEPS = 4.7
-"""Tensors of a convolution's output that each of the three takes, forward and backward: as those of `conv4`."""
-SKIP_KEEPS = 3.0
-"""The same of the skip path, the sum and the max-pool of a block."""
+MAIN_KEEPS = 2.0
+"""Tensors of a convolution's output that each of the three keeps: it, and what norm and leaky ReLU make of it."""
+SKIP_KEEPS = 2.0
+"""The same of the rest of a block: the sum, what the max-pool leaves of it, and its indices."""
 HOLDS = 3.6
 """Tensors of its output that a convolution takes without a graph, the skip path beside it."""
 
@@ -35,9 +35,7 @@ def _last(model: Residual, images: ClassesOfImages) -> int:
 def residual_gradient(model: Residual, images: ClassesOfImages, count: int, item: int) -> Work:
     """Forward and backward on so many images."""
     blocks, last = _blocks(model, images), _last(model, images)
-    operations = sum(
-        2 * pixels * outputs * (9 * (inputs + 2 * outputs) + inputs) for inputs, outputs, pixels in blocks
-    )
+    operations = sum(2 * pixels * outputs * (9 * (inputs + 2 * outputs) + inputs) for inputs, outputs, pixels in blocks)
     affine = 2 * model.hidden * (last * model.blocks[-1] + model.features)
     values = sum(4 * outputs * pixels for _, outputs, pixels in blocks) + last * model.hidden
     traffic = CONVOLUTION_TRAFFIC * item * count * values

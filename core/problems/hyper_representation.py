@@ -18,12 +18,13 @@ from core.bilevel.dynamics import full_batch
 from core.bilevel.problem import Dynamics, Method, Problem, Tasks, Tree
 from core.bilevel.randomness import stream
 from core.datasets.class_images import load_class_images
-from core.datasets.class_sets import ClassImages
+from core.datasets.class_sets import ClassGroups, ClassImages
 from core.datasets.episodes import Episodes, sample_episodes
 from core.models.image_sets import ImageSets, image_sets
 from core.models.model import Representation
 from core.problems.inner import Inner, entry
 from core.problems.instance import HIGHEST_ACCURACY, Context, Evaluation, Instance, Metrics, metric
+from core.problems.ragged import RaggedHeads, ragged
 from core.spec import problems as spec
 from core.spec.sizes import images_at_once, population
 
@@ -57,6 +58,13 @@ class Heads(NamedTuple):
             l2=self.l2,
         )
 
+    def score(self, w: Tree, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Accuracy [B] and mean cross-entropy [B] of the query sets, whose features are [B, q, F]."""
+        scores = softmax_heads.scores(w, query)  # [B, q, way]
+        labels = self.query_labels.expand(scores.shape[:2])
+        loss = functional.cross_entropy(scores.mT, labels, reduction="none").mean(-1)
+        return (scores.argmax(-1) == labels).double().mean(-1), loss.double()
+
 
 def heads(problem: spec.HyperRepresentation, context: Context) -> Heads:
     """The labels of every episode: examples are ordered by class."""
@@ -76,10 +84,12 @@ class FewShot:
     context: Context
     images: ClassImages
     heads: Heads
+    groups: ClassGroups | None = None
+    """Which classes can meet in a task; None: all of a meta-set."""
 
-    def sample(self, images: Tensor, count: int, *index: str | int) -> Episodes:
-        """Episodes that are a function of the seed and the index."""
-        problem = self.problem
+    def sample(self, part: str, count: int, *index: str | int) -> Episodes:
+        """Episodes of a meta-set that are a function of the seed and the index."""
+        problem, images = self.problem, getattr(self.images, part)
         return sample_episodes(
             images,
             way=problem.way,
@@ -88,19 +98,27 @@ class FewShot:
             count=count,
             generator=stream(self.context.seed, *index),
             dtype=self.context.dtype,
+            groups=None if self.groups is None else getattr(self.groups, part),
+            way_from=problem.way_from,
         )
+
+    def heads_of(self, episodes: Episodes) -> Heads | RaggedHeads:
+        """The inner problem of these tasks."""
+        return self.heads if episodes.ways is None else ragged(self.problem, episodes.ways)
 
     def at(self, k: int) -> tuple[Problem, Dynamics]:
         """The meta-batch of hyperiteration k."""
-        episodes = self.sample(self.images.train, self.problem.meta_batch, "episodes", k)
-        images: Tree = {"support": episodes.support, "query": episodes.query}
+        episodes = self.sample("train", self.problem.meta_batch, "episodes", k)
+        data: dict[str, Tree] = {"support": episodes.support, "query": episodes.query}
+        if episodes.ways is not None:
+            data["ways"] = episodes.ways
 
-        def state(images: Tree) -> tuple[Problem, Dynamics]:
-            some = episodes._replace(**cast("dict[str, Tensor]", images))
-            return self.heads.state(self.inner, lambda lam: self.embed(lam, some, self.batch_features))
+        def state(data: Tree) -> tuple[Problem, Dynamics]:
+            some = episodes._replace(**cast("dict[str, Tensor]", data))
+            return self.heads_of(some).state(self.inner, lambda lam: self.embed(lam, some, self.batch_features))
 
-        problem, dynamics = state(images)
-        return replace(problem, tasks=Tasks(images, state, self.problem.task_chunk)), dynamics
+        problem, dynamics = state(data)
+        return replace(problem, tasks=Tasks(data, state, self.problem.task_chunk)), dynamics
 
     def embed(self, lam: Tree, episodes: Episodes, features: Features) -> Tree:
         """z: the features of the support and query sets, and the outer variables of the dynamics.
@@ -110,7 +128,9 @@ class FewShot:
         parts = (episodes.support, episodes.query)  # [B, n, ...] each
         images = torch.cat([part.flatten(0, 1) for part in parts])
         (tasks, shots), (_, queries) = counts = [(len(part), part.shape[1]) for part in parts]
-        found = features(lam, images, image_sets(*counts, device=images.device, dtype=self.context.dtype))
+        present = None if episodes.ways is None else ragged(self.problem, episodes.ways).present()
+        sets = image_sets(*counts, device=images.device, dtype=self.context.dtype, present=present)
+        found = features(lam, images, sets)
         support, query = torch.split(found, [tasks * shots, tasks * queries])
         z: dict[str, Tree] = {"support": support.view(tasks, shots, -1), "query": query.view(tasks, queries, -1)}
         return {**z, **self.inner.carried(lam)}
@@ -144,15 +164,14 @@ class FewShot:
         modes: dict[str, Features] = {"batch": self.batch_features}
         if (running := self.running_features(lam)) is not None:
             modes["running"] = running
-        validation, test = self.images.validation, self.images.test
-        return Evaluation(self.score(lam, validation, "validation", modes), self.score(lam, test, "test", modes))
+        return Evaluation(self.score(lam, "validation", modes), self.score(lam, "test", modes))
 
-    def score(self, lam: Tree, images: Tensor, part: str, modes: Mapping[str, Features]) -> Metrics:
+    def score(self, lam: Tree, part: str, modes: Mapping[str, Features]) -> Metrics:
         """Metrics over the episodes of a meta-set; a network without norms has one accuracy under both names."""
         scores: dict[str, list[tuple[Tensor, Tensor]]] = {mode: [] for mode in modes}
-        for episodes in self.chunks(images, part):
+        for episodes in self.chunks(part):
             for mode, features in modes.items():
-                scores[mode].append(self.fit_and_score(self.embed(lam, episodes, features)))
+                scores[mode].append(self.fit_and_score(self.heads_of(episodes), self.embed(lam, episodes, features)))
         found = {
             mode: [metric(torch.cat(values), "episodes") for values in zip(*parts, strict=True)]
             for mode, parts in scores.items()
@@ -165,23 +184,17 @@ class FewShot:
             "accuracy_running_statistics": found.get("running", found["batch"])[0],
         }
 
-    def chunks(self, images: Tensor, part: str) -> Iterator[Episodes]:
+    def chunks(self, part: str) -> Iterator[Episodes]:
         """The episodes of an evaluation, a bounded number of images at a time."""
         problem = self.problem
         size = max(1, images_at_once(problem.dataset) // (problem.way * (problem.shot + problem.query)))
         for first in range(0, self.context.episodes, size):
-            drawn = self.sample(images, min(size, self.context.episodes - first), part, first)
-            together = problem.task_chunk or size
-            for support, query in zip(*(torch.split(part, together) for part in drawn[:2]), strict=True):
-                yield drawn._replace(support=support, query=query)
+            drawn = self.sample(part, min(size, self.context.episodes - first), part, first)
+            yield from drawn.split(problem.task_chunk or size)
 
-    def fit_and_score(self, z: Tree) -> tuple[Tensor, Tensor]:
+    def fit_and_score(self, heads: Heads | RaggedHeads, z: Tree) -> tuple[Tensor, Tensor]:
         """Fits the heads on the support sets for T steps: accuracy [B] and mean cross-entropy [B] of the query sets."""
-        w = self.inner.solve(*self.heads.state(self.inner), z)
-        scores = softmax_heads.scores(w, entry(z, "query"))  # [B, q, way]
-        labels = self.heads.query_labels.expand(scores.shape[:2])
-        loss = functional.cross_entropy(scores.mT, labels, reduction="none").mean(-1)
-        return (scores.argmax(-1) == labels).double().mean(-1), loss.double()
+        return heads.score(self.inner.solve(*heads.state(self.inner), z), entry(z, "query"))
 
 
 def hyper_representation(
@@ -190,7 +203,7 @@ def hyper_representation(
     """Metrics over episodes: accuracy and loss, and the accuracy with either kind of statistics in the norms."""
     loaded = load_class_images(problem.dataset, seed=context.seed, data_dir=context.data_dir)
     placed = ClassImages(*(part.to(context.device) for part in loaded.images))
-    few_shot = FewShot(problem, model, inner, context, placed, heads(problem, context))
+    few_shot = FewShot(problem, model, inner, context, placed, heads(problem, context), loaded.groups)
     start = model.init(stream(context.seed, "initialization"))
     return Instance(
         initial=context.place({"representation": start, **inner.initial()}),

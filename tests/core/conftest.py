@@ -21,3 +21,20 @@ def synthetic_omniglot(tmp_path_factory: pytest.TempPathFactory) -> Path:
         names=np.array([f"Alphabet/character{i}" for i in range(1623)]),
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_alphabets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder whose omniglot-28.npz has 30 background and 20 other alphabets, which the images' ink tells."""
+    folder = tmp_path_factory.mktemp("alphabets")
+    alphabet = np.sort(np.concatenate([np.arange(50).repeat(14), np.arange(1623 - 50 * 14) % 50])).astype(np.uint8)
+    images = np.zeros((1623, 20, 28, 28), dtype=np.uint8)
+    images[:, :, 4:9, 2:22] = (alphabet + 100)[:, None, None, None]
+    np.savez_compressed(
+        folder / "omniglot-28.npz",
+        images=images,
+        alphabet=alphabet,
+        background=alphabet < 30,
+        names=np.array([f"Alphabet{number}/character{i}" for i, number in enumerate(alphabet)]),
+    )
+    return folder
