@@ -11,8 +11,8 @@ MAIN_KEEPS = 2.0
 """Tensors of a convolution's output that each of the three keeps: it, and what norm and leaky ReLU make of it."""
 SKIP_KEEPS = 2.0
 """The same of the rest of a block: the sum, what the max-pool leaves of it, and its indices."""
-HOLDS = 3.6
-"""Tensors of its output that a convolution takes without a graph, the skip path beside it."""
+HOLDS = 5.0
+"""Tensors of its output that the largest convolution takes without a graph, the skip path beside it, as measured."""
 
 
 def _blocks(model: Residual, images: ClassesOfImages) -> list[tuple[int, int, int]]:

@@ -51,9 +51,7 @@ def alone(few_shot: FewShot, support: Tensor, query: Tensor, way: int) -> tuple[
         carried = few_shot.inner.carried(lam)
         return {"support": features(lam, support), "query": features(lam, query), **carried}
 
-    loss = partial(
-        softmax_heads.inner_objective, support_labels=classes.repeat_interleave(problem.shot), l2=problem.l2
-    )
+    loss = partial(softmax_heads.inner_objective, support_labels=classes.repeat_interleave(problem.shot), l2=problem.l2)
     outer = partial(softmax_heads.outer_objective, query_labels=classes.repeat_interleave(problem.query))
     init = partial(softmax_heads.init, way=way)
     return Problem(loss, outer, init, embed=embed), few_shot.inner.dynamics(full_batch(loss), init)

@@ -49,3 +49,52 @@ def test_tf32_is_for_float32() -> None:
     found = refused(problem=FEW_SHOT, resources={"precision": "float64", "tf32": True})
     assert found["pointer"] == "/resources/tf32"
     assert Experiment.model_validate({"problem": FEW_SHOT, "resources": {"tf32": True, "deterministic": True}})
+
+
+@pytest.mark.parametrize(
+    ("problem", "pointer", "message"),
+    [
+        ({"dataset": {"kind": "mini_imagenet"}, "way": 17}, "/problem/way", "the smallest meta-set has 16 classes"),
+        ({"dataset": {"split": "alphabets"}, "way": 15}, "/problem/way", "the smallest alphabet has 14 classes"),
+        ({"way_from": 6}, "/problem/way_from", "above `way`, the most classes of a task, 5"),
+        (
+            {"dataset": {"split": "alphabets"}, "way_from": 15, "way": 20},
+            "/problem/way_from",
+            "15 ways, but the smallest alphabet has 14 classes: lower `way_from`",
+        ),
+        (
+            {"dataset": {"split": "alphabets"}, "way_from": 5, "way": 56},
+            "/problem/way",
+            "the largest alphabet has 55 classes: lower `way`",
+        ),
+        (
+            {"dataset": {"kind": "mini_imagenet"}, "way_from": 17, "way": 20},
+            "/problem/way_from",
+            "the smallest meta-set has 16 classes",
+        ),
+    ],
+)
+def test_more_classes_than_there_are_to_draw_from(problem: dict[str, Any], pointer: str, message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Experiment.model_validate({"problem": {"kind": "hyper_representation", **problem}})
+    (error,) = caught.value.errors()
+    assert error["ctx"]["pointer"] == pointer
+    assert message in error["msg"]
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        {"dataset": {"kind": "mini_imagenet"}, "way": 16, "query": 100},
+        {"dataset": {"split": "alphabets"}, "way": 14},
+        {"dataset": {"split": "alphabets"}, "way_from": 14, "way": 55},
+        {"way_from": 5},
+    ],
+)
+def test_as_many_classes_as_there_are_to_draw_from(problem: dict[str, Any]) -> None:
+    assert Experiment.model_validate({"problem": {"kind": "hyper_representation", **problem}})
+
+
+def test_a_data_set_that_does_not_say_which_is_omniglot() -> None:
+    spec = Experiment.model_validate({"problem": {"kind": "hyper_representation", "dataset": {"split": "vinyals"}}})
+    assert spec.canonical()["problem"]["dataset"]["kind"] == "omniglot"
