@@ -1,4 +1,4 @@
-"""What the residual network costs: blocks of three convolutions with norms and a 1x1 one beside, affine layers after."""
+"""What the residual network costs: blocks of three convolutions with norms and a 1x1 one beside, and affine layers."""
 
 from itertools import pairwise
 
