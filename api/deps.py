@@ -59,6 +59,7 @@ def caller(uses: Uses, given: Annotated[HTTPAuthorizationCredentials | None, Dep
 Caller = Annotated[str, Depends(caller)]
 
 ExperimentId = Annotated[UUID, Path(description="The experiment's id.")]
+SweepId = Annotated[UUID, Path(description="The sweep's id.")]
 
 
 def etag(version: object) -> str:

@@ -10,8 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api.pointers import FieldError, describe
+from api.pointers import SPECS, FieldError, describe
 from core.errors import BilevelError, Conflict, DataInvalid, DataMissing, IdempotencyConflict, NotFound
+from core.spec import Experiment
 from core.store.engine import UNAVAILABLE
 
 logger = logging.getLogger("api")
@@ -103,9 +104,11 @@ def _invalid(request: Request, error: Exception) -> Response:
         detail = "The body is not marked as JSON: send `Content-Type: application/json`."
         return problem(Refusal(415, CODES[415], detail))
     if first["loc"][0] == "path":
-        return problem(Refusal(404, "not_found", f"`{first['input']}` is not the id of an experiment."))
+        what = "a sweep" if first["loc"][1] == "sweep_id" else "an experiment"
+        return problem(Refusal(404, "not_found", f"`{first['input']}` is not the id of {what}."))
     parameters = _query_parameters(request) if first["loc"][0] == "query" else ()
-    found = [describe(each, error.body, parameters) for each in error.errors()]
+    spec = SPECS.get(request.scope["route"].operation_id, Experiment)
+    found = [describe(each, error.body, parameters, spec) for each in error.errors()]
     more = f" (and {len(found) - 1} more, see `errors`)" if len(found) > 1 else ""
     place = found[0].get("pointer") or found[0].get("parameter") or "body"
     return problem(Refusal(422, "invalid", f"{place}: {found[0]['detail']}{more}", errors=found))

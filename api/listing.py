@@ -4,24 +4,24 @@ import base64
 import json
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from api.schemas import ExperimentRecord
 from core.spec import KINDS, kind_of
 from core.status import Status
-from core.store.reading import Filters, Position
+from core.store.listing import Filters, Position
+from core.store.reading import ExperimentFilters
 
 PROBLEMS = tuple(kind_of(member) for member in KINDS["problem"])
 
 
 def _decode(cursor: str) -> Position:
     try:
-        created_at, experiment_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return Position(datetime.fromisoformat(created_at), UUID(experiment_id))
+        created_at, row_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return Position(datetime.fromisoformat(created_at), UUID(row_id))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise PydanticCustomError("cursor", "The cursor is not one that a page gave as `next`") from error
 
@@ -51,15 +51,11 @@ def _checked_prefix(prefix: str) -> str:
     return digits
 
 
-class ListQuery(BaseModel):
-    """Parameters of a list of experiments."""
+class PageQuery(BaseModel):
+    """Parameters of a list: what its pages are of."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    status: list[Status] = []
-    """Only in one of these states; can be given several times."""
-    kind: list[Annotated[str, AfterValidator(_checked_kind)]] = []
-    """Only with one of these kinds of problem; can be given several times."""
     label: Annotated[list[Annotated[str, AfterValidator(_checked_label)]], Field(max_length=50)] = []
     """Only with this label, `name:value`; given several times, all have to be there."""
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
@@ -73,26 +69,47 @@ class ListQuery(BaseModel):
     cursor: Annotated[str, AfterValidator(_checked_cursor)] | None = None
     """`next` of the page before."""
     page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Experiments on a page."""
-
-    def filters(self) -> Filters:
-        """What the store filters by."""
-        return Filters(
-            statuses=self.status,
-            kinds=self.kind,
-            labels=[(name, value) for name, _, value in (label.partition(":") for label in self.label)],
-            name=self.name,
-            id_prefix=self.id_prefix,
-            created_after=self.created_after,
-            created_before=self.created_before,
-        )
+    """How many on a page."""
 
     def position(self) -> Position | None:
         """Where the page before ended."""
         return _decode(self.cursor) if self.cursor is not None else None
 
-    @staticmethod
-    def cursor_at(record: ExperimentRecord) -> str:
-        """The cursor of the page after this experiment."""
-        position = json.dumps([record.created_at.isoformat(), str(record.id)])
-        return base64.urlsafe_b64encode(position.encode()).decode()
+    def common(self) -> dict[str, Any]:
+        """What every list can be filtered by, as the store's filters have it."""
+        return {
+            "labels": [(name, value) for name, _, value in (label.partition(":") for label in self.label)],
+            "name": self.name,
+            "id_prefix": self.id_prefix,
+            "created_after": self.created_after,
+            "created_before": self.created_before,
+        }
+
+
+class ListQuery(PageQuery):
+    """Parameters of a list of experiments."""
+
+    status: list[Status] = []
+    """Only in one of these states; can be given several times."""
+    kind: list[Annotated[str, AfterValidator(_checked_kind)]] = []
+    """Only with one of these kinds of problem; can be given several times."""
+    sweep: UUID | None = None
+    """Only members of this sweep, with all trials of those that were retried."""
+
+    def filters(self) -> ExperimentFilters:
+        """What the store filters by."""
+        return ExperimentFilters(**self.common(), statuses=self.status, kinds=self.kind, sweep=self.sweep)
+
+
+class SweepListQuery(PageQuery):
+    """Parameters of a list of sweeps."""
+
+    def filters(self) -> Filters:
+        """What the store filters by."""
+        return Filters(**self.common())
+
+
+def cursor_at(position: Position) -> str:
+    """The cursor of the page after that place."""
+    text = json.dumps([position.created_at.isoformat(), str(position.row_id)])
+    return base64.urlsafe_b64encode(text.encode()).decode()

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from api import errors, schemas
 from api.deps import Service
 from api.limits import BodyLimit
-from api.routes import catalog, curves, events, experiments, health, plans, results
+from api.routes import catalog, curves, events, experiments, health, plans, results, sweeps
 from api.watching import Watch
 from core.queue import check, make_queue, ring
 from core.settings import Settings
@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = _service(settings)
     app.add_middleware(BodyLimit)
     errors.install(app)
-    for resource in (experiments, plans, curves, results, events, catalog):
+    for resource in (experiments, sweeps, plans, curves, results, events, catalog):
         app.include_router(resource.router, prefix="/v1", responses=REFUSALS)
     app.include_router(health.router)
     plain = app.openapi

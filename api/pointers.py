@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, TypedDict
 
-from core.spec import Experiment
+from core.spec import Experiment, Sweep
+from core.spec.base import Spec
 
 Node = Mapping[str, Any]
 """A piece of JSON Schema."""
@@ -23,28 +24,45 @@ class FieldError(TypedDict, total=False):
     """What is wrong and what is allowed."""
 
 
-def describe(error: Mapping[str, Any], body: object, parameters: Sequence[str] = ()) -> FieldError:
+def describe(
+    error: Mapping[str, Any], body: object, parameters: Sequence[str] = (), spec: type[Spec] = Experiment
+) -> FieldError:
     """An entry of a problem's `errors` for one error of pydantic's.
 
     Args:
         error: as `ValidationError.errors()` gives it, `loc` beginning with where the value came from.
         body: the submitted JSON, to tell the fields in `loc` from the tags of unions.
         parameters: names of the query parameters that there are.
+        spec: what the body has to be.
     """
     source, *location = error["loc"]
     if source != "body":
         parameter = str(location[0]) if location else str(source)
-        return {"parameter": parameter, "detail": _detail(error, parameters)}
+        return {"parameter": parameter, "detail": _detail(error, spec, parameters)}
     if error["type"] == "impossible":
-        return {"pointer": error["ctx"]["pointer"], "detail": error["msg"]}
+        return {"pointer": _in_base(location, error["ctx"]["pointer"]), "detail": error["msg"]}
+    if error["type"] == "impossible_member":
+        return {"pointer": error["ctx"]["pointer"], "detail": _member(error["ctx"])}
     path = _path(location, body)
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         path.append("kind")
-    allowed = _allowed(location) if error["type"] == "extra_forbidden" else ()
-    return {"pointer": "".join(f"/{_escape(part)}" for part in path), "detail": _detail(error, allowed)}
+    allowed = _allowed(spec, location) if error["type"] == "extra_forbidden" else ()
+    return {"pointer": "".join(f"/{_escape(part)}" for part in path), "detail": _detail(error, spec, allowed)}
 
 
-def _detail(error: Mapping[str, Any], allowed: Sequence[str]) -> str:
+def _in_base(location: Sequence[str | int], pointer: str) -> str:
+    """A check of a whole experiment points from its root, which in a sweep is its base."""
+    return f"/base{pointer}" if location[:1] == ["base"] else pointer
+
+
+def _member(context: Mapping[str, Any]) -> str:
+    """Why a combination of a sweep is not possible: what would be said of that experiment alone."""
+    error = context["error"]
+    found = describe({**error, "loc": ("body", *error["loc"])}, context["spec"])
+    return f"{context['combination']} is not possible: {found['pointer']}: {found['detail']}"
+
+
+def _detail(error: Mapping[str, Any], spec: type[Spec], allowed: Sequence[str]) -> str:
     context = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
@@ -52,7 +70,7 @@ def _detail(error: Mapping[str, Any], allowed: Sequence[str]) -> str:
         case "union_tag_invalid":
             return _impossible(context["tag"], _unquoted(context["expected_tags"]))
         case "union_tag_not_found":
-            return f"`kind` is missing: {_one_of(_kinds(error['loc'][1:]))}"
+            return f"`kind` is missing: {_one_of(_kinds(spec, error['loc'][1:]))}"
         case "literal_error" | "enum":
             return _impossible(error["input"], _unquoted(context["expected"]))
         case "missing":
@@ -128,30 +146,35 @@ def _escape(part: str | int) -> str:
 
 
 @cache
-def _schema() -> Node:
-    return Experiment.model_json_schema()
+def _schema(spec: type[Spec]) -> Node:
+    return spec.model_json_schema()
 
 
-def _allowed(location: Sequence[str | int]) -> list[str]:
+def _allowed(spec: type[Spec], location: Sequence[str | int]) -> list[str]:
     """Names of the fields where an unknown one was found."""
-    return sorted(_node(location[:-1]).get("properties", {}))
+    return sorted(_node(spec, location[:-1]).get("properties", {}))
 
 
-def _kinds(location: Sequence[str | int]) -> list[str]:
+def _kinds(spec: type[Spec], location: Sequence[str | int]) -> list[str]:
     """Kinds of the union at a location, in the order in which it is written."""
-    node = _node(location)
+    node = _node(spec, location)
     tags = {reference: tag for tag, reference in node["discriminator"]["mapping"].items()}
     return [tags[member["$ref"]] for member in node["oneOf"]]
 
 
-def _node(location: Sequence[str | int]) -> Node:
+def _node(spec: type[Spec], location: Sequence[str | int]) -> Node:
     """The schema of the value at a location of pydantic's, which names fields, indices and tags of unions."""
-    node: Node = _schema()
+    schema = _schema(spec)
+    node: Node = schema
     for part in location:
         if part in (tags := node.get("discriminator", {}).get("mapping", {})):
             node = {"$ref": tags[part]}
         else:
             node = node.get("properties", {}).get(part) or node.get("items") or {}
         if reference := node.get("$ref"):
-            node = _schema()["$defs"][reference.rsplit("/", 1)[1]]
+            node = schema["$defs"][reference.rsplit("/", 1)[1]]
     return node
+
+
+SPECS: Mapping[str, type[Spec]] = {"submit_sweep": Sweep}
+"""What the body of an operation has to be, where it is no experiment."""

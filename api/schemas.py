@@ -1,5 +1,6 @@
 """The shapes of answers, which scripts may count on."""
 
+import math
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import Category
 from core.status import ACTIVE, Status
 from core.store.reading import Reading
-from core.store.tables import ArtifactRow, ExperimentRow
+from core.store.tables import ArtifactRow, ExperimentRow, SweepMemberRow
 
 
 class Answer(BaseModel):
@@ -57,6 +58,19 @@ class Links(Answer):
     cancel: str
 
 
+class Membership(Answer):
+    """Of which sweep an experiment is a member."""
+
+    id: UUID
+    """The sweep's."""
+    member: int
+    """Its number in the order of the grid, from 0."""
+    trial: int
+    """From 1; rises when the member is retried."""
+    parameters: dict[str, Any]
+    """Field -> value, in the order of the grid, and `seed`."""
+
+
 class ExperimentRecord(Answer):
     """An experiment: what was asked for and where it stands."""
 
@@ -78,6 +92,8 @@ class ExperimentRecord(Answer):
     """The spec with every default written out."""
     spec_sha256: str
     """Hash of the spec; equal for equal specs."""
+    sweep: Membership | None
+    """The sweep that it is a member of, if it is."""
     version: int
     """Rises with every change; also the ETag, and what `?wait=&version=` waits for."""
     links: Links
@@ -93,6 +109,15 @@ class Page(Answer):
 
 Value = float | Literal["NaN", "Infinity", "-Infinity"]
 """A number, or the name of one that JSON has not."""
+
+
+def plain(value: float) -> Value:
+    """The value, or its name where JSON has none for it."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 class SeriesColumns(Answer):
@@ -197,6 +222,13 @@ def waiting_for(row: ExperimentRow) -> str | None:
     return "a free slot with a CUDA device" if row.device == "cuda" else "a free slot"
 
 
+def membership(row: SweepMemberRow | None) -> Membership | None:
+    """The answer for a member's row."""
+    if row is None:
+        return None
+    return Membership(id=row.sweep_id, member=row.member, trial=row.trial, parameters=row.parameters)
+
+
 def experiment(reading: Reading) -> ExperimentRecord:
     """The answer for a row."""
     row = reading.row
@@ -216,6 +248,7 @@ def experiment(reading: Reading) -> ExperimentRecord:
         error=Failure.model_validate(row.error) if row.error is not None else None,
         spec=row.spec,
         spec_sha256=row.spec_sha256,
+        sweep=membership(reading.sweep),
         version=row.version,
         links=Links(self=place, cancel=f"{place}:cancel", **rooms),
     )

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bilevel_client.client import Client, Curves, Event, Series
+    from bilevel_client.client import Client
     from bilevel_client.errors import (
         Conflict,
         Invalid,
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Unauthorized,
         Unreachable,
     )
+    from bilevel_client.records import Curves, Event, Series
 
 __all__ = [
     "Client",

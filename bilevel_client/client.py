@@ -3,51 +3,23 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
 import httpx_sse
 
-from bilevel_client.errors import Invalid, NotFound, ServiceError, StillRunning, Unreachable
+from bilevel_client.errors import ServiceError, StillRunning, Unreachable
+from bilevel_client.pages import find, labelled, pages
+from bilevel_client.records import TERMINAL, Curves, Event, Record, Series
 from bilevel_client.transport import Transport
 
-TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
-"""States that nothing follows."""
+__all__ = ["TERMINAL", "Client", "Curves", "Event", "Record", "Series"]
+
 LONGEST_POLL = 30.0
 """Seconds that the service is asked to wait for a change at a time."""
-
-Record = dict[str, Any]
-"""An experiment as the service shows it: id, name, labels, status, attempt, progress, ..., spec, links."""
-
-
-class Series(NamedTuple):
-    """One series of a curve."""
-
-    step: list[int]
-    """Hyperiterations, rising."""
-    value: list[float]
-    """The value at each; may be non-finite."""
-    attempt: list[int] | None
-    """The attempt that made each point, where there was more than one."""
-
-
-class Curves(NamedTuple):
-    """Curves of an experiment."""
-
-    series: dict[str, Series]
-    next: int
-    """Give this as `after` to get what comes later; the last points may come again."""
-
-
-class Event(NamedTuple):
-    """Something that happened to an experiment."""
-
-    kind: str
-    """queued, started, resumed, progress, succeeded, ..."""
-    version: int
-    """The experiment's version; rises."""
-    data: dict[str, Any]
+SWEEP_PAUSE = 1.0
+"""Seconds between two looks at a sweep."""
 
 
 class Client:
@@ -101,8 +73,7 @@ class Client:
             spec: what to run, as in the examples.
             idempotency_key: a second submission with the same key and spec gives the first experiment.
         """
-        headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
-        return self._json("POST", "/v1/experiments", json=dict(spec), headers=headers)
+        return self._transport.json("POST", "/v1/experiments", json=dict(spec), headers=_key(idempotency_key))
 
     def plan(self, spec: Mapping[str, Any], **device: str | float) -> dict[str, Any]:
         """What an experiment would cost: memory and time by part, what would not fit and what would; nothing is stored.
@@ -112,7 +83,7 @@ class Client:
             device: whose rates are taken, `device="cpu"` or `"cuda"`, and rates that were measured, by their names in
                 the answer's `device`.
         """
-        return self._json("POST", "/v1/experiments:plan", json=dict(spec), params=device)
+        return self._transport.json("POST", "/v1/experiments:plan", json=dict(spec), params=device)
 
     def get(self, experiment_id: str, *, wait: float = 0.0, version: int | None = None) -> Record:
         """An experiment's record.
@@ -123,7 +94,7 @@ class Client:
             version: the version that is known already; without it the answer comes at once.
         """
         params = {"wait": wait, "version": version} if wait and version is not None else {}
-        return self._json("GET", _place(experiment_id), params=params, wait=wait)
+        return self._transport.json("GET", _place(experiment_id), params=params, wait=wait)
 
     def list(
         self,
@@ -135,6 +106,7 @@ class Client:
         id_prefix: str | None = None,
         created_after: str | None = None,
         created_before: str | None = None,
+        sweep: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Record]:
         """Experiments that pass all filters, newest first, read page by page.
@@ -147,36 +119,21 @@ class Client:
             id_prefix: beginning of the id.
             created_after: ISO 8601 time with time zone.
             created_before: ISO 8601 time with time zone.
+            sweep: id of the sweep that they are members of; all trials of those that were retried.
             limit: stop after so many.
         """
-        labelled = [f"{label}:{value}" for label, value in (labels or {}).items()]
-        given = {"status": status, "kind": kind, "label": labelled, "name": name, "id_prefix": id_prefix}
-        given |= {"created_after": created_after, "created_before": created_before}
-        params: dict[str, Any] = {field: value for field, value in given.items() if value}
-        left = limit
-        while left is None or left > 0:
-            page = self._json("GET", "/v1/experiments", params={**params, "page_size": min(left or 100, 100)})
-            yield from page["items"]
-            left = None if left is None else left - len(page["items"])
-            if page["next"] is None:
-                return
-            params["cursor"] = page["next"]
+        given = {"status": status, "kind": kind, "label": labelled(labels), "name": name, "id_prefix": id_prefix}
+        given |= {"created_after": created_after, "created_before": created_before, "sweep": sweep}
+        return pages(self._transport, "/v1/experiments", given, limit)
 
     def find(self, beginning: str) -> str:
-        """The id that begins so.
+        """The id of the experiment that begins so.
 
         Raises:
             NotFound: there is none.
             Invalid: there are several.
         """
-        if len(beginning) == 36:
-            return beginning
-        found = [record["id"] for record in self.list(id_prefix=beginning, limit=2)]
-        if not found:
-            raise NotFound(f"There is no experiment whose id begins with {beginning}.")
-        if len(found) > 1:
-            raise Invalid(f"Several ids begin with {beginning}: give more of it.")
-        return str(found[0])
+        return find(self._transport, "experiment", "/v1/experiments", beginning)
 
     def wait(self, experiment_id: str, *, timeout: float | None = None) -> Record:
         """Waits until the experiment has ended, and returns its record, whatever the end.
@@ -205,7 +162,7 @@ class Client:
             max_points: between 4 and 10 000.
         """
         params: dict[str, Any] = {"series": series, "after": after, "max_points": max_points}
-        answer = self._json("GET", f"{_place(experiment_id)}/curves", params=params)
+        answer = self._transport.json("GET", f"{_place(experiment_id)}/curves", params=params)
         found = {
             name: Series(column["step"], [float(value) for value in column["value"]], column.get("attempt"))
             for name, column in answer["series"].items()
@@ -218,7 +175,7 @@ class Client:
         Raises:
             Conflict: it has not, or not yet.
         """
-        return self._json("GET", f"{_place(experiment_id)}/result")
+        return self._transport.json("GET", f"{_place(experiment_id)}/result")
 
     def cancel(self, experiment_id: str) -> Record:
         """Cancels an experiment, and returns its record: `cancelled`, or `cancelling` while it is being stopped.
@@ -226,7 +183,7 @@ class Client:
         Raises:
             Conflict: it has succeeded or failed.
         """
-        return self._json("POST", f"{_place(experiment_id)}:cancel")
+        return self._transport.json("POST", f"{_place(experiment_id)}:cancel")
 
     def events(self, experiment_id: str, *, after: int = 0) -> Iterator[Event]:
         """What happened, and what happens until the experiment ends; goes on after lost connections.
@@ -253,7 +210,7 @@ class Client:
 
     def artifacts(self, experiment_id: str) -> Sequence[dict[str, Any]]:
         """The files that the experiment made: name, media type, size, sha256 of each."""
-        found: Sequence[dict[str, Any]] = self._json("GET", f"{_place(experiment_id)}/artifacts")["artifacts"]
+        found: Sequence[dict[str, Any]] = self._transport.json("GET", f"{_place(experiment_id)}/artifacts")["artifacts"]
         return found
 
     def artifact(self, experiment_id: str, name: str, *, to: Path | None = None) -> bytes:
@@ -264,18 +221,68 @@ class Client:
             to.write_bytes(content)
         return content
 
+    def sweep(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Record:
+        """Submits a sweep, every member an experiment of its own, and returns its record.
+
+        Args:
+            spec: `base` (what `submit` takes), `grid` (field -> values) and `seeds`, as in the examples.
+            idempotency_key: a second submission with the same key and spec gives the first sweep.
+        """
+        return self._transport.json("POST", "/v1/sweeps", json=dict(spec), headers=_key(idempotency_key))
+
+    def sweeps(
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        name: str | None = None,
+        id_prefix: str | None = None,
+        created_after: str | None = None,
+        created_before: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Record]:
+        """Sweeps that pass all filters, newest first, read page by page; the filters are those of `list`."""
+        given = {"label": labelled(labels), "name": name, "id_prefix": id_prefix}
+        given |= {"created_after": created_after, "created_before": created_before}
+        return pages(self._transport, "/v1/sweeps", given, limit)
+
+    def get_sweep(self, sweep_id: str) -> Record:
+        """A sweep's record: members by state, progress, the best member, means over seeds."""
+        return self._transport.json("GET", _sweep_place(sweep_id))
+
+    def sweep_members(self, sweep_id: str) -> Sequence[Record]:
+        """Every member of a sweep, its newest trial: parameters, state, score."""
+        found: Sequence[Record] = self._transport.json("GET", f"{_sweep_place(sweep_id)}/members")["members"]
+        return found
+
+    def cancel_sweep(self, sweep_id: str) -> Record:
+        """Cancels every member that has not ended, and returns the sweep's record."""
+        return self._transport.json("POST", f"{_sweep_place(sweep_id)}:cancel")
+
+    def retry_sweep(self, sweep_id: str) -> Record:
+        """Submits every member again that has failed or was cancelled: how many (`retried`), and the `sweep`."""
+        return self._transport.json("POST", f"{_sweep_place(sweep_id)}:retry")
+
+    def wait_sweep(self, sweep_id: str, *, timeout: float | None = None) -> Record:
+        """Waits until every member has ended, and returns the sweep's record, whatever the end.
+
+        Raises:
+            StillRunning: some had not after `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (record := self.get_sweep(sweep_id))["ended"]:
+            left = SWEEP_PAUSE if deadline is None else min(deadline - time.monotonic(), SWEEP_PAUSE)
+            if left <= 0:
+                raise StillRunning(f"The sweep has members that have not ended after {timeout:g} s.")
+            time.sleep(left)
+        return record
+
+    def find_sweep(self, beginning: str) -> str:
+        """The id of the sweep that begins so; raises as `find`."""
+        return find(self._transport, "sweep", "/v1/sweeps", beginning)
+
     def catalog(self) -> dict[str, Any]:
         """Every kind that a spec can name, with its JSON Schema and an example."""
-        return self._json("GET", "/v1/catalog")
-
-    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        answer = self._transport.send(method, path, **options)
-        try:
-            content = answer.json()
-        except ValueError as error:
-            raise ServiceError(f"{path} did not answer with JSON: is this the address of a Bilevel service?") from error
-        assert isinstance(content, dict)
-        return content
+        return self._transport.json("GET", "/v1/catalog")
 
     def _events(self, experiment_id: str, after: int) -> Iterator[Event]:
         headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream", "Cache-Control": "no-store"}
@@ -288,3 +295,11 @@ class Client:
 
 def _place(experiment_id: str) -> str:
     return f"/v1/experiments/{quote(experiment_id, safe='')}"
+
+
+def _sweep_place(sweep_id: str) -> str:
+    return f"/v1/sweeps/{quote(sweep_id, safe='')}"
+
+
+def _key(given: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": given or str(uuid4())}

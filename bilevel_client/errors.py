@@ -36,7 +36,7 @@ class Unauthorized(ServiceError):
 
 
 class NotFound(ServiceError):
-    """There is no such experiment, artifact or place."""
+    """There is no such experiment, sweep, artifact or place."""
 
 
 class Conflict(ServiceError):

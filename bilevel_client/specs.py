@@ -47,7 +47,7 @@ def assign(spec: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
         place: Any = spec
         for parent in parents:
             place = _child(place, parent, setting)
-        _put(place, last, _value(value), setting)
+        _put(place, last, parsed(value), setting)
     return spec
 
 
@@ -73,7 +73,8 @@ def _parse(text: str) -> Any:
     return json.loads(text, parse_constant=str)
 
 
-def _value(text: str) -> Any:
+def parsed(text: str) -> Any:
+    """A value as one writes it on a command line: JSON, or else the text itself."""
     try:
         return _parse(text)
     except json.JSONDecodeError:

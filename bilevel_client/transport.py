@@ -60,6 +60,20 @@ class Transport:
             time.sleep(pause)
         raise AssertionError("the pauses end with None")
 
+    def json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """The JSON object that answers a request; the arguments are those of `send`.
+
+        Raises:
+            ServiceError: of the kind that the answer says, also where it is no JSON.
+        """
+        answer = self.send(method, path, **options)
+        try:
+            content = answer.json()
+        except ValueError as error:
+            raise ServiceError(f"{path} did not answer with JSON: is this the address of a Bilevel service?") from error
+        assert isinstance(content, dict)
+        return content
+
     @contextmanager
     def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         """The answer to a GET request, to be read as it arrives; not tried again."""

@@ -9,11 +9,20 @@ import torch
 
 from core.bilevel import dynamics as inner_dynamics
 from core.bilevel import linear_models, optimizers
-from core.bilevel.algorithms import carried_forward, nested, real_time
+from core.bilevel.algorithms import carried_forward, joint, nested, real_time
 from core.bilevel.dynamics import Init, Scalar, StepObjective
 from core.bilevel.embedding import through_embedding
 from core.bilevel.graphs import graphed
-from core.bilevel.hypergradients import exact, first_order, forward, random_forward, reverse, reversible, unrolled
+from core.bilevel.hypergradients import (
+    exact,
+    first_order,
+    forward,
+    random_forward,
+    reptile,
+    reverse,
+    reversible,
+    unrolled,
+)
 from core.bilevel.hypergradients.random_forward import gaussian, rademacher
 from core.bilevel.linear_models.walk import Rate
 from core.bilevel.optimizers import OuterOptimizer
@@ -21,6 +30,7 @@ from core.bilevel.problem import Algorithm, Dynamics, Method, MethodSeries, stea
 from core.bilevel.transforms import positive, unit_interval
 from core.implicit import build_implicit
 from core.measuring import measuring, measuring_steps
+from core.models.classifier import classifier
 from core.models.conv4 import conv4
 from core.models.linear import linear
 from core.models.mlp import mlp, mlp_representation
@@ -28,15 +38,19 @@ from core.models.model import Model, Representation
 from core.models.residual import residual
 from core.problems.hyper_cleaning import hyper_cleaning
 from core.problems.hyper_representation import heads, hyper_representation
-from core.problems.inner import Inner, Learned
+from core.problems.initialization import initialization
+from core.problems.inner import Inner, Learned, entry
 from core.problems.instance import Context, Instance
+from core.problems.multiclass_transfer import multiclass_transfer
 from core.problems.quadratic import quadratic
 from core.problems.random_quadratics import random_quadratics
 from core.problems.regularization import regularization
 from core.spec import Experiment, algorithms, datasets, models, problems
+from core.spec.heads import SoftmaxHeads
+from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem, code_of
 from core.spec.problem_checks import analytic
-from core.spec.sizes import scores
+from core.spec.sizes import features, scores
 from core.spec.stochastic import Stochastic
 from core.stochastic import build_stochastic
 
@@ -80,8 +94,13 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
                 return regularization(spec, model, inner, context)
             return hyper_cleaning(spec, model, inner, context)
         case problems.HyperRepresentation():
-            network = build_representation(spec.model, spec.dataset, context.dtype)
-            return hyper_representation(spec, network, inner, context)
+            return hyper_representation(spec, representation_of(spec, context), inner, context)
+        case MulticlassTransfer():
+            below, classes = representation_of(spec, context), spec.dataset.class_counts()[0]
+            model_of_all = classifier(below, features(spec), classes, dtype=context.dtype)
+            return multiclass_transfer(spec, model_of_all, inner, context)
+        case problems.Initialization():
+            return initialization(spec, representation_of(spec, context), inner, context)
         case PluginProblem():
             made: Instance = code_of(spec)(spec, inner, context)
             return made
@@ -101,6 +120,11 @@ def build_model(spec: models.TableModel, features: int, scores: int, dtype: torc
             return made
         case _:
             assert_never(spec)
+
+
+def representation_of(spec: problems.FewShot, context: Context) -> Representation:
+    """The network of a few-shot problem, for the images of its data set."""
+    return build_representation(spec.model, spec.dataset, context.dtype)
 
 
 def build_representation(
@@ -136,7 +160,8 @@ def build_inner(spec: algorithms.Algorithm) -> Inner:
         spec = algorithms.Nested(dynamics=algorithms.GradientDescent(rate=spec.inner_rate))
     chosen = spec.dynamics
     learned: dict[str, Learned] = {}
-    if chosen.learn_rate:
+    by_parameter = getattr(chosen, "rate_per_parameter", False)
+    if chosen.learn_rate and not by_parameter:
         learned["rate"] = Learned("log_rate", positive, chosen.rate, spec.steps if chosen.rate_per_step else None)
     if getattr(chosen, "learn_momentum", False):
         learned["momentum"] = Learned("logit_momentum", unit_interval, getattr(chosen, "momentum", 0.0))
@@ -147,8 +172,11 @@ def build_inner(spec: algorithms.Algorithm) -> Inner:
     rate = scalar("rate", chosen.rate)
     knobs: dict[str, Any] = {"rate": rate}
     match chosen:
+        case algorithms.GradientDescent() if chosen.rate_per_parameter:
+            kind: Any = inner_dynamics.gradient_descent_by_parameter
+            knobs = {"rates": lambda lam: entry(lam, "rates")}
         case algorithms.GradientDescent():
-            kind: Any = inner_dynamics.gradient_descent
+            kind = inner_dynamics.gradient_descent
         case algorithms.HeavyBall():
             kind = inner_dynamics.heavy_ball
             knobs["momentum"] = scalar("momentum", chosen.momentum)
@@ -179,14 +207,17 @@ def build_inner(spec: algorithms.Algorithm) -> Inner:
         rate,
         spec.steps * spec.hyperiterations if isinstance(spec, algorithms.RealTime) else spec.steps,
         batch=chosen.batch,
-        closed_form=isinstance(spec.hypergradient, algorithms.Exact),
+        closed_form=isinstance(spec, algorithms.Stepped) and isinstance(spec.hypergradient, algorithms.Exact),
         learned=learned,
+        parameter_rate=chosen.rate if by_parameter else None,
         steady_rate=_steady_rate(chosen, learned),
     )
 
 
 def _steady_rate(dynamics: algorithms.Dynamics, learned: Mapping[str, Learned]) -> Rate | None:
     if not isinstance(dynamics, algorithms.GradientDescent) or dynamics.rate_per_step or dynamics.batch is not None:
+        return None
+    if dynamics.rate_per_parameter:
         return None
     return learned["rate"].natural if "rate" in learned else dynamics.rate
 
@@ -208,6 +239,8 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
             forward_mode = isinstance(chosen.hypergradient, algorithms.Forward)
             going_on = measuring(spec, (lambda spec: carried_forward) if forward_mode else methods)
             return real_time(instance.at, going_on, optimizer, instance.project, interval=chosen.interval)
+        case algorithms.Joint():
+            return joint(instance.at, optimizer, instance.project, interval=chosen.interval)
         case _:
             assert_never(chosen)
 
@@ -241,13 +274,15 @@ def build_method(spec: Experiment, inner: Inner, context: Context) -> MethodSeri
             return steady(through_embedding(exact))
         case algorithms.FirstOrder():
             return steady(through_embedding(first_order))
+        case algorithms.Reptile():
+            return steady(through_embedding(reptile))
         case _:
             assert_never(chosen)
 
 
 def stepped(spec: Experiment) -> algorithms.Stepped:
     """The algorithm, where its hypergradient comes from steps of given dynamics."""
-    assert not isinstance(spec.algorithm, Stochastic), f"{spec.algorithm.kind} has no hypergradient of its own"
+    assert isinstance(spec.algorithm, algorithms.Stepped), f"{spec.algorithm.kind} has no hypergradient of its own"
     return spec.algorithm
 
 
@@ -257,12 +292,13 @@ def analytic_rate(spec: Experiment, inner: Inner) -> Rate | None:
 
 
 def walks_in_dual(spec: Experiment) -> bool:
-    """Whether reverse mode goes through the span of the support features: heads under plain gradient descent,
+    """Whether reverse mode goes through the span of the support features: softmax heads under plain gradient descent,
     of tasks that all have as many classes."""
     algorithm = stepped(spec)
     chosen = algorithm.hypergradient
     return (
         isinstance(spec.problem, problems.HyperRepresentation)
+        and isinstance(spec.problem.heads, SoftmaxHeads)
         and spec.problem.way_from is None
         and isinstance(chosen, algorithms.Reverse)
         and chosen.segment is None

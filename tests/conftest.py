@@ -73,6 +73,7 @@ def database_url(postgres: str, migrated: str) -> str:
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [DATABASE])
     with psycopg.connect(migrated, autocommit=True) as connection:
+        connection.execute("DELETE FROM sweeps")
         connection.execute("DELETE FROM experiments")  # everything else goes with them
     return migrated
 

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from core.checkpointing import MemoryCheckpoints
+from core.comparing import score
 from core.recording import MemoryRecorder
 from core.run import Finished, run
-from core.spec import KINDS, Experiment, kind_of
+from core.spec import KINDS, Experiment, Sweep, kind_of
 from core.spec.stochastic import Stochastic
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -48,7 +49,7 @@ def shortened(spec: dict[str, Any]) -> Experiment:
 
 def runnable(path: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where its data are; skips where they are real and not there."""
-    if read(path)["problem"]["kind"] != "hyper_representation":
+    if read(path)["problem"]["kind"] not in ("hyper_representation", "multiclass_transfer", "initialization"):
         return tmp_path
     data_dir: Path = request.getfixturevalue("data_dir")
     return data_dir
@@ -100,7 +101,28 @@ def kinds(data: Any) -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("section", ["problem", "weights", "dynamics", "hypergradient", "solver", "optimizer", "model"])
+@pytest.mark.parametrize(
+    "section", ["problem", "weights", "heads", "dynamics", "hypergradient", "solver", "optimizer", "model"]
+)
 def test_every_kind_has_an_example(section: str) -> None:
     shown = set().union(*(kinds(Experiment.model_validate(read(path)).canonical()) for path in FILES))
     assert {kind_of(member) for member in KINDS[section]} <= shown
+
+
+SWEEPS = sorted((FOLDER / "sweeps").iterdir())
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.name)
+def test_members_of_an_example_of_a_sweep_run(path: Path, tmp_path: Path) -> None:
+    sweep = Sweep.model_validate(read(path))
+    assert sweep.name != "untitled"
+    assert sweep.labels
+    assert len(sweep.members) > 1
+    for member in (sweep.members[0], sweep.members[-1]):
+        spec = shortened(member.experiment.canonical())
+        finished = run(
+            spec, device="cpu", data_dir=tmp_path, recorder=MemoryRecorder(), checkpoints=MemoryCheckpoints()
+        )
+        assert isinstance(finished, Finished)
+        result = finished.result
+        assert score(0, member.parameters, result["selection"], result["best"], result["test"]) is not None

@@ -11,9 +11,10 @@ from fastapi.responses import JSONResponse
 
 from api.deps import Caller, Uses
 from api.schemas import SPEC_EXAMPLES
+from api.sweep_schemas import SWEEP_EXAMPLES
 from core.datasets.catalog import ENTRIES, require
 from core.errors import DataInvalid, DataMissing
-from core.spec import KINDS, Experiment, kind_of
+from core.spec import KINDS, Experiment, Sweep, kind_of
 from core.spec.base import Spec
 
 router = APIRouter(tags=["catalog"])
@@ -29,8 +30,15 @@ def catalog(uses: Uses, caller: Caller) -> dict[str, Any]:
         ]
         for section, members in KINDS.items()
     }
-    examples = {name: example["value"] for name, example in SPEC_EXAMPLES.items()}
-    return {"experiment": {"schema": _schema(Experiment), "examples": examples}, "kinds": sections}
+    return {
+        "experiment": {"schema": _schema(Experiment), "examples": _values(SPEC_EXAMPLES)},
+        "sweep": {"schema": _schema(Sweep), "examples": _values(SWEEP_EXAMPLES)},
+        "kinds": sections,
+    }
+
+
+def _values(examples: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: example["value"] for name, example in examples.items()}
 
 
 def _entry(member: type[Spec]) -> dict[str, Any]:

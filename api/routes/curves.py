@@ -1,7 +1,6 @@
 """Curves: thinned for looking at, or every point for taking away."""
 
 import json
-import math
 from collections.abc import Iterator
 from typing import Annotated, Any
 from uuid import UUID
@@ -96,7 +95,7 @@ def _columns(uses: Service, experiment_id: UUID, query: CurvesQuery) -> schemas.
 def _column(series: curves.Series) -> schemas.SeriesColumns:
     return schemas.SeriesColumns(
         step=[point.step for point in series.points],
-        value=[_plain(point.value) for point in series.points],
+        value=[schemas.plain(point.value) for point in series.points],
         attempt=[point.attempt for point in series.points] if series.seams else None,
     )
 
@@ -120,21 +119,12 @@ def _csv(pages: Iterator[tuple[str, list[curves.Point]]]) -> Iterator[str]:
     yield "series,step,value,attempt\n"
     for name, page in pages:
         quoted = '"' + name.replace('"', '""') + '"' if set(name) & set('",\r\n') else name
-        yield "".join(f"{quoted},{step},{_plain(value)},{attempt}\n" for step, value, attempt in page)
+        yield "".join(f"{quoted},{step},{schemas.plain(value)},{attempt}\n" for step, value, attempt in page)
 
 
 def _ndjson(pages: Iterator[tuple[str, list[curves.Point]]]) -> Iterator[str]:
     for name, page in pages:
         yield "".join(
-            json.dumps({"series": name, "step": step, "value": _plain(value), "attempt": attempt}) + "\n"
+            json.dumps({"series": name, "step": step, "value": schemas.plain(value), "attempt": attempt}) + "\n"
             for step, value, attempt in page
         )
-
-
-def _plain(value: float) -> schemas.Value:
-    """The value, or its name where JSON has none for it."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value

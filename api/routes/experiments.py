@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from api import schemas
 from api.deps import Caller, ExperimentId, Service, Uses, etag, matches
-from api.listing import ListQuery
+from api.listing import ListQuery, cursor_at
 from api.watching import sleep_until
 from core.datasets.catalog import require
 from core.errors import BrokerUnreachable
@@ -19,6 +19,8 @@ from core.spec import Experiment
 from core.status import Status
 from core.store import cancelling, reading, submitting
 from core.store.engine import transaction
+from core.store.idempotency import IdempotencyKey
+from core.store.listing import Position
 
 logger = logging.getLogger("api.experiments")
 router = APIRouter(tags=["experiments"])
@@ -59,10 +61,10 @@ def submit(
     Unknown fields, impossible combinations and missing data sets are refused, each with what to change.
     """
     require(spec.problem, uses.settings.data_dir)
-    key = submitting.IdempotencyKey(caller, idempotency_key) if idempotency_key is not None else None
+    key = IdempotencyKey(caller, idempotency_key) if idempotency_key is not None else None
     with transaction(uses.engine) as session:
         submission = submitting.submit(session, spec, key)
-        found = reading.get(session, submission.experiment_id)
+        found = reading.get(session, submission.id)
     record = schemas.experiment(found)
     if submission.created:
         background.add_task(hint, uses)
@@ -87,9 +89,9 @@ def list_experiments(query: Annotated[ListQuery, Query()], uses: Uses, caller: C
     """Experiments, newest first, page by page; filters of different names all have to hold."""
     with transaction(uses.engine) as session:
         found = reading.page(session, query.filters(), after=query.position(), size=query.page_size + 1)
-    items = [schemas.experiment(each) for each in found[: query.page_size]]
-    more = len(found) > query.page_size
-    return schemas.Page(items=items, next=ListQuery.cursor_at(items[-1]) if more else None)
+    shown = found[: query.page_size]
+    following = cursor_at(Position(shown[-1].row.created_at, shown[-1].row.id)) if len(found) > len(shown) else None
+    return schemas.Page(items=[schemas.experiment(each) for each in shown], next=following)
 
 
 @router.get(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, with_service
+from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, labelled, with_service
 
 if TYPE_CHECKING:
     from bilevel_client.client import Client
@@ -52,9 +52,7 @@ def list_experiments(
     service: Service, status: Sequence[str], kind: Sequence[str], labels: Sequence[str], name: str | None, limit: int
 ) -> None:
     """List experiments, newest first."""
-    if unfit := [label for label in labels if not all(label.partition(":"))]:
-        raise click.UsageError(f"`{unfit[0]}`: a label is given as NAME:VALUE")
-    wanted = {label: value for label, _, value in (each.partition(":") for each in labels)}
+    wanted = labelled(labels)
     with service.client() as client:
         records = list(client.list(status=status, kind=kind, labels=wanted, name=name, limit=limit))
     if service.as_json:

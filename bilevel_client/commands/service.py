@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -75,3 +75,10 @@ def with_service(command: Callable[..., None]) -> Callable[..., None]:
     ):
         wrapped = option(wrapped)
     return wrapped
+
+
+def labelled(given: Sequence[str]) -> dict[str, str]:
+    """Labels given as NAME:VALUE."""
+    if unfit := [label for label in given if not all(label.partition(":"))]:
+        raise click.UsageError(f"`{unfit[0]}`: a label is given as NAME:VALUE")
+    return {label: value for label, _, value in (each.partition(":") for each in given)}

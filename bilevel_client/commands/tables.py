@@ -56,7 +56,7 @@ def colour(record: Record) -> str:
 
 def experiments(records: Sequence[Record]) -> Table:
     """One experiment a line."""
-    table = _table("id", "name", "problem", "status", "progress", "submitted", "labels")
+    table = new_table("id", "name", "problem", "status", "progress", "submitted", "labels")
     for record in records:
         labels = " ".join(f"{name}:{value}" for name, value in record["labels"].items())
         table.add_row(
@@ -73,7 +73,7 @@ def experiments(records: Sequence[Record]) -> Table:
 
 def experiment(record: Record) -> Group:
     """Everything about one experiment."""
-    facts = _facts()
+    facts = new_facts()
     facts.add_row("id", record["id"])
     facts.add_row("status", _status(record))
     facts.add_row("progress", _progress(record))
@@ -81,6 +81,8 @@ def experiment(record: Record) -> Group:
     for moment in ("created_at", "started_at", "finished_at"):
         if record[moment]:
             facts.add_row(moment.removesuffix("_at"), f"{record[moment]} ({age(record[moment])})")
+    if sweep := record.get("sweep"):
+        facts.add_row("sweep", f"{sweep['id']}, member {sweep['member']}, trial {sweep['trial']}")
     if record["labels"]:
         facts.add_row("labels", Text(", ".join(f"{name}:{value}" for name, value in record["labels"].items())))
     if record["error"]:
@@ -102,11 +104,11 @@ def result(record: Record, found: Mapping[str, Any]) -> Group:
     report = found.get("report", {})
     rows = [*_scores(found), *((name, report[name]) for name in sorted(report) if _is_metrics(report[name]))]
     names = sorted({metric for _, metrics in rows for metric in metrics})
-    table = _table("", *(name.replace("_", " ") for name in names))
+    table = new_table("", *(name.replace("_", " ") for name in names))
     for label, metrics in rows:
         table.add_row(label, *(_metric(name, metrics.get(name)) for name in names))
     parts: list[RenderableType] = [Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), table]
-    facts = _facts()
+    facts = new_facts()
     for name, value in _leaves({name: value for name, value in sorted(report.items()) if not _is_metrics(value)}):
         facts.add_row(name.replace("_", " "), _reported(name, value))
     if facts.rows:
@@ -143,7 +145,7 @@ def _is_metrics(value: Any) -> bool:
 
 def curves(record: Record, found: Curves) -> Group:
     """One series a line, with its course in small."""
-    table = _table("series", "first", "last", "least", "greatest", "")
+    table = new_table("series", "first", "last", "least", "greatest", "")
     for name, series in found.series.items():
         shown = percent if "accuracy" in name else number
         ends = (series.value[0], series.value[-1], min(series.value), max(series.value))
@@ -155,7 +157,7 @@ def catalog(kinds: Mapping[str, Sequence[Mapping[str, Any]]]) -> Group:
     """Every kind by section."""
     parts: list[RenderableType] = []
     for section, entries in kinds.items():
-        table = _facts()
+        table = new_facts()
         for entry in entries:
             note = Text("\nnot prepared here", "yellow") if entry.get("missing") else Text()
             description = " ".join(entry["description"].split("\n\n")[0].split())
@@ -172,7 +174,8 @@ def _ordered(value: Any) -> Any:
     return {name: _ordered(value[name]) for name in (*first, *sorted(value.keys() - set(first)))}
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """A table without rows."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
         # Where the terminal is too narrow, what people wrote gives way, and what commands take stays whole.
@@ -180,7 +183,8 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _facts() -> Table:
+def new_facts() -> Table:
+    """A table for names and what they stand for, without rows."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bright_black", no_wrap=True)
     table.add_column(overflow="fold")

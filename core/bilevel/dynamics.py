@@ -17,7 +17,7 @@ StepObjective = Callable[[int, Tree, Tree], Tensor]
 Scalar = float | Callable[[int, Tree], Tensor]
 """A number, or (t, lam) -> scalar tensor."""
 Init = Callable[[Tree], Tree]
-"""lam -> w_0."""
+"""lam -> w_0, or a tree like it."""
 
 
 def full_batch(objective: Objective) -> StepObjective:
@@ -40,6 +40,19 @@ def gradient_descent(objective: StepObjective, init: Init, *, rate: Scalar) -> D
 
     def step(t: int, s: State, lam: Tree) -> State:
         return State(trees.axpy(-value_at(rate, t, lam), gradient(t, s.w, lam), s.w))
+
+    return Dynamics(lambda lam: State(init(lam)), step)
+
+
+def gradient_descent_by_parameter(objective: StepObjective, init: Init, *, rates: Init) -> Dynamics:
+    """w_t = w_{t-1} - alpha o grad L_t(w_{t-1}), alpha = rates(lam) (Meta-SGD, Li et al. 2017).
+
+    The rates are a tree like w whose leaves are broadcast against those of w: they may lack its leading axes.
+    """
+    gradient = _gradient(objective)
+
+    def step(t: int, s: State, lam: Tree) -> State:
+        return State(trees.map_leaves(lambda w, a, g: w - a * g, s.w, rates(lam), gradient(t, s.w, lam)))
 
     return Dynamics(lambda lam: State(init(lam)), step)
 

@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.bilevel import softmax_heads, trees
+from core.bilevel.episode_features import entry
 from core.bilevel.problem import Tree
 
 ABSENT = -100
 """Label of an example that only pads its set."""
 
 
-def labels(ways: Tensor, each: int, most: int) -> Tensor:
-    """Labels [B, most * each] of sets with `each` examples a class, ordered by class, for tasks with `ways` [B]."""
-    found = torch.arange(most, device=ways.device).repeat_interleave(each)
-    return torch.where(found < ways.unsqueeze(1), found, ABSENT)
+def labels(whole: Tensor, ways: Tensor) -> Tensor:
+    """Labels [B, n] of sets of tasks with `ways` [B] classes; `whole` [n] are those of a set of all classes."""
+    return torch.where(whole < ways.unsqueeze(1), whole, ABSENT)
 
 
 def scores(w: Tree, x: Tensor, ways: Tensor) -> Tensor:
@@ -40,17 +40,10 @@ def mean_losses(scores: Tensor, labels: Tensor) -> Tensor:
 
 def inner_objective(w: Tree, z: Tree, *, support_labels: Tensor, ways: Tensor, l2: float = 0.0) -> Tensor:
     """Sum over tasks of the mean cross-entropy of the support set, + l2/2 ||w||^2."""
-    loss = mean_losses(scores(w, _entry(z, "support"), ways), support_labels).sum()
+    loss = mean_losses(scores(w, entry(z, "support"), ways), support_labels).sum()
     return loss + l2 / 2 * trees.dot(w, w) if l2 else loss
 
 
 def outer_objective(w: Tree, z: Tree, *, query_labels: Tensor, ways: Tensor) -> Tensor:
     """Mean over tasks of the mean cross-entropy of the query set."""
-    return mean_losses(scores(w, _entry(z, "query"), ways), query_labels).mean()
-
-
-def _entry(z: Tree, name: str) -> Tensor:
-    assert isinstance(z, dict)
-    found = z[name]
-    assert isinstance(found, Tensor)
-    return found
+    return mean_losses(scores(w, entry(z, "query"), ways), query_labels).mean()

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from core.bilevel import trees
 from core.bilevel.derivatives import vjp
 from core.bilevel.dynamics import Scalar
+from core.bilevel.episode_features import cross_entropy, entry, one_hot, with_one
 from core.bilevel.hypergradients.inner import check
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
 from core.bilevel.threads import sized
@@ -27,7 +27,7 @@ from core.bilevel.threads import sized
 
 def init(z: Tree, *, way: int) -> Tensor:
     """w_0 = 0 [B, d + 1, C]; the last row is the bias."""
-    x = _entry(z, "support")
+    x = entry(z, "support")
     return x.new_zeros(x.shape[0], x.shape[2] + 1, way)
 
 
@@ -39,14 +39,14 @@ def scores(w: Tree, x: Tensor) -> Tensor:
 
 def inner_objective(w: Tree, z: Tree, *, support_labels: Tensor, l2: float = 0.0) -> Tensor:
     """Sum over tasks of the mean cross-entropy of the support set, + l2/2 ||w||^2."""
-    x = _entry(z, "support")
-    loss = x.shape[0] * _cross_entropy(scores(w, x), support_labels)
+    x = entry(z, "support")
+    loss = x.shape[0] * cross_entropy(scores(w, x), support_labels)
     return loss + l2 / 2 * trees.dot(w, w) if l2 else loss
 
 
 def outer_objective(w: Tree, z: Tree, *, query_labels: Tensor) -> Tensor:
     """Mean over tasks of the mean cross-entropy of the query set."""
-    return _cross_entropy(scores(w, _entry(z, "query")), query_labels)
+    return cross_entropy(scores(w, entry(z, "query")), query_labels)
 
 
 @torch.no_grad()
@@ -69,9 +69,9 @@ def dual_walk(
     """
     check(problem, steps)
     z = trees.detach(lam)
-    x, q = _with_one(_entry(z, "support")), _with_one(_entry(z, "query"))
+    x, q = with_one(entry(z, "support")), with_one(entry(z, "query"))
     kernel, cross = x @ x.mT, x @ q.mT  # [B, n, n], [B, n, q]
-    targets, expected = _one_hot(support_labels, x, way), _one_hot(query_labels, q, way)
+    targets, expected = one_hot(support_labels, x, way), one_hot(query_labels, q, way)
     rates, pull_rates = _rates(rate, z, steps) if callable(rate) else (x.new_full((1,), rate), None)
     with sized(targets.numel() * kernel.shape[-1]):
         walk = _walk(kernel, targets, rates, l2, steps)
@@ -88,7 +88,7 @@ def dual_walk(
     if pull_rates is not None:
         grad = trees.add(grad, pull_rates(_slopes(walk, adjoint.iterates)))
     found = _diagnose(kernel, last, targets, support_labels, l2)
-    return Hypergradient(grad, _cross_entropy(logits.mT, query_labels), State(x.mT @ last.mT), found)
+    return Hypergradient(grad, cross_entropy(logits.mT, query_labels), State(x.mT @ last.mT), found)
 
 
 class _Walk(NamedTuple):
@@ -174,7 +174,7 @@ def _rates(rate: Callable[[int, Tree], Tensor], z: Tree, steps: int) -> tuple[Te
     """eta_1 .. eta_T as a tensor [T], and its vector-Jacobian product with respect to z."""
 
     def all_rates(z: Tree) -> Tensor:
-        return torch.cat([_entry(z, "support").new_zeros(0), *(rate(t, z).reshape(1) for t in range(1, steps + 1))])
+        return torch.cat([entry(z, "support").new_zeros(0), *(rate(t, z).reshape(1) for t in range(1, steps + 1))])
 
     rates, pull = vjp(all_rates, z)
     return rates, lambda bar: pull(bar)[0]
@@ -186,29 +186,7 @@ def _diagnose(kernel: Tensor, a: Tensor, targets: Tensor, labels: Tensor, l2: fl
     scores = a @ kernel
     residual = (scores.softmax(1) - targets) / examples + l2 * a
     return {
-        "inner_objective_start": tasks * _cross_entropy(torch.zeros_like(scores).mT, labels),
-        "inner_objective_end": tasks * _cross_entropy(scores.mT, labels) + l2 / 2 * (a * scores).sum(),
+        "inner_objective_start": tasks * cross_entropy(torch.zeros_like(scores).mT, labels),
+        "inner_objective_end": tasks * cross_entropy(scores.mT, labels) + l2 / 2 * (a * scores).sum(),
         "inner_gradient_norm": (residual * (residual @ kernel)).sum().clamp(min=0).sqrt(),
     }
-
-
-def _entry(z: Tree, name: str) -> Tensor:
-    if not isinstance(z, dict) or not isinstance(entry := z.get(name), Tensor):
-        raise ValueError(f"softmax heads need z[{name!r}], the features of the {name} sets [tasks, examples, features]")
-    return entry
-
-
-def _with_one(x: Tensor) -> Tensor:
-    return torch.cat([x, x.new_ones(1).expand(*x.shape[:-1], 1)], dim=-1)
-
-
-def _one_hot(labels: Tensor, like: Tensor, way: int) -> Tensor:
-    """[B, C, n] in the format of `like` [B, n, d]; unlike functional.one_hot it never waits for the device."""
-    classes = torch.arange(way, device=labels.device).unsqueeze(-1)
-    return (labels.expand(like.shape[:2]).unsqueeze(1) == classes).to(like.dtype)
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over tasks and examples; logits [B, n, C]."""
-    flat = labels.expand(logits.shape[:2]).reshape(-1)
-    return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), flat)

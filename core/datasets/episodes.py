@@ -23,6 +23,10 @@ class Episodes(NamedTuple):
     ways: Tensor | None = None
     """How many classes each task has, int64 [B], where that differs: the rest of its sets only pads them."""
 
+    def sets(self) -> dict[str, Tensor]:
+        """The images by name; no query sets where they are empty."""
+        return {"support": self.support, **({"query": self.query} if self.query.shape[1] else {})}
+
     def split(self, size: int) -> Iterator["Episodes"]:
         """The same tasks, `size` at a time."""
         for first in range(0, len(self.support), size):

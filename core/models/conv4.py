@@ -10,7 +10,8 @@ from core.bilevel.problem import Tree
 from core.models.image_sets import ImageSets, channels_last, image_sets
 from core.models.initialization import glorot
 from core.models.model import Representation
-from core.models.norm import Statistics, normalize, normalize_sets
+from core.models.norm import Statistics, normalize, normalize_copies, normalize_sets
+from core.models.patches import convolve_copies
 
 
 def conv4(
@@ -54,6 +55,20 @@ def conv4(
             used.append(values)
         return features.movedim(1, -1).flatten(1), used
 
+    def copies(params: Tree, x: Tensor, given: "Tree | None") -> tuple[Tensor, Tree]:
+        sets = image_sets((x.shape[0], x.shape[1]), device=x.device, dtype=x.dtype)
+        features, used = x.flatten(0, 1).movedim(1, -1), []  # [N, height, width, channels]
+        for number, layer in enumerate(cast(list[dict[str, Tensor]], params)):
+            pixels = convolve_copies(features, layer["weight"], stride=2 if downsample == "stride" else 1)
+            affine, flat = (layer["offset"], layer.get("scale")), pixels.flatten(1, 2)
+            own = None if given is None else cast(list[Statistics], given)[number]
+            y, values = normalize_copies(flat, sets, *affine, own)
+            used.append(values)
+            features = torch.relu_(y).view(pixels.shape)
+            if downsample == "max_pool":
+                features = F.max_pool2d(features.movedim(-1, 1), 2).movedim(1, -1)
+        return features.reshape(*x.shape[:2], -1), cast(Tree, used)
+
     def statistics(params: Tree, x: Tensor) -> Tree:
         dtype = torch.promote_types(x.dtype, torch.float32)
         return cast(Tree, walk(params, x, image_sets((1, len(x)), device=x.device, dtype=dtype))[1])
@@ -63,6 +78,7 @@ def conv4(
         lambda params, x, sets: walk(params, x, sets)[0],
         lambda params, x, given: walk(params, x, cast(list[Statistics], given))[0],
         statistics,
+        copies,
     )
 
 

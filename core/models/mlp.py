@@ -61,6 +61,7 @@ def mlp_representation(
         lambda params, x, sets: apply(params, x),
         lambda params, x, statistics: apply(params, x),
         lambda params, x: (),
+        lambda params, x, statistics: (apply(params, x), ()),
     )
 
 

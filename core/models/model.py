@@ -29,3 +29,6 @@ class Representation(NamedTuple):
     """(parameters, x, statistics) -> features [N, F], with given statistics in the norms."""
     statistics: Callable[[Tree, Tensor], Tree]
     """(parameters, a large sample x) -> population statistics of the norms."""
+    copies: Callable[[Tree, Tensor, "Tree | None"], tuple[Tensor, Tree]]
+    """(parameters with a leading axis for B copies, x [B, n, channels, height, width], statistics or None) -> features
+    [B, n, F] of each copy for its own images, and the statistics in its norms: those given, or its images' own."""

@@ -34,9 +34,22 @@ def normalize(x: Tensor, values: Statistics, offset: Tensor, scale: Tensor | Non
 
 
 def normalize_sets(x: Tensor, sets: ImageSets, offset: Tensor, scale: Tensor | None) -> tuple[Tensor, Statistics]:
-    """Normalizes x [N, pixels, channels] with the statistics of each set itself; and these."""
+    """Normalizes x [N, pixels, channels] with the statistics of each set itself; and these.
+
+    Offset and scale are [channels], or [S, channels] where every set has its own.
+    """
     y, mean, variance = _normalized(x, offset, torch.ones_like(offset) if scale is None else scale, *sets)
     return y, Statistics(mean, variance)
+
+
+def normalize_copies(
+    x: Tensor, sets: ImageSets, offset: Tensor, scale: Tensor | None, given: Statistics | None
+) -> tuple[Tensor, Statistics]:
+    """As `normalize_sets` for sets with offsets and scales [S, channels] of their own; `given`: these statistics."""
+    if given is None:
+        return normalize_sets(x, sets, offset, scale)
+    images = Statistics(*(sets.member @ value for value in given))
+    return normalize(x, images, sets.member @ offset, None if scale is None else sets.member @ scale), given
 
 
 def _coefficients(values: Statistics, offset: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +76,8 @@ def _mean(x: Tensor, average: Tensor) -> Tensor:
 class _Normalized(torch.autograd.Function):
     """(x [N, pixels, channels], offset, scale, sets) -> (y, mean [S, channels], variance [S, channels]).
 
-    Mean and variance are outputs, so that what is saved has known derivatives when the adjoint is differentiated.
+    Offset and scale are [channels] or [S, channels]. Mean and variance are outputs, so that what is saved has known
+    derivatives when the adjoint is differentiated.
     """
 
     generate_vmap_rule = True
@@ -97,8 +111,12 @@ class _Normalized(torch.autograd.Function):
         scale_bar = (member.mT @ (y_bar * x).sum(1).to(member.dtype) - mean * total) * root  # [S, channels]
         curvature = (2 * variance_bar - scale * root**2 * scale_bar) / size
         constant = (mean_bar - slope * total) / size - mean * curvature
-        x_bar = _affine(x, member @ constant, member @ curvature).addcmul_(y_bar, _wide(member @ slope, x))
-        return x_bar, total.sum(0).to(scale.dtype), scale_bar.sum(0).to(scale.dtype), None, None
+        # In place takes less memory; vmap, which takes directions through copies of a network, has no rule for that.
+        add = Tensor.addcmul_ if scale.ndim == 1 else torch.addcmul
+        x_bar = add(_affine(x, member @ constant, member @ curvature), y_bar, _wide(member @ slope, x))
+        if scale.ndim == 1:
+            total, scale_bar = total.sum(0), scale_bar.sum(0)
+        return x_bar, total.to(scale.dtype), scale_bar.to(scale.dtype), None, None
 
     @staticmethod
     def jvp(
@@ -111,7 +129,8 @@ class _Normalized(torch.autograd.Function):
         variance_dot = 2 * _mean(centred * x_dot, average)
         slope_dot = scale_dot * root - scale * root**3 * variance_dot / 2
         moved = _wide(member @ (scale * root), x) * (x_dot - _wide(member @ mean_dot, x))
-        return moved + _wide(member @ slope_dot, x) * centred + offset_dot.to(x.dtype), mean_dot, variance_dot
+        offset_dot = offset_dot.to(x.dtype) if offset_dot.ndim == 1 else _wide(member @ offset_dot, x)
+        return moved + _wide(member @ slope_dot, x) * centred + offset_dot, mean_dot, variance_dot
 
 
 _normalized: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Normalized.apply

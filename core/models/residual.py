@@ -18,7 +18,8 @@ from core.models.image_sets import ImageSets, channels_last, image_sets
 from core.models.initialization import glorot
 from core.models.linear import affine
 from core.models.model import Representation
-from core.models.norm import Statistics, normalize, normalize_sets
+from core.models.norm import Statistics, normalize, normalize_copies, normalize_sets
+from core.models.patches import convolve_copies
 
 SLOPE = 0.1
 """Of the leaky ReLU below zero."""
@@ -71,6 +72,22 @@ def residual(
         pixels = torch.relu_(affine(layers["hidden"], x.movedim(1, -1).flatten(1, 2)))  # [N, height width, hidden]
         return torch.relu_(affine(layers["features"], pixels.mean(1))), used
 
+    def copies(params: Tree, x: Tensor, given: "Tree | None") -> tuple[Tensor, Tree]:
+        layers, sets = (
+            cast("dict[str, Tree]", params),
+            image_sets((x.shape[0], x.shape[1]), device=x.device, dtype=x.dtype),
+        )
+        pixels, used = x.flatten(0, 1).movedim(1, -1), list[Statistics]()  # [N, height, width, channels]
+        for number, block in enumerate(cast("list[dict[str, Tree]]", layers["blocks"])):
+            first = CONVOLUTIONS * number
+            own = None if given is None else cast("list[Statistics]", given)[first : first + CONVOLUTIONS]
+            y, found = _main_copies(cast("list[Layer]", block["main"]), pixels, sets, own)
+            y = y + _affine_copies(block["skip"], pixels, len(x))
+            pixels = F.max_pool2d(y.movedim(-1, 1), 2, ceil_mode=True).movedim(1, -1)
+            used += found
+        means = torch.relu_(_affine_copies(layers["hidden"], pixels, len(x))).mean((1, 2))
+        return torch.relu_(_affine_copies(layers["features"], means, len(x))).view(*x.shape[:2], -1), cast(Tree, used)
+
     def statistics(params: Tree, x: Tensor) -> Tree:
         dtype = torch.promote_types(x.dtype, torch.float32)
         return cast(Tree, walk(params, x, image_sets((1, len(x)), device=x.device, dtype=dtype))[1])
@@ -80,6 +97,7 @@ def residual(
         lambda params, x, sets: walk(params, x, sets)[0],
         lambda params, x, given: walk(params, x, cast("list[Statistics]", given))[0],
         statistics,
+        copies,
     )
 
 
@@ -97,6 +115,26 @@ def _main(layers: list[Layer], x: Tensor, sets: "ImageSets | list[Statistics]") 
         x = F.leaky_relu_(y, SLOPE).view(pixels.shape).movedim(-1, 1)
         used.append(found)
     return x, used
+
+
+def _main_copies(
+    layers: list[Layer], x: Tensor, sets: ImageSets, given: list[Statistics] | None
+) -> tuple[Tensor, list[Statistics]]:
+    """The same on [N, height, width, channels], with weights of each copy of the network for its images."""
+    used = []
+    for number, layer in enumerate(layers):
+        x = convolve_copies(x, layer["weight"], stride=1)
+        own = None if given is None else given[number]
+        y, found = normalize_copies(x.flatten(1, 2), sets, layer["offset"], None, own)
+        x = F.leaky_relu_(y, SLOPE).view(x.shape)
+        used.append(found)
+    return x, used
+
+
+def _affine_copies(layer: Tree, x: Tensor, count: int) -> Tensor:
+    """The affine layer of each of `count` copies on the last axis of its rows of x [N, ..., inputs]."""
+    rows = affine(layer, x.reshape(count, -1, x.shape[-1]))
+    return rows.view(*x.shape[:-1], -1)
 
 
 def _on_pixels(layer: Tree, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from core.planning.work import NOTHING, Work
+from core.spec import Experiment
 
 
 class NotModelled(Exception):
@@ -59,3 +60,8 @@ class Costs:
     """How many times a hyperiteration does all this: chunks of tasks."""
     blocks: tuple[int, int] = (1, 1)
     """Minibatches that the inner and the outer examples are cut into, where an algorithm draws from both."""
+
+
+def item_size(spec: Experiment) -> int:
+    """Bytes of a number."""
+    return 8 if spec.resources.precision == "float64" else 4

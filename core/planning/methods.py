@@ -13,7 +13,9 @@ from core.planning.implicit import implicit
 from core.planning.steps import LEAF_BYTES, Need, Step, analytic_step, step_of
 from core.planning.work import NARROW, Work
 from core.spec import Experiment, algorithms
+from core.spec.heads import SoftmaxHeads
 from core.spec.problems import HyperRepresentation
+from core.spec.sizes import feature_size, training_sets
 
 STEP_MEMORY = 17e6
 """Code and caches that the first hyperiteration loads."""
@@ -45,17 +47,31 @@ def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
             return implicit(chosen.solver, costs, step, steps)
         case algorithms.FirstOrder():
             return Need({"inner steps": steps * step.once}, {"graph of one step": step.graph})
+        case algorithms.Reptile():
+            return Need({"inner steps": steps * step.once}, {"graph of one step": step.graph})
         case algorithms.Exact():
             return Need({"closed form": 3 * costs.solution}, {"closed form": costs.solution_memory})
         case _:
             assert_never(chosen)
 
 
+def joint(algorithm: algorithms.Joint, costs: Costs) -> Need:
+    """A gradient of L by w and lam, and a step of the heads, which computes its own."""
+    step = step_of(algorithm.dynamics, costs)
+    return Need(
+        {"gradient and step of the heads": 1.3 * costs.gradient + step.once},
+        {"graph of a gradient": step.graph, "heads": 2 * step.state},
+    )
+
+
 def walks_in_dual(spec: Experiment, algorithm: algorithms.Stepped) -> bool:
     """Whether reverse mode goes through the span of the support features, as `core.build` decides it."""
-    heads = isinstance(spec.problem, HyperRepresentation) and spec.problem.way_from is None
-    plain = algorithm.hypergradient == algorithms.Reverse()
-    return heads and plain and isinstance(algorithm.dynamics, algorithms.GradientDescent)
+    problem, plain = spec.problem, algorithm.hypergradient == algorithms.Reverse()
+    if not isinstance(problem, HyperRepresentation) or problem.way_from is not None:
+        return False
+    return (
+        isinstance(problem.heads, SoftmaxHeads) and plain and isinstance(algorithm.dynamics, algorithms.GradientDescent)
+    )
 
 
 def _reverse(chosen: algorithms.Reverse, steps: int, step: Step) -> Need:
@@ -119,8 +135,9 @@ def _analytic_forward(costs: Costs, steps: int) -> Need:
 def _dual_walk(problem: HyperRepresentation, costs: Costs, steps: int) -> Need:
     """Small products of the support examples with each other, outside of torch.func: operators at half the price."""
     tasks, way = min(problem.task_chunk or problem.meta_batch, problem.meta_batch), problem.way
-    n, q = way * problem.shot, way * problem.query
-    features = costs.seen / (tasks * (n + q)) + 1
+    shot, query = training_sets(problem)
+    n, q = way * shot, way * (query or shot)
+    features = feature_size(problem.model) + 1
     each = Work(4 * 6 * tasks * n * n * way, costs.item * tasks * (3 * n * n + 30 * n * way), 9)
     kernels = Work(3 * 2 * 2 * tasks * n * (n + q) * features, costs.item * 6 * tasks * (n + q) * (features + n), 40)
     numbers = tasks * (2 * (n + q) * features + 2 * n * n + 2 * q * n)

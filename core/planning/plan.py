@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from core.planning.answer import PROCESS, Assumption, Memory, MemoryPart, Plan, Sizes, Time, TimePart, Way
 from core.planning.costs import Costs, NotModelled
-from core.planning.diagnostics import measurements, measurements_of_steps
-from core.planning.methods import STEP_MEMORY, need
+from core.planning.diagnostics import Extra, measurements, measurements_of_steps
+from core.planning.methods import STEP_MEMORY, joint, need
 from core.planning.problems import costs
 from core.planning.steps import Need, overall, step_of
 from core.planning.stochastic import inner_steps, stochastic
@@ -15,10 +15,10 @@ from core.planning.verdict import verdict
 from core.planning.ways import alternatives
 from core.planning.work import DEVICES, MIB, NOTHING, Device, Work
 from core.spec import Experiment
-from core.spec.algorithms import Exact, GradientDescent, Sgd, Stepped
+from core.spec.algorithms import Exact, GradientDescent, Joint, Sgd, Stepped
 from core.spec.assumptions import assumptions
 from core.spec.sizes import inner_variables, outer_variables
-from core.spec.stochastic import AnyStochastic
+from core.spec.stochastic import AnyStochastic, Stochastic
 
 
 class Reckoned(NamedTuple):
@@ -70,6 +70,8 @@ def _need(spec: Experiment, problem: Costs) -> Need:
     if isinstance(algorithm, Stepped):
         method, extra = need(spec, algorithm, problem), measurements(spec, algorithm, problem)
         watching = {"a gradient on all examples": problem.watching}
+    elif isinstance(algorithm, Joint):
+        method, extra, watching = joint(algorithm, problem), Extra(NOTHING, 0.0), {}
     else:
         whole = costs(_with_all_examples(spec, algorithm))
         method, extra = stochastic(algorithm, problem, whole), measurements_of_steps(spec, whole)
@@ -113,14 +115,14 @@ def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[st
 def _outer_copies(spec: Experiment) -> int:
     """lam, its gradient, the best so far, the next lam, and the moments of the optimizer, old and new."""
     algorithm = spec.algorithm
-    return 4 if not isinstance(algorithm, Stepped) or isinstance(algorithm.optimizer, Sgd) else 8
+    return 4 if isinstance(algorithm, Stochastic) or isinstance(algorithm.optimizer, Sgd) else 8
 
 
 def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str, Work]) -> Time:
     algorithm = spec.algorithm
     stepped = isinstance(algorithm, Stepped)
-    once = step_of(algorithm.dynamics if isinstance(algorithm, Stepped) else GradientDescent(), problem).once
-    steps = algorithm.steps if isinstance(algorithm, Stepped) else 0
+    once = step_of(GradientDescent() if isinstance(algorithm, Stochastic) else algorithm.dynamics, problem).once
+    steps = 0 if isinstance(algorithm, Stochastic) else algorithm.steps
     outer_step = Work(0, 20 * problem.item * problem.outer, 20)
     work = {
         **({"network": problem.repeats * problem.embedding} if problem.features else {}),
@@ -131,7 +133,7 @@ def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str,
     parts = {name: each.seconds(device) for name, each in work.items()}
     hyperiteration = math.fsum(parts.values())
     solved = isinstance(algorithm, Stepped) and isinstance(algorithm.hypergradient, Exact)
-    fitted = problem.solution if solved else problem.walks * steps * once
+    fitted = problem.walks * (problem.solution if solved else steps * once)
     evaluation = (fitted + problem.scoring).seconds(device)
     every, last = spec.evaluation.every, algorithm.hyperiterations
     evaluations = last // every + 1 + (last % every != 0)

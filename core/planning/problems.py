@@ -2,49 +2,40 @@
 
 from typing import assert_never
 
-from core.planning.costs import Costs, NotModelled
-from core.planning.networks import (
-    GRADIENT_HOLDS,
-    VALUE,
-    activations,
-    conv4_gradient,
-    conv4_holds,
-    conv4_keeps,
-    network_gradient,
-    values_of_an_image,
-)
-from core.planning.residual import residual_gradient, residual_holds, residual_keeps
+from core.planning.costs import Costs, NotModelled, item_size
+from core.planning.few_shot import few_shot, transfer
+from core.planning.networks import GRADIENT_HOLDS, VALUE, activations, network_gradient
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
 from core.spec.algorithms import GradientDescent, Stepped
-from core.spec.datasets import MiniImagenet
-from core.spec.models import Conv4, Linear, Mlp, Residual
+from core.spec.models import Linear
+from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem
 from core.spec.problem_checks import analytic, closed_form
-from core.spec.problems import HyperCleaning, HyperRepresentation, Quadratic, RandomQuadratics, Regularization
+from core.spec.problems import (
+    HyperCleaning,
+    HyperRepresentation,
+    Initialization,
+    Quadratic,
+    RandomQuadratics,
+    Regularization,
+)
 from core.spec.sizes import (
-    feature_size,
-    images_at_once,
     inner_variables,
     outer_variables,
-    population,
     scores,
     test_examples,
     training_examples,
     validation_examples,
 )
-
-LOADED = 2.06
-"""Images in memory after they are split and rotated, with what that leaves around them, over the images themselves."""
-ENCODED = 0.1
-"""What the files of miniImageNet take beside the decoded images while these are made: 2 kB an image, as measured."""
+from core.spec.stochastic import Stochastic
 
 
 def costs(spec: Experiment) -> Costs:
     """Of the problem of a spec.
 
     Raises:
-        NotModelled: the problem or its model comes from an installed package.
+        NotModelled: the problem or its model comes from an installed package, or has not been measured.
     """
     problem = spec.problem
     match problem:
@@ -55,18 +46,17 @@ def costs(spec: Experiment) -> Costs:
         case Regularization() | HyperCleaning():
             return _table(spec, problem)
         case HyperRepresentation():
-            return _few_shot(spec, problem)
+            return few_shot(spec, problem)
+        case MulticlassTransfer():
+            return transfer(spec, problem)
+        case Initialization():
+            raise NotModelled(f"a copy of the network for each task, as `{problem.kind}` has, has not been measured")
         case PluginProblem():
             raise NotModelled(
                 f"the problem `{problem.kind}` comes from an installed package, whose costs are not known"
             )
         case _:
             assert_never(problem)
-
-
-def item_size(spec: Experiment) -> int:
-    """Bytes of a number."""
-    return 8 if spec.resources.precision == "float64" else 4
 
 
 def _quadratic(spec: Experiment, problem: Quadratic) -> Costs:
@@ -94,7 +84,7 @@ def _quadratic(spec: Experiment, problem: Quadratic) -> Costs:
 def _random_quadratics(spec: Experiment, problem: RandomQuadratics) -> Costs:
     d, m, item = problem.inner_dimension, problem.outer_dimension, item_size(spec)
     counts = (problem.inner_examples, problem.outer_examples)
-    if isinstance(spec.algorithm, Stepped):
+    if not isinstance(spec.algorithm, Stochastic):
         passes = [item * (d * d + 2 * d * m + m * m)] * 2  # over the mean of all examples
         graph = item * (6 * d + 6 * m)
     else:
@@ -124,7 +114,7 @@ def _random_quadratics(spec: Experiment, problem: RandomQuadratics) -> Costs:
 
 def blocks(spec: Experiment, inner: int, outer: int) -> tuple[int, int]:
     """Minibatches of an algorithm that draws from both objectives."""
-    if isinstance(spec.algorithm, Stepped) or spec.algorithm.batch is None:
+    if not isinstance(spec.algorithm, Stochastic) or spec.algorithm.batch is None:
         return 1, 1
     return -(-inner // spec.algorithm.batch), -(-outer // spec.algorithm.batch)
 
@@ -132,7 +122,7 @@ def blocks(spec: Experiment, inner: int, outer: int) -> tuple[int, int]:
 def _minibatches(spec: Experiment, inner: int, outer: int) -> tuple[int, int]:
     """Examples that a gradient of either objective sees."""
     algorithm = spec.algorithm
-    if isinstance(algorithm, Stepped):
+    if not isinstance(algorithm, Stochastic):
         return min(algorithm.dynamics.batch or inner, inner), outer
     return min(algorithm.batch or inner, inner), min(algorithm.batch or outer, outer)
 
@@ -180,7 +170,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         scoring=VALUE * network_gradient(sizes, validation + test, item) + _metrics(problem, validation + test),
         scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * classes),
         walks=float(spec.algorithm.kind == "nested"),
-        closing_steps=3 * problem.final_steps if isinstance(problem, HyperCleaning) else 0,
+        closing_steps=_closing_steps(problem, train, validation) if isinstance(problem, HyperCleaning) else 0,
         analytic=written_out,
         classes=classes,
         curvature=(product(d, train, d, item) + Work(d**3 / 3, 0, 20)) if analytic(problem) else NOTHING,
@@ -199,95 +189,7 @@ def _loading(kind: str, examples: int, features: int) -> float:
     return per_number * examples * features
 
 
-def _few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
-    item, way = item_size(spec), problem.way
-    tasks = min(problem.task_chunk or problem.meta_batch, problem.meta_batch)
-    passing = 2 if spec.resources.precision == "bf16" else item
-    support, query = way * problem.shot, way * problem.query
-    features = feature_size(problem.model, problem.dataset.side)
-    images = tasks * (support + query)
-    episodes = spec.evaluation.episodes
-    normed = not isinstance(problem.model, Mlp)
-    modes, drawn = (2, population(problem.dataset)) if normed else (1, 0)
-    at_once = problem.task_chunk or max(1, images_at_once(problem.dataset) // (support + query))
-    in_chunk = min(at_once, episodes) * (support + query)
-    scored = 2 * modes * episodes * (support + query) + drawn
-    pixels = values_of_an_image(problem.dataset)
-    stored, loading = _stored_images(problem, pixels)
-    z = tasks * (support + query) * features
-    return Costs(
-        item=item,
-        variables=inner_variables(problem),
-        leaves=1,
-        seen=z,
-        outer=outer_variables(problem, spec.algorithm),
-        gradient=_heads_gradient(tasks, support, features, way, item),
-        graph=item * tasks * (3 * support * way + (features + 1) * way),
-        objective=_heads_gradient(tasks, query, features, way, item),
-        data=stored,
-        loading=loading,
-        embedding=_representation(problem, images, item) + Work(0, 0, 20),
-        features=images * (passing * _kept_units(problem) + 2 * item * pixels) + 2 * item * z,
-        scoring=VALUE * _representation(problem, scored, item),
-        scoring_memory=item * max(in_chunk, drawn) * _passing_units(problem, item),
-        walks=2 * modes * -(-episodes // at_once) * min(at_once, episodes) / tasks,
-        repeats=-(-problem.meta_batch // tasks),
-    )
-
-
-def _stored_images(problem: HyperRepresentation, pixels: int) -> tuple[float, float]:
-    """Bytes of the images, one a pixel, and of what their loading takes at its peak."""
-    dataset = problem.dataset
-    stored = float(sum(dataset.class_counts()) * dataset.images_per_class * pixels)
-    if isinstance(dataset, MiniImagenet):
-        return stored, (1 + ENCODED) * stored
-    return LOADED * stored, LOADED * stored
-
-
-def _heads_gradient(tasks: int, examples: int, features: int, way: int, item: int) -> Work:
-    """Batched small products: each runs at the speed of memory rather than of the multipliers."""
-    operations = 4 * tasks * examples * features * way
-    traffic = item * tasks * (2 * examples * features + 4 * features * way + 8 * examples * way)
-    return Work(4 * operations, traffic, 40)
-
-
-def _representation(problem: HyperRepresentation, images: int, item: int) -> Work:
-    """The network forward and backward."""
-    model = problem.model
-    match model:
-        case Conv4():
-            return conv4_gradient(model, problem.dataset, images, item)
-        case Residual():
-            return residual_gradient(model, problem.dataset, images, item)
-        case Mlp():
-            return network_gradient((values_of_an_image(problem.dataset), *model.hidden), images, item)
-        case _:
-            assert_never(model)
-
-
-def _kept_units(problem: HyperRepresentation) -> float:
-    """Numbers an image that the network takes, forward with its graph and backward."""
-    model = problem.model
-    match model:
-        case Conv4():
-            return conv4_keeps(model, problem.dataset)
-        case Residual():
-            return residual_keeps(model, problem.dataset)
-        case Mlp():
-            return 2 * sum(model.hidden)
-        case _:
-            assert_never(model)
-
-
-def _passing_units(problem: HyperRepresentation, item: int) -> float:
-    """Numbers an image that the network holds at a time without a graph."""
-    model = problem.model
-    match model:
-        case Conv4():
-            return conv4_holds(model, problem.dataset, item)
-        case Residual():
-            return residual_holds(model, problem.dataset, item)
-        case Mlp():
-            return values_of_an_image(problem.dataset) + 2 * max(model.hidden)
-        case _:
-            assert_never(model)
+def _closing_steps(problem: HyperCleaning, train: int, validation: int) -> int:
+    """Of the three models at the end, in steps on the training examples."""
+    both = problem.final_on == "train_and_validation"
+    return round(3 * problem.final_steps * ((train + validation) / train if both else 1))

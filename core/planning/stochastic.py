@@ -15,6 +15,7 @@ from core.planning.networks import GRADIENT_HOLDS, VALUE
 from core.planning.steps import NODE_BYTES, Need
 from core.planning.work import Work
 from core.spec import stochastic as spec
+from core.spec.algorithms import Joint
 
 DRAW = Work(operators=3)
 """A block from its generator."""
@@ -108,6 +109,6 @@ def _steps(chosen: spec.AnyStochastic, costs: Costs) -> Work:
     return Work(0, passes * vector, passes * costs.leaves)
 
 
-def inner_steps(chosen: spec.AnyStochastic) -> int:
+def inner_steps(chosen: spec.AnyStochastic | Joint) -> int:
     """Steps of the inner variables a hyperiteration."""
     return getattr(chosen, "inner_steps", 1)

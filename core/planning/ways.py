@@ -12,8 +12,10 @@ from core.spec.algorithms import (
     Forward,
     Hypergradient,
     Implicit,
+    Joint,
     Nested,
     RandomForward,
+    Reptile,
     Reverse,
     Reversible,
     Stepped,
@@ -47,7 +49,7 @@ def alternatives(spec: Experiment) -> Iterator[Alternative]:
                 settings = other.model_dump(mode="json", exclude_defaults=True) | {"kind": kind_of(type(other))}
                 same = _whole(algorithm.hypergradient) and _whole(other) and isinstance(algorithm, Nested)
                 yield _alternative(spec, name, {"algorithm.hypergradient": settings}, same=same)
-    else:
+    elif not isinstance(algorithm, Joint):
         yield from _other_algorithms(spec, algorithm)
         yield from _other_minibatches(spec, algorithm)
     if isinstance(spec.problem, HyperRepresentation):
@@ -114,6 +116,7 @@ def _methods(steps: int) -> Iterator[tuple[str, Hypergradient]]:
     yield "implicit, conjugate gradient", Implicit()
     yield "exact", Exact()
     yield "first order", FirstOrder()
+    yield "reptile", Reptile()
 
 
 def _whole(chosen: Hypergradient) -> bool:

@@ -5,7 +5,7 @@ Weights are sigmoid(lam_i), or lam_i itself in [0, 1] with a bounded sum (France
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, assert_never, cast
 
 import torch
@@ -172,13 +172,25 @@ class Cleaning:
         """Found corruptions, and test metrics of three models after `final_steps` steps."""
         clean = (~self.labels.corrupted).to(self.context.dtype)
         variants = {"baseline": torch.ones_like(clean), "learned": self.weighting.weights(lam), "oracle": clean}
-        comparison = {}
+        comparison, last = {}, self.last()
+        certain = clean.new_ones(len(last.labels.given) - len(clean))  # of validation examples
         for name, weights in variants.items():
-            w = self.inner.solve(*self.state(weights), lam, steps=self.problem.final_steps)
+            stated = last.state(torch.cat([weights, certain]))
+            w = self.inner.solve(*stated, lam, steps=self.problem.final_steps)
             comparison[name] = {key: value.plain() for key, value in self.score(w, self.split.test).items()}
         found = {key: float(value) for key, value in self.detected(lam).items()}
         corrupted = int(self.labels.corrupted.sum())
         return {**found, "threshold": self.weighting.threshold, "corrupted": corrupted, **comparison}
+
+    def last(self) -> "Cleaning":
+        """What the models at the end are fitted to."""
+        if self.problem.final_on == "train":
+            return self
+        train, validation, test = self.split
+        both = Examples(*(torch.cat(pair) for pair in zip(train, validation, strict=True)))
+        right = Labels(validation.y, validation.y, torch.zeros_like(validation.y, dtype=torch.bool))
+        labels = Labels(*(torch.cat(pair) for pair in zip(self.labels, right, strict=True)))
+        return replace(self, split=Split(both, validation, test), labels=labels)
 
     def detected(self, lam: Tree) -> dict[str, Tensor]:
         """F1, precision and recall of the found corruptions."""

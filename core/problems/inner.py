@@ -58,6 +58,8 @@ class Inner:
     """Whether the solution stands in for w_T."""
     learned: Mapping[str, Learned] = field(default_factory=dict)
     """By the name of the natural value."""
+    parameter_rate: float | None = None
+    """Where every inner variable of a task has a rate of its own, lam["rates"]: what all are at hyperiteration 0."""
     steady_rate: Rate | None = None
     """The rate where the dynamics are gradient descent with the same rate and all examples at every step."""
 

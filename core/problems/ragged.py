@@ -4,7 +4,7 @@ Their sets are padded to the most classes that a task may have, so that shapes n
 set of the norms, in no softmax and in no mean. The problem is that of a loop over tasks without padding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -14,8 +14,7 @@ from torch import Tensor
 from core.bilevel import ragged_heads, softmax_heads
 from core.bilevel.dynamics import full_batch
 from core.bilevel.problem import Dynamics, Problem, Tree
-from core.problems.inner import Inner
-from core.spec import problems as spec
+from core.problems.inner import Inner, entry
 
 
 class RaggedHeads(NamedTuple):
@@ -37,19 +36,13 @@ class RaggedHeads(NamedTuple):
         init = partial(softmax_heads.init, way=self.way)
         return Problem(loss, outer, init, embed=embed), inner.dynamics(full_batch(loss), init)
 
-    def score(self, w: Tree, query: Tensor) -> tuple[Tensor, Tensor]:
+    def score(self, w: Tree, z: Tree) -> tuple[Tensor, Tensor]:
         """Accuracy [B] and mean cross-entropy [B] of the query sets."""
-        scores, there = ragged_heads.scores(w, query, self.ways), self.query_labels != ragged_heads.ABSENT
+        scores, there = ragged_heads.scores(w, entry(z, "query"), self.ways), self.query_labels != ragged_heads.ABSENT
         right = (scores.argmax(-1) == self.query_labels).double().sum(1) / there.sum(1)
         return right, ragged_heads.mean_losses(scores, self.query_labels).double()
 
-    def present(self) -> Tensor:
-        """Which images are in a set: bool [B way shot + B way query], support sets first."""
-        both = (self.support_labels, self.query_labels)
-        return torch.cat([(labels != ragged_heads.ABSENT).flatten() for labels in both])
-
-
-def ragged(problem: spec.HyperRepresentation, ways: Tensor) -> RaggedHeads:
-    """Of tasks with so many classes [B]."""
-    support, query = (ragged_heads.labels(ways, each, problem.way) for each in (problem.shot, problem.query))
-    return RaggedHeads(support, query, ways, problem.way, problem.l2)
+    def present(self, names: Iterable[str]) -> Tensor:
+        """Which images of the named sets do not only pad them: bool, one set behind the other."""
+        labels = {"support": self.support_labels, "query": self.query_labels}
+        return torch.cat([(labels[name] != ragged_heads.ABSENT).flatten() for name in names])

@@ -20,7 +20,7 @@ class Data(NamedTuple):
 
 
 def load(problem: Regularization | HyperCleaning, context: Context) -> Data:
-    """Splits the table by seed; features and number targets get mean 0 and deviation 1 on the training set."""
+    """Splits the table by seed; features, unless they are to stay, and number targets get mean 0 and deviation 1."""
     split = split_table(
         load_table(problem.dataset, context.data_dir),
         train=training_examples(problem),
@@ -28,7 +28,8 @@ def load(problem: Regularization | HyperCleaning, context: Context) -> Data:
         test=test_examples(problem),
         seed=context.seed,
     )
-    split, unit = _standardize_targets(standardize(split))
+    as_is = isinstance(problem, HyperCleaning) and not problem.standardize
+    split, unit = _standardize_targets(split if as_is else standardize(split))
     return Data(convert(split, dtype=context.dtype, device=context.device), unit)
 
 

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core.spec.catalog import KINDS, kind_of
     from core.spec.experiment import Evaluation, Experiment, Resources
+    from core.spec.sweep import Sweep
 
-__all__ = ["KINDS", "Evaluation", "Experiment", "Resources", "kind_of"]
+__all__ = ["KINDS", "Evaluation", "Experiment", "Resources", "Sweep", "kind_of"]
+
+_MODULES = {"KINDS": "catalog", "kind_of": "catalog", "Sweep": "sweep"}
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +18,4 @@ def __getattr__(name: str) -> Any:
     before, whichever of the two is imported first."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{'catalog' if name in ('KINDS', 'kind_of') else 'experiment'}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'experiment')}"), name)

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from core.spec.base import Count, Momentum, Rate, Spec
-from core.spec.stochastic import AnyStochastic
+from core.spec.stochastic import AnyStochastic, name_the_kind
 
 # --- inner dynamics -------------------------------------------------------------------------------
 
@@ -28,6 +28,10 @@ class GradientDescent(InnerDynamics):
     """w_t = w_{t-1} - eta grad L(w_{t-1})."""
 
     kind: Literal["gradient_descent"] = "gradient_descent"
+    rate_per_parameter: bool = False
+    """With `learn_rate`, for the problem `initialization`: a rate alpha for each inner variable of a task, all `rate`
+    at the start, w_t = w_{t-1} - alpha o grad L (Meta-SGD, Li et al. 2017). The outer variables are the alpha
+    themselves, which may become negative."""
 
 
 class HeavyBall(InnerDynamics):
@@ -297,6 +301,15 @@ class FirstOrder(Spec):
     kind: Literal["first_order"] = "first_order"
 
 
+class Reptile(Spec):
+    """Mean over tasks of w_0 - w_T, which the outer optimizer takes for a gradient (Nichol et al. 2018).
+
+    For the problem `initialization`. It is the gradient of no function; query sets have no part in it.
+    """
+
+    kind: Literal["reptile"] = "reptile"
+
+
 class Exact(Spec):
     """Through the inner problem's closed form; the inner dynamics are not run."""
 
@@ -304,7 +317,7 @@ class Exact(Spec):
 
 
 Hypergradient = Annotated[
-    Unrolled | Reverse | Reversible | Forward | RandomForward | Implicit | Exact | FirstOrder,
+    Unrolled | Reverse | Reversible | Forward | RandomForward | Implicit | Exact | FirstOrder | Reptile,
     Field(discriminator="kind"),
 ]
 
@@ -391,14 +404,37 @@ class RealTime(Spec):
         return self.interval
 
 
+class Joint(Spec):
+    """Multitask learning (Baxter 1995; `classic` in section 5.3 of the paper), without a hypergradient.
+
+    Heads and representation minimize the same inner objective L together: at each hyperiteration the heads make one
+    step of the dynamics and lam one of the outer optimizer along grad_lam L / tasks, both from the old point.
+    """
+
+    model_config = ConfigDict(json_schema_extra=name_the_kind)
+
+    kind: Literal["joint"] = "joint"
+    interval: Annotated[int, Field(ge=2, le=1_000_000)] = 5
+    """Hyperiterations from one meta-batch to the next, whose heads start from w_0 = 0; there lam has no gradient, so
+    that the first step is the heads' alone."""
+    steps: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    """Inner steps T that fit the heads of an evaluation."""
+    dynamics: Dynamics = Field(default_factory=GradientDescent, discriminator="kind")
+    """The dynamics of the heads."""
+    optimizer: Optimizer = Field(default_factory=Adam, discriminator="kind")
+    """The optimizer of the representation."""
+    hyperiterations: Annotated[int, Field(ge=1, le=10_000_000)] = 100
+    """Steps of heads and representation."""
+
+
 def _nested_by_default(algorithm: Any) -> Any:
     return {"kind": "nested", **algorithm} if isinstance(algorithm, dict) else algorithm
 
 
 Stepped = Nested | RealTime
-"""Algorithms whose hypergradient comes from steps of given dynamics; the others are `Stochastic`."""
+"""Algorithms whose hypergradient comes from steps of given dynamics; the others are `Joint` and `Stochastic`."""
 
 Algorithm = Annotated[
-    Nested | RealTime | AnyStochastic, Field(discriminator="kind"), BeforeValidator(_nested_by_default)
+    Nested | RealTime | Joint | AnyStochastic, Field(discriminator="kind"), BeforeValidator(_nested_by_default)
 ]
 """A spec that does not say which means `nested`."""

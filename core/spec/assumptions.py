@@ -10,7 +10,6 @@ every compact set of them.
 from typing import Any, Literal, NamedTuple, assert_never
 
 from core.spec.algorithms import (
-    Algorithm,
     Exact,
     FirstOrder,
     GradientDescent,
@@ -19,16 +18,20 @@ from core.spec.algorithms import (
     Nested,
     Nesterov,
     RandomForward,
+    Reptile,
     Reverse,
 )
 from core.spec.experiment import Experiment
+from core.spec.heads import PrototypeHeads, RidgeHeads
 from core.spec.models import Linear, Mlp
+from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginProblem
 from core.spec.problem_checks import squares
 from core.spec.problems import (
     ClippedWeights,
     HyperCleaning,
     HyperRepresentation,
+    Initialization,
     Problem,
     Quadratic,
     RandomQuadratics,
@@ -43,6 +46,9 @@ CONVERGENCE_SERIES = ("contraction_factor", "inner_gradient_relative")
 
 UNKNOWN = "The code comes from a package, whose spec does not say."
 """Reason of what is not known of plugins; it counts as not met."""
+
+
+NETWORK = "The loss of a network is Lipschitz in its parameters on bounded sets of them only."
 
 
 class Verdict(NamedTuple):
@@ -75,7 +81,7 @@ def assumptions(spec: Experiment) -> list[dict[str, Any]]:
         _entry(
             "hypergradient of f_T",
             "What is minimized is f_T, whose minimizers the theorem is about: the outer steps follow its gradient.",
-            _follows(spec.algorithm),
+            _follows(spec),
         ),
     ]
 
@@ -155,6 +161,16 @@ def _unique(problem: Problem) -> Verdict:
                 "Softmax offsets are not regularized, and adding a number to all of them changes nothing: a linear "
                 "model with `bias` false has one minimizer."
             )
+        case HyperRepresentation(heads=RidgeHeads()):
+            return _met("Ridge regression: strongly convex by exp(log_strength) > 0 on all parameters of the heads.")
+        case HyperRepresentation(heads=PrototypeHeads()):
+            return _met(
+                "The class means alone minimize the mean squared distance of the support features to the prototypes of "
+                f"their classes, strongly convex with modulus 1/way = {1 / problem.way:.3g}. (Prototypical networks "
+                "state no inner problem; this one is ours.)"
+            )
+        case MulticlassTransfer():
+            return _met("There are no inner variables: the empty vector is the only one.")
         case HyperCleaning() | HyperRepresentation() if problem.l2 > 0:
             convex = "No example has a negative weight, so the loss of the linear model is convex"
             return _met(f"{convex}, and l2 = {problem.l2:.3g} on all parameters makes L strongly convex.")
@@ -162,6 +178,18 @@ def _unique(problem: Problem) -> Verdict:
             return _not_met(
                 "Without a regularizer, adding one vector to the weights of all classes changes nothing, and examples "
                 "that can be separated have no minimizer at all: give `l2` above zero."
+            )
+        case Initialization() if problem.adapt == "all":
+            return _not_met(
+                "The loss of a network is not convex in its parameters; a proximal term makes L strongly convex only "
+                "where it is stronger than the most negative curvature, which nothing bounds."
+            )
+        case Initialization() if problem.proximal > 0:
+            return _met(f"Heads have a convex loss, and proximal = {problem.proximal:.3g} makes L strongly convex.")
+        case Initialization():
+            return _not_met(
+                "Adding one vector to the weights of all classes changes nothing, and examples that can be separated "
+                "have no minimizer at all: give `proximal` above zero."
             )
         case PluginProblem():
             return _not_met(UNKNOWN)
@@ -188,8 +216,16 @@ def _bounded(problem: Problem) -> Verdict:
             return _met("||w||^2 <= 2 log(classes) / (smallest strength), as L(0) = log(classes).")
         case HyperCleaning():
             return _met("||w||^2 <= 2 log(classes) / l2 whatever the weights, as L(0) <= log(classes).")
+        case HyperRepresentation(heads=RidgeHeads()):
+            return _met("||w||^2 <= tasks / strength whatever the representation, as L(0) = tasks / 2.")
+        case HyperRepresentation(heads=PrototypeHeads()):
+            return _met("Means of features are bounded where the features are, as on every compact set of lam.")
+        case MulticlassTransfer():
+            return _met("There are no inner variables.")
         case HyperRepresentation():
             return _met("||w||^2 <= 2 tasks log(way) / l2 whatever the representation, as L(0) = tasks log(way).")
+        case Initialization():
+            return _met("proximal/2 ||w - w_0||^2 <= L(w_0), which is continuous in lam.")
         case PluginProblem():
             return _not_met(UNKNOWN)
         case _:
@@ -200,11 +236,20 @@ def _lipschitz(problem: Problem, convergence: Verdict) -> Verdict:
     if _from_package(problem):
         return _not_met(UNKNOWN)
     if isinstance(problem, Regularization | HyperCleaning) and not isinstance(problem.model, Linear):
-        return _not_met("The loss of a network is Lipschitz in its parameters on bounded sets of them only.")
+        return _not_met(NETWORK)
+    if isinstance(problem, Initialization) and problem.adapt == "all":
+        return _not_met(NETWORK)
     if isinstance(problem, Quadratic | RandomQuadratics) or (isinstance(problem, Regularization) and squares(problem)):
         return Verdict(
             convergence.status,
             "A squared loss is Lipschitz on bounded sets of w only, which w_T stays in where (iv) and (vi) hold.",
+        )
+    if isinstance(problem, MulticlassTransfer):
+        return _met("There are no inner variables that E could depend on.")
+    if isinstance(problem, HyperRepresentation) and isinstance(problem.heads, PrototypeHeads):
+        return Verdict(
+            convergence.status,
+            "A squared distance is Lipschitz on bounded sets of w only, which w_T stays in where (iv) and (vi) hold.",
         )
     return _met(
         "The gradient of the cross-entropy of linear scores is at most sqrt(2) times the norm of an example's "
@@ -221,6 +266,8 @@ def _convergence(spec: Experiment) -> Verdict:
         )
     if _unique(spec.problem).status == "not met":
         return _not_met("There is no single minimizer to converge to.")
+    if isinstance(spec.problem, MulticlassTransfer):
+        return _met("There are no inner variables: every step ends where it began.")
     if isinstance(algorithm.hypergradient, Exact):
         return _met("`exact` takes the minimizer itself.")
     if _minibatches(spec.problem, algorithm):
@@ -230,8 +277,11 @@ def _convergence(spec: Experiment) -> Verdict:
     return _admissible(spec.problem, algorithm)
 
 
-def _follows(algorithm: Algorithm) -> Verdict:
+def _follows(spec: Experiment) -> Verdict:
     """Whether the hypergradient is that of f_T."""
+    algorithm = spec.algorithm
+    if isinstance(spec.problem, MulticlassTransfer):
+        return _met("Without inner variables f_T = f = E, and every hypergradient is the gradient of E.")
     if not isinstance(algorithm, Nested):
         return _not_met(f"`{algorithm.kind}` has no f_T: it goes on from the w of the last hyperiteration.")
     match algorithm.hypergradient:
@@ -247,6 +297,8 @@ def _follows(algorithm: Algorithm) -> Verdict:
             )
         case FirstOrder():
             return _not_met("`first_order` leaves out what the inner steps do to w_T: use `reverse`.")
+        case Reptile():
+            return _not_met("`reptile` is a direction and the gradient of no function: use `reverse`.")
         case Exact():
             return _met("`exact` is the gradient of f itself.")
         case RandomForward():
@@ -269,11 +321,15 @@ def _admissible(problem: Problem, algorithm: Nested) -> Verdict:
     """Linear and uniform convergence where the rate is below a bound that the spec gives."""
     dynamics = algorithm.dynamics
     if isinstance(problem, Quadratic) and isinstance(dynamics, GradientDescent | HeavyBall | Nesterov):
-        bound = _stable_on_quadratics(dynamics)
+        bound = _stable(dynamics)
         if dynamics.rate < bound:
             return _met(f"Linear dynamics with a rate below {bound:.4g}: they contract by the same factor for all lam.")
         return _not_met(f"The rate is not below {bound:.4g}: the inner dynamics do not converge.")
-    if isinstance(problem, HyperCleaning) and isinstance(problem.model, Linear):
+    if isinstance(problem, HyperRepresentation) and isinstance(problem.heads, PrototypeHeads):
+        bound = problem.way * _stable(dynamics) if isinstance(dynamics, GradientDescent | HeavyBall | Nesterov) else 0
+        if dynamics.rate < bound:
+            return _met(f"Linear dynamics of curvature 1/way with a rate below {bound:.4g}: the same for all lam.")
+    if isinstance(problem, HyperCleaning) and problem.standardize and isinstance(problem.model, Linear):
         # Standardized features: the mean of ||(x, 1)||^2 is at most d + 1; weights <= 1; a softmax curves by 1/2.
         largest = problem.l2 + (problem.dataset.features + problem.model.bias) / 2
         if isinstance(dynamics, GradientDescent) and dynamics.rate < 2 / largest:
@@ -290,7 +346,7 @@ def _admissible(problem: Problem, algorithm: Nested) -> Verdict:
     return Verdict("measured", f"`{dynamics.kind}` converges on some problems of this kind and not on others.")
 
 
-def _stable_on_quadratics(dynamics: GradientDescent | HeavyBall | Nesterov) -> float:
+def _stable(dynamics: GradientDescent | HeavyBall | Nesterov) -> float:
     """The rate below which the iteration is stable for curvatures in (0, 1]."""
     match dynamics:
         case GradientDescent():

@@ -5,6 +5,7 @@ from typing import get_args
 from core.spec.algorithms import Algorithm, Dynamics, Hypergradient, LinearSolver, Optimizer, ToleranceSchedule
 from core.spec.base import Spec, kind_of
 from core.spec.datasets import EpisodeDataset, TableDataset
+from core.spec.heads import Heads
 from core.spec.models import Representation, TableModel
 from core.spec.problems import ClippedWeights, Problem, SigmoidWeights
 
@@ -23,6 +24,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     "dataset": _members(TableDataset, EpisodeDataset),
     "model": _members(TableModel, Representation),
     "weights": (SigmoidWeights, ClippedWeights),
+    "heads": _members(Heads),
     "algorithm": _members(Algorithm),
     "dynamics": _members(Dynamics),
     "hypergradient": _members(Hypergradient),

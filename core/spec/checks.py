@@ -11,19 +11,23 @@ from core.spec.algorithms import (
     HeavyBall,
     Hypergradient,
     Implicit,
+    Joint,
     LineSearch,
     Neumann,
     RandomForward,
     RealTime,
+    Reptile,
     Reverse,
     Reversible,
     Stepped,
 )
 from core.spec.base import refuse
+from core.spec.few_shot_checks import check_heads, check_joint, check_transfer
 from core.spec.implicit_checks import check_series, check_solver
+from core.spec.initialization_checks import check_initialization
 from core.spec.models import Linear
-from core.spec.problem_checks import analytic, closed_form, has_finite_sum, squares
-from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Regularization
+from core.spec.problem_checks import analytic, closed_form, has_finite_sum, squares, strongly_convex
+from core.spec.problems import HyperCleaning, HyperRepresentation, Initialization, Problem, Regularization
 from core.spec.sizes import (
     inner_variables,
     minibatch_examples,
@@ -44,6 +48,11 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
     if isinstance(algorithm, Stochastic):
         check_finite_sum(problem, algorithm)
         return
+    if isinstance(algorithm, Joint):
+        check_joint(problem, algorithm)
+        return
+    check_heads(problem, algorithm)
+    check_transfer(problem, algorithm)
     match algorithm.hypergradient:
         case Exact() if not closed_form(problem):
             refuse(
@@ -67,6 +76,7 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
             _check_implicit(problem, implicit)
             check_solver(problem, algorithm, implicit, linear=analytic(problem))
             check_series(problem, implicit)
+    check_initialization(problem, algorithm)
     _check_dynamics(problem, algorithm)
     if isinstance(algorithm, RealTime):
         _check_real_time(problem, algorithm)
@@ -84,7 +94,7 @@ def check_finite_sum(problem: Problem, algorithm: AnyStochastic) -> None:
 
 
 def _check_real_time(problem: Problem, algorithm: RealTime) -> None:
-    if isinstance(problem, HyperRepresentation):
+    if isinstance(problem, HyperRepresentation | Initialization):
         refuse(
             "/algorithm/kind",
             f"`real_time` goes on with the inner variables of the last hyperiteration, and {problem.kind} draws new "
@@ -179,7 +189,7 @@ def _check_implicit(problem: Problem, implicit: Implicit) -> None:
             "`dense` cannot factor this Hessian: softmax offsets are not regularized, and adding a number to all of "
             "them changes nothing: use `cg`, a linear model with `bias` false, or `damping` above 0",
         )
-    if isinstance(problem, HyperRepresentation | HyperCleaning) and problem.l2 == 0:
+    if isinstance(problem, HyperRepresentation | HyperCleaning) and not strongly_convex(problem):
         refuse(
             "/problem/l2",
             "implicit differentiation needs an inner problem with one minimizer: give `l2` above zero, "
@@ -218,8 +228,8 @@ def _check_dynamics(problem: Problem, algorithm: Stepped) -> None:
         )
     if dynamics.rate_per_step and not dynamics.learn_rate:
         refuse("/algorithm/dynamics/rate_per_step", "the rates are not learned: set `learn_rate` too, or leave it out")
-    undifferentiated = solution_only(algorithm.hypergradient) or isinstance(algorithm.hypergradient, FirstOrder)
-    if isinstance(dynamics, LineSearch) and not undifferentiated:
+    forward_only = isinstance(algorithm.hypergradient, FirstOrder | Reptile)
+    if isinstance(dynamics, LineSearch) and not (forward_only or solution_only(algorithm.hypergradient)):
         refuse(
             "/algorithm/dynamics",
             "`line_search` cannot be differentiated, for the chosen step size jumps: use the hypergradient `implicit` "

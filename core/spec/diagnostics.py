@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from core.spec.algorithms import Algorithm, Exact, Hypergradient, LineSearch, Nested, RealTime
+from core.spec.algorithms import Algorithm, Exact, Hypergradient, Joint, LineSearch, Nested, RealTime, Stepped
 from core.spec.base import Spec, refuse
 from core.spec.checks import check_algorithm, solution_only
+from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.problems import Problem
 from core.spec.stochastic import Stochastic
 
@@ -101,6 +102,8 @@ class Diagnostics(Spec):
 
 MEASURED = ("stationarity", "truncation", "comparison", "contraction", "direction")
 """Sections that are measured when asked for by `every`."""
+OF_INNER_VARIABLES = ("stationarity", "truncation", "contraction")
+"""Of these, the ones that say something about the inner problem."""
 
 
 def check_diagnostics(problem: Problem, algorithm: Algorithm, diagnostics: Diagnostics) -> None:
@@ -108,7 +111,18 @@ def check_diagnostics(problem: Problem, algorithm: Algorithm, diagnostics: Diagn
     asked = [section for section in MEASURED if getattr(diagnostics, section).every is not None]
     if not asked:
         return
+    if isinstance(algorithm, Joint):
+        refuse(
+            f"/diagnostics/{asked[0]}/every",
+            "`joint` takes no hypergradient that could be measured: leave `every` out, or use `nested`",
+        )
     for section in asked:
+        if isinstance(problem, MulticlassTransfer) and section in OF_INNER_VARIABLES:
+            refuse(
+                f"/diagnostics/{section}/every",
+                f"{problem.kind} has no inner variables while it is trained, and nothing to measure of them: leave "
+                "`every` out",
+            )
         if (reason := _meaningless(section, algorithm)) is not None:
             refuse(f"/diagnostics/{section}/every", f"{reason}: leave `every` out, or use the algorithm `nested`")
         _check_section(section, algorithm)
@@ -137,7 +151,7 @@ def _meaningless(section: str, algorithm: Algorithm) -> str | None:
 
 
 def _check_section(section: str, algorithm: Algorithm) -> None:
-    if isinstance(algorithm, Stochastic):
+    if not isinstance(algorithm, Stepped):
         return
     field = f"/diagnostics/{section}/every"
     if section in ("truncation", "contraction") and isinstance(algorithm.hypergradient, Exact):

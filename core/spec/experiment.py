@@ -14,6 +14,10 @@ from core.spec.few_shot_checks import check_chunk, check_numerics
 from core.spec.problem_checks import check_problem
 from core.spec.problems import Problem
 
+MOST_LABELS = 50
+"""Labels of an experiment, at most."""
+Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
+
 
 class Evaluation(Spec):
     """When and how the outer variables are evaluated on (meta-)validation data."""
@@ -50,9 +54,9 @@ class Experiment(Spec):
 
     name: Label = "untitled"
     """A name for people; need not be unique."""
-    labels: Annotated[dict[Label, Label], Field(max_length=50)] = Field(default_factory=dict)
+    labels: Annotated[dict[Label, Label], Field(max_length=MOST_LABELS)] = Field(default_factory=dict)
     """Names and values to find it by."""
-    seed: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
+    seed: Seed = 0
     """All randomness (splits, episodes, initialization) is a function of it."""
     problem: Problem
     """The bilevel problem."""

@@ -1,15 +1,105 @@
-"""What only few-shot problems can have: numbers of classes, meta-batches in chunks, a network in a shorter format."""
+"""What only few-shot problems can have: classes, heads, joint training, meta-batches in chunks, shorter formats."""
 
-from core.spec.algorithms import Algorithm, FirstOrder, Nested, Reverse, Reversible, Unrolled
+from core.spec.algorithms import (
+    Algorithm,
+    Exact,
+    FirstOrder,
+    Implicit,
+    Joint,
+    RandomForward,
+    RealTime,
+    Reptile,
+    Reverse,
+    Reversible,
+    Stepped,
+    Unrolled,
+)
 from core.spec.base import refuse
-from core.spec.problems import HyperRepresentation, Problem
+from core.spec.heads import RidgeHeads, SoftmaxHeads
+from core.spec.multiclass_transfer import MulticlassTransfer
+from core.spec.problems import FewShot, HyperRepresentation, Initialization, Problem
+from core.spec.stochastic import Stochastic
 
 
-def check_ways(problem: HyperRepresentation) -> None:
+def check_heads(problem: Problem, algorithm: Stepped) -> None:
+    """Refuses a hypergradient that misses an outer variable of the heads."""
+    if not isinstance(problem, HyperRepresentation) or not isinstance(problem.heads, RidgeHeads):
+        return
+    if isinstance(algorithm.hypergradient, FirstOrder):
+        refuse(
+            "/algorithm/hypergradient",
+            "`first_order` does not differentiate the inner steps, which the strength of `ridge` heads is in: use "
+            "`exact` or `reverse`, or the heads `softmax`",
+        )
+
+
+def check_joint(problem: Problem, algorithm: Joint) -> None:
+    """Refuses joint training of what heads and representation should not, or do not, minimize together."""
+    if not isinstance(problem, HyperRepresentation):
+        refuse(
+            "/algorithm/kind",
+            f"`joint` trains a representation and the heads of its tasks, which {problem.kind} does not have: use "
+            "`nested`, or the problem `hyper_representation`",
+        )
+    if not isinstance(problem.heads, SoftmaxHeads):
+        refuse(
+            "/problem/heads",
+            f"`{problem.heads.kind}` heads have an inner objective that is not for lam to minimize: "
+            f"{'no strength' if isinstance(problem.heads, RidgeHeads) else 'features that are all alike'} would be "
+            "best: use the heads `softmax`, or `nested`",
+        )
+    if problem.outer_set != "support":
+        refuse(
+            "/problem/outer_set",
+            "`joint` minimizes the inner objective alone and sees no query sets: set it to `support`, best with a "
+            "larger `training_shot`",
+        )
+    learned = [name for name in ("learn_rate", "learn_momentum") if getattr(algorithm.dynamics, name, False)]
+    if learned:
+        refuse(
+            f"/algorithm/dynamics/{learned[0]}",
+            "`joint` differentiates through no step, which the dynamics' own outer variables are in: leave it out, or "
+            "use `nested`",
+        )
+    if algorithm.dynamics.rate_per_step:
+        refuse("/algorithm/dynamics/rate_per_step", "`joint` learns no rates: leave it out")
+    if algorithm.dynamics.batch is not None:
+        refuse(
+            "/algorithm/dynamics/batch",
+            f"{problem.kind} has no minibatches of its inner objective: leave `batch` out",
+        )
+
+
+def check_transfer(problem: Problem, algorithm: Stepped) -> None:
+    """Refuses what needs inner variables where there are none."""
+    if not isinstance(problem, MulticlassTransfer):
+        return
+    if isinstance(algorithm, RealTime):
+        refuse(
+            "/algorithm/kind",
+            f"`real_time` goes on with the inner variables of the last hyperiteration, and {problem.kind} has none: "
+            "use `nested`",
+        )
+    if isinstance(algorithm.hypergradient, Implicit | RandomForward | Reversible):
+        refuse(
+            "/algorithm/hypergradient",
+            f"`{algorithm.hypergradient.kind}` is for inner problems that are large or hard, and {problem.kind} has no "
+            "inner variables: use `exact`, the plain gradient",
+        )
+    learned = [name for name in ("learn_rate", "learn_momentum") if getattr(algorithm.dynamics, name, False)]
+    if learned:
+        refuse(
+            f"/algorithm/dynamics/{learned[0]}",
+            f"the dynamics fit the heads of evaluations only, where nothing is differentiated, for {problem.kind} has "
+            "no inner variables: leave it out",
+        )
+
+
+def check_ways(problem: FewShot) -> None:
     """Refuses tasks with more classes than there are to draw from."""
     fewest, most = problem.dataset.pools()
     pool = "alphabet" if getattr(problem.dataset, "split", None) == "alphabets" else "meta-set"
-    least = problem.way_from
+    least = problem.way_from if isinstance(problem, HyperRepresentation) else None
     if least is None:
         if problem.way > fewest:
             refuse("/problem/way", f"{problem.way} ways, but the smallest {pool} has {fewest} classes: lower `way`")
@@ -20,11 +110,19 @@ def check_ways(problem: HyperRepresentation) -> None:
         refuse("/problem/way_from", f"{least} ways, but the smallest {pool} has {fewest} classes: lower `way_from`")
     if problem.way > most:
         refuse("/problem/way", f"{problem.way} ways, but the largest {pool} has {most} classes: lower `way`")
+    if isinstance(problem, HyperRepresentation) and not isinstance(problem.heads, SoftmaxHeads):
+        refuse(
+            "/problem/way_from",
+            f"`{problem.heads.kind}` heads are for tasks that all have as many classes: leave it out, or use the heads "
+            "`softmax`",
+        )
 
 
 def check_chunk(problem: Problem, algorithm: Algorithm) -> None:
     """Refuses chunks of tasks where they would not save memory, or not give the same hypergradient."""
-    if not isinstance(problem, HyperRepresentation) or not isinstance(algorithm, Nested) or problem.task_chunk is None:
+    if not isinstance(problem, HyperRepresentation | Initialization) or isinstance(algorithm, Stochastic):
+        return
+    if problem.task_chunk is None:
         return
     if problem.task_chunk > problem.meta_batch:
         refuse(
@@ -32,20 +130,20 @@ def check_chunk(problem: Problem, algorithm: Algorithm) -> None:
             f"a chunk of {problem.task_chunk} is larger than the meta-batch of {problem.meta_batch}: "
             "lower `task_chunk` or leave it out",
         )
-    if not isinstance(algorithm.hypergradient, Reverse | Reversible | Unrolled | FirstOrder):
+    chosen = algorithm if isinstance(algorithm, Joint) else algorithm.hypergradient
+    if not isinstance(chosen, Reverse | Reversible | Unrolled | FirstOrder | Exact | Reptile):
         refuse(
             "/problem/task_chunk",
-            f"`{algorithm.hypergradient.kind}` takes the meta-batch as a whole: leave `task_chunk` out, or use "
-            "`reverse`",
+            f"`{chosen.kind}` takes the meta-batch as a whole: leave `task_chunk` out, or use `reverse`",
         )
 
 
 def check_numerics(problem: Problem, *, precision: str, tf32: bool) -> None:
     """Refuses formats of numbers that the problem has no use for."""
-    if precision == "bf16" and not isinstance(problem, HyperRepresentation):
+    if precision == "bf16" and not isinstance(problem, HyperRepresentation | MulticlassTransfer):
         refuse(
             "/resources/precision",
-            f"`bf16` is for the representation of few-shot problems, which {problem.kind} does not have: use `float32`",
+            f"`bf16` is for the representation of `hyper_representation`, not for {problem.kind}: use `float32`",
         )
     if tf32 and precision == "float64":
         refuse(

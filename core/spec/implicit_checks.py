@@ -10,7 +10,7 @@ from core.spec.algorithms import (
     StochasticDescent,
 )
 from core.spec.base import refuse
-from core.spec.problems import HyperRepresentation, Problem
+from core.spec.problems import HyperRepresentation, Initialization, Problem
 from core.spec.sizes import minibatch_examples
 
 FIELD = "/algorithm/hypergradient"
@@ -46,7 +46,7 @@ def check_solver(problem: Problem, algorithm: Stepped, implicit: Implicit, *, li
 def check_series(problem: Problem, implicit: Implicit) -> None:
     """Refuses warm starts and tolerance schedules that would start from nothing or fall to nothing."""
     warm = [name for name in ("warm_start", "warm_start_inner") if getattr(implicit, name)]
-    if warm and isinstance(problem, HyperRepresentation):
+    if warm and isinstance(problem, HyperRepresentation | Initialization):
         refuse(
             f"{FIELD}/{warm[0]}",
             f"{problem.kind} draws new tasks at every hyperiteration, and the last ones' inner variables say nothing "

@@ -38,8 +38,8 @@ def judged(spec: Experiment, measured: Mapping[str, Worst]) -> list[dict[str, An
 def _bounds(spec: Experiment) -> dict[str, float]:
     """What each series has to stay below.
 
-    A contraction has a factor of at most `CONTRACTING`, whatever the experiment warns about; how small an inner gradient is small enough
-    is the experiment's to say (`warn_above` of the stationarity).
+    A contraction has a factor below `CONTRACTING`, whatever the experiment warns about; how small an inner gradient is
+    small enough is the experiment's to say (`warn_above` of the stationarity).
     """
     stationary = spec.diagnostics.stationarity.warn_above
     default: float = Stationarity.model_fields["warn_above"].default

@@ -2,16 +2,28 @@
 
 from core.spec.base import refuse
 from core.spec.few_shot_checks import check_ways
+from core.spec.heads import SoftmaxHeads
 from core.spec.models import Linear
+from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginProblem
-from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
-from core.spec.sizes import test_examples, training_examples, validation_examples
+from core.spec.problems import (
+    FewShot,
+    HyperCleaning,
+    HyperRepresentation,
+    Problem,
+    Quadratic,
+    RandomQuadratics,
+    Regularization,
+)
+from core.spec.sizes import test_examples, training_examples, training_sets, validation_examples
 
 
 def check_problem(problem: Problem) -> None:
     """Refuses a problem that its data cannot serve."""
-    if isinstance(problem, HyperRepresentation):
+    if isinstance(problem, FewShot):
         _check_episodes(problem)
+        if isinstance(problem, HyperRepresentation):
+            _check_training(problem)
     elif isinstance(problem, Regularization | HyperCleaning):
         _check_split(problem)
         if isinstance(problem, Regularization):
@@ -20,7 +32,7 @@ def check_problem(problem: Problem) -> None:
             _check_cleaning(problem)
 
 
-def _check_episodes(problem: HyperRepresentation) -> None:
+def _check_episodes(problem: FewShot) -> None:
     check_ways(problem)
     images = problem.dataset.images_per_class
     if problem.shot + problem.query > images:
@@ -28,6 +40,23 @@ def _check_episodes(problem: HyperRepresentation) -> None:
             "/problem/query",
             f"shot + query = {problem.shot + problem.query}, but a class has {images} images and the support and "
             f"query sets are disjoint: lower `query` to at most {max(images - problem.shot, 0)}",
+        )
+
+
+def _check_training(problem: HyperRepresentation) -> None:
+    images = problem.dataset.images_per_class
+    shot, query = training_sets(problem)
+    if shot + query > images:
+        refuse(
+            "/problem/training_shot",
+            f"{shot} support and {query} query examples of each class, but a class has {images} images and the sets "
+            f"are disjoint: lower `training_shot` to at most {max(images - query, 0)}",
+        )
+    if problem.l2 and not isinstance(problem.heads, SoftmaxHeads):
+        refuse(
+            "/problem/l2",
+            f"`{problem.heads.kind}` heads have an inner objective of their own: leave `l2` out (the strength of "
+            "`ridge` is in its own fields)",
         )
 
 
@@ -88,7 +117,15 @@ def closed_form(problem: Problem) -> bool:
         return squares(problem) and isinstance(problem.model, Linear) and problem.strength != "class"
     if isinstance(problem, PluginProblem):
         return problem.closed_form()
-    return isinstance(problem, Quadratic | RandomQuadratics)
+    if isinstance(problem, HyperRepresentation):
+        return not isinstance(problem.heads, SoftmaxHeads)
+    return isinstance(problem, Quadratic | RandomQuadratics | MulticlassTransfer)
+
+
+def strongly_convex(problem: HyperRepresentation | HyperCleaning) -> bool:
+    """Whether the inner objective of linear models or heads is, for all outer variables."""
+    own = isinstance(problem, HyperRepresentation) and not isinstance(problem.heads, SoftmaxHeads)
+    return own or problem.l2 > 0
 
 
 def analytic(problem: Problem) -> bool:

@@ -6,7 +6,9 @@ from pydantic import Field
 
 from core.spec.base import Count, Spec
 from core.spec.datasets import Diabetes, Digits, EpisodeDataset, Omniglot, TableDataset
+from core.spec.heads import Heads, SoftmaxHeads
 from core.spec.models import Conv4, Linear, Representation, TableModel
+from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginProblem, extended
 
 
@@ -112,7 +114,10 @@ class HyperCleaning(Spec):
 
     kind: Literal["hyper_cleaning"] = "hyper_cleaning"
     dataset: TableDataset = Field(default_factory=Digits, discriminator="kind")
-    """The data, with classes as target; features are standardized with the training set's mean and deviation."""
+    """The data, with classes as target."""
+    standardize: bool = True
+    """Whether features get mean 0 and deviation 1 on the training set; without, they stay as they are (the pixels of
+    images in [0, 1])."""
     model: TableModel = Field(default_factory=Linear, discriminator="kind")
     """The ground model, whose parameters are the inner variables."""
     weights: Annotated[SigmoidWeights | ClippedWeights, Field(discriminator="kind")] = Field(
@@ -135,10 +140,13 @@ class HyperCleaning(Spec):
     final_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Steps of the inner dynamics for the models that are compared at the end: noisy baseline (all weights 1), learned
     weights, clean oracle (weight 1 for the uncorrupted examples, 0 for the others)."""
+    final_on: Literal["train", "train_and_validation"] = "train"
+    """What these models are fitted to: the training examples, or those and the validation examples, which have weight 1
+    (Franceschi et al. 2017)."""
 
 
 class HyperRepresentation(Spec):
-    """Few-shot learning with a representation as outer variables and a linear softmax head per task as inner.
+    """Few-shot learning with a representation as outer variables and a head per task, by default softmax, as inner.
 
     Equations (9)-(10) of the paper: mean over the tasks and examples of the cross-entropy, w_0 = 0.
     """
@@ -161,15 +169,62 @@ class HyperRepresentation(Spec):
     """Episodes of a hyperiteration."""
     task_chunk: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Episodes that go through the network together, which memory is proportional to; the hypergradient is that of the
-    whole meta-batch. By default all. For `reverse` and `unrolled`."""
+    whole meta-batch. By default all. For `reverse`, `unrolled` and `exact`."""
     l2: Annotated[float, Field(ge=0, le=1e3)] = 0.0
-    """Strength of the regularizer of the heads; the paper has none. Implicit differentiation needs one."""
+    """Strength of the regularizer of softmax heads; the paper has none. Implicit differentiation needs one."""
+    heads: Heads = Field(default_factory=SoftmaxHeads, discriminator="kind")
+    """What is fitted on the support features of a task."""
+    outer_set: Literal["query", "support"] = "query"
+    """What the outer objective sees in meta-training: `query`, other examples than the heads are fitted on; `support`,
+    the same (`-train` in section 5.3 of the paper), and no query sets are drawn. Evaluations see the query sets."""
+    training_shot: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Support examples of each class in meta-training; by default `shot`, as in evaluations. The paper has 16 where
+    there are no query sets."""
     normalization: Literal["batch", "running"] = "batch"
     """Statistics of the norms when meta-validation chooses the checkpoint: `batch`, of each support or query set
     itself (the paper's convention, transductive); `running`, of meta-training images. Both are reported."""
 
 
-_Problem = Quadratic | RandomQuadratics | Regularization | HyperCleaning | HyperRepresentation
+class Initialization(Spec):
+    """Few-shot learning with a network's initialization as outer variables: MAML (Finn et al. 2017) and its family.
+
+    Inner: sum over tasks of the support set's mean cross-entropy + proximal/2 ||w - w_0||^2, from w_0 = lam in each
+    task. Outer: mean over tasks of the query set's. First-order MAML is the hypergradient `first_order`, Reptile is
+    `reptile`, Meta-SGD the dynamics' `rate_per_parameter`, iMAML `implicit`, ANIL `adapt` = `head`. Norms take the
+    statistics of each support or query set itself (transductive, as MAML does).
+    """
+
+    kind: Literal["initialization"] = "initialization"
+    dataset: EpisodeDataset = Field(default_factory=Omniglot)
+    """Where episodes are sampled from."""
+    model: Representation = Field(default_factory=Conv4, discriminator="kind")
+    """The network below the head, which is a linear softmax."""
+    adapt: Literal["all", "head"] = "all"
+    """What the inner steps move: `all`, network and head; `head`, the head alone (ANIL, Raghu et al. 2020), which
+    is `hyper_representation` but for the head's w_0."""
+    head_start: Literal["learned", "zero"] = "learned"
+    """w_0 of the head: `learned`, outer variables that start as Glorot's; `zero`, 0 in every task and not learned."""
+    proximal: Annotated[float, Field(ge=0, le=1e4)] = 0.0
+    """Strength of the term that holds w near w_0 (iMAML, Rajeswaran et al. 2019); MAML has none. Implicit
+    differentiation needs one."""
+    way: Annotated[int, Field(ge=2, le=100)] = 5
+    """Classes of an episode."""
+    shot: Annotated[int, Field(ge=1, le=100)] = 1
+    """Support examples of each class."""
+    query: Annotated[int, Field(ge=1, le=100)] = 15
+    """Query examples of each class, disjoint from the support examples."""
+    meta_batch: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Episodes of a hyperiteration."""
+    task_chunk: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Episodes that are fitted together, which memory is proportional to: each has a copy of what the inner steps move;
+    the hypergradient is that of the whole meta-batch. By default all. For `reverse`, `unrolled`, `first_order` and
+    `reptile`."""
+
+
+FewShot = HyperRepresentation | MulticlassTransfer | Initialization
+"""Problems whose evaluations are episodes."""
+
+_Problem = Quadratic | RandomQuadratics | Regularization | HyperCleaning | FewShot
 if TYPE_CHECKING:
     Problem = _Problem | PluginProblem
 else:

@@ -5,10 +5,20 @@ from typing import assert_never
 
 from core.spec.algorithms import Algorithm, Stepped
 from core.spec.datasets import ClassesOfImages
+from core.spec.heads import PrototypeHeads, RidgeHeads
 from core.spec.models import Conv4, Linear, Mlp, Residual, TableModel
+from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem
-from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, Quadratic, RandomQuadratics, Regularization
-from core.spec.stochastic import Stochastic
+from core.spec.problems import (
+    FewShot,
+    HyperCleaning,
+    HyperRepresentation,
+    Initialization,
+    Problem,
+    Quadratic,
+    RandomQuadratics,
+    Regularization,
+)
 from core.spec.table import Table
 
 
@@ -32,7 +42,7 @@ def test_examples(problem: Regularization | HyperCleaning) -> int:
 def minibatch_examples(problem: Problem) -> int | None:
     """Examples that minibatches of the inner objective are drawn from; None: the problem has no minibatches."""
     match problem:
-        case Quadratic() | RandomQuadratics() | HyperRepresentation():
+        case Quadratic() | RandomQuadratics() | HyperRepresentation() | MulticlassTransfer() | Initialization():
             return None
         case PluginProblem():
             return problem.training_examples()
@@ -87,23 +97,51 @@ def inner_variables(problem: Problem) -> int:
         case Quadratic() | RandomQuadratics():
             return problem.inner_dimension
         case Regularization() | HyperCleaning():
-            features, count = problem.dataset.features, scores(problem)
+            seen, count = problem.dataset.features, scores(problem)
             match problem.model:
                 case Linear():
-                    return (features + problem.model.bias) * count
+                    return (seen + problem.model.bias) * count
                 case Mlp():
-                    return _affine((features, *problem.model.hidden, count))
+                    return _affine((seen, *problem.model.hidden, count))
                 case PluginModel():
-                    return problem.model.inner_variables(features, count)
+                    return problem.model.inner_variables(seen, count)
                 case _:
                     assert_never(problem.model)
         case HyperRepresentation():
-            features = feature_size(problem.model, problem.dataset.side)
-            return problem.meta_batch * (features + 1) * problem.way
+            bias = not isinstance(problem.heads, PrototypeHeads)
+            return problem.meta_batch * (features(problem) + bias) * problem.way
+        case MulticlassTransfer():
+            return 0
+        case Initialization():
+            return problem.meta_batch * adapted(problem)
         case PluginProblem():
             return problem.inner_variables()
         case _:
             assert_never(problem)
+
+
+def training_sets(problem: HyperRepresentation) -> tuple[int, int]:
+    """Support and query examples of each class in meta-training."""
+    return problem.training_shot or problem.shot, problem.query if problem.outer_set == "query" else 0
+
+
+def adapted(problem: Initialization) -> int:
+    """Inner variables of one task."""
+    return _head(problem) + (parameters(problem) if problem.adapt == "all" else 0)
+
+
+def _head(problem: Initialization) -> int:
+    return (features(problem) + 1) * problem.way
+
+
+def features(problem: FewShot) -> int:
+    """Of an image of the problem's data set."""
+    return feature_size(problem.model, problem.dataset.side)
+
+
+def parameters(problem: FewShot) -> int:
+    """Of the problem's representation."""
+    return representation_size(problem.model, problem.dataset.channels, problem.dataset.side)
 
 
 def feature_size(model: Conv4 | Residual | Mlp, side: int = 28) -> int:
@@ -150,16 +188,18 @@ def population(dataset: ClassesOfImages) -> int:
     return max(1, 2000 * 28**2 // dataset.side**2)
 
 
-def _learned(algorithm: Stepped) -> int:
+def _learned(problem: Problem, algorithm: Stepped) -> int:
     """Outer variables of the inner dynamics."""
     dynamics = algorithm.dynamics
     rates = algorithm.steps if dynamics.rate_per_step else 1
+    if isinstance(problem, Initialization) and getattr(dynamics, "rate_per_parameter", False):
+        rates = adapted(problem)
     return rates * dynamics.learn_rate + getattr(dynamics, "learn_momentum", False)
 
 
 def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
     """Number of outer variables, those of the inner dynamics included."""
-    learned = 0 if isinstance(algorithm, Stochastic) else _learned(algorithm)
+    learned = _learned(problem, algorithm) if isinstance(algorithm, Stepped) else 0
     match problem:
         case Quadratic() | RandomQuadratics():
             own = problem.outer_dimension
@@ -168,7 +208,11 @@ def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
         case HyperCleaning():
             own = problem.train
         case HyperRepresentation():
-            own = representation_size(problem.model, problem.dataset.channels, problem.dataset.side)
+            own = parameters(problem) + 3 * isinstance(problem.heads, RidgeHeads)
+        case MulticlassTransfer():
+            own = parameters(problem) + _affine((features(problem), problem.dataset.class_counts()[0]))
+        case Initialization():
+            own = parameters(problem) + (_head(problem) if problem.head_start == "learned" else 0)
         case PluginProblem():
             own = problem.outer_variables()
         case _:

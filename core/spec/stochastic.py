@@ -14,7 +14,8 @@ Exponent = Annotated[float, Field(ge=0, le=1)]
 Steps = Annotated[int, Field(ge=1, le=100_000)]
 
 
-def _name_the_kind(schema: dict[str, Any]) -> None:
+def name_the_kind(schema: dict[str, Any]) -> None:
+    """For algorithms that are not the default."""
     # An algorithm without a kind is nested: the schema must not take it for one of these.
     schema["required"] = ["kind", *schema.get("required", ())]
 
@@ -22,7 +23,7 @@ def _name_the_kind(schema: dict[str, Any]) -> None:
 class Stochastic(Spec):
     """Fields that all of these algorithms have."""
 
-    model_config = ConfigDict(json_schema_extra=_name_the_kind)
+    model_config = ConfigDict(json_schema_extra=name_the_kind)
 
     inner_rate: Rate = 0.1
     """Step size of the inner variables (and of v) at hyperiteration 0."""

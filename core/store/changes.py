@@ -1,10 +1,10 @@
 """Every change of an experiment's row: guarded, numbered, told. Nothing else updates `experiments`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import ARRAY, ColumnElement, Text, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.status import ACTIVE, PREDECESSORS, Status
@@ -46,29 +46,47 @@ def change(
     Returns:
         The row's new version, or None if the guard did not hold (nothing was changed).
     """
+    return change_all(session, [experiment_id], guard, event=event, data=data, **columns).get(experiment_id)
+
+
+def change_all(
+    session: Session,
+    experiment_ids: Collection[UUID],
+    guard: ColumnElement[bool],
+    *,
+    event: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    **columns: Any,
+) -> dict[UUID, int]:
+    """The same change of several rows, each under the guard; returns the new versions of those that were changed."""
     if "status" in columns:
         guard &= in_status(*PREDECESSORS[Status(columns["status"])])
     statement = (
         update(ExperimentRow)
-        .where(ExperimentRow.id == experiment_id, guard)
+        .where(ExperimentRow.id.in_(experiment_ids), guard)
         .values(version=ExperimentRow.version + 1, **columns)
-        .returning(ExperimentRow.version)
+        .returning(ExperimentRow.id, ExperimentRow.version)
         .execution_options(synchronize_session=False)
     )
-    version = session.execute(statement).scalar_one_or_none()
-    if version is None:
-        return None
+    versions = {found.id: found.version for found in session.execute(statement)}
     if event is not None:
-        append_event(session, experiment_id, version, event, data or {})
-    notify(session, experiment_id)
-    return version
+        append_events(session, versions, event, data or {})
+    if versions:
+        notify(session, *versions)
+    return versions
 
 
-def notify(session: Session, experiment_id: UUID) -> None:
-    """Tells the listeners, when the transaction commits, that the experiment has changed."""
-    session.execute(select(func.pg_notify(CHANNEL, str(experiment_id))))
+def notify(session: Session, *experiment_ids: UUID) -> None:
+    """Tells the listeners, when the transaction commits, that experiments have changed."""
+    ids = func.unnest(literal(list(map(str, experiment_ids)), ARRAY(Text)), type_=Text).column_valued("id")
+    session.execute(select(func.pg_notify(CHANNEL, ids)))
 
 
-def append_event(session: Session, experiment_id: UUID, version: int, kind: str, data: Mapping[str, Any]) -> None:
-    """Stores an event under the version that the row's change was given."""
-    session.execute(insert(EventRow).values(experiment_id=experiment_id, version=version, kind=kind, data=dict(data)))
+def append_events(session: Session, versions: Mapping[UUID, int], kind: str, data: Mapping[str, Any]) -> None:
+    """Stores an event of several experiments, under the version that each one's row was given."""
+    events = [
+        {"experiment_id": experiment_id, "version": version, "kind": kind, "data": dict(data)}
+        for experiment_id, version in versions.items()
+    ]
+    if events:
+        session.execute(insert(EventRow), events)

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, defer
 
 from core.errors import NotFound
 from core.status import ACTIVE, Status
-from core.store.tables import ArtifactRow, CurveChunkRow, EventRow, ExperimentRow
+from core.store.listing import Filters, Position, filtered, paged
+from core.store.tables import ArtifactRow, CurveChunkRow, EventRow, ExperimentRow, SweepMemberRow
 
 RECENT_CHUNKS = 20
 """Chunks of the series `seconds` from which the time to come is estimated."""
@@ -23,28 +23,18 @@ class Reading(NamedTuple):
     row: ExperimentRow
     seconds: float | None
     """Mean seconds of the latest hyperiterations of the current attempt, while one runs."""
-
-
-class Position(NamedTuple):
-    """Where a page ends: the place of its last experiment in the order of creation."""
-
-    created_at: datetime
-    experiment_id: UUID
+    sweep: SweepMemberRow | None
+    """Of which sweep it is a member."""
 
 
 @dataclass(frozen=True)
-class Filters:
-    """Which experiments; those that are empty let everything pass."""
+class ExperimentFilters(Filters):
+    """Which experiments."""
 
     statuses: Sequence[Status] = ()
     kinds: Sequence[str] = ()
-    labels: Sequence[tuple[str, str]] = ()
-    name: str | None = None
-    """Text that the name contains, whatever its case."""
-    id_prefix: str | None = None
-    """First hexadecimal digits of the id, without dashes."""
-    created_after: datetime | None = None
-    created_before: datetime | None = None
+    sweep: UUID | None = None
+    """Members of this sweep, all their trials."""
 
 
 def get(session: Session, experiment_id: UUID) -> Reading:
@@ -59,12 +49,9 @@ def get(session: Session, experiment_id: UUID) -> Reading:
     return Reading._make(found)
 
 
-def page(session: Session, filters: Filters, *, after: Position | None, size: int) -> list[Reading]:
+def page(session: Session, filters: ExperimentFilters, *, after: Position | None, size: int) -> list[Reading]:
     """The next `size` experiments that pass the filters, newest first, after a position."""
-    statement = _filtered(_readings(), filters)
-    if after is not None:
-        statement = statement.where(tuple_(ExperimentRow.created_at, ExperimentRow.id) < after)
-    statement = statement.order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc()).limit(size)
+    statement = paged(_filtered(_readings(), filters), ExperimentRow, after=after, size=size)
     return [Reading._make(found) for found in session.execute(statement)]
 
 
@@ -157,24 +144,18 @@ def _readings() -> Select[Any]:
     )
     values = select(func.unnest(latest.c.points).label("seconds")).subquery()
     mean = select(func.avg(values.c.seconds)).scalar_subquery()
-    return select(ExperimentRow, mean).options(defer(ExperimentRow.result, raiseload=True))
+    return (
+        select(ExperimentRow, mean, SweepMemberRow)
+        .outerjoin(SweepMemberRow, SweepMemberRow.experiment_id == ExperimentRow.id)
+        .options(defer(ExperimentRow.result, raiseload=True))
+    )
 
 
-def _filtered(statement: Select[Any], filters: Filters) -> Select[Any]:
-    row = ExperimentRow
+def _filtered(statement: Select[Any], filters: ExperimentFilters) -> Select[Any]:
     if filters.statuses:
-        statement = statement.where(row.status.in_(filters.statuses))
+        statement = statement.where(ExperimentRow.status.in_(filters.statuses))
     if filters.kinds:
-        statement = statement.where(row.kind.in_(filters.kinds))
-    for label, value in filters.labels:
-        statement = statement.where(row.labels.contains({label: value}))
-    if filters.name is not None:
-        statement = statement.where(row.name.icontains(filters.name, autoescape=True))
-    if filters.id_prefix:
-        first, last = (UUID(filters.id_prefix.ljust(32, digit)) for digit in "0f")
-        statement = statement.where(row.id.between(first, last))
-    if filters.created_after is not None:
-        statement = statement.where(row.created_at > filters.created_after)
-    if filters.created_before is not None:
-        statement = statement.where(row.created_at < filters.created_before)
-    return statement
+        statement = statement.where(ExperimentRow.kind.in_(filters.kinds))
+    if filters.sweep is not None:
+        statement = statement.where(SweepMemberRow.sweep_id == filters.sweep)
+    return filtered(statement, ExperimentRow, filters)

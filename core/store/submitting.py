@@ -1,31 +1,16 @@
 """A spec becomes a row: once, whatever the caller repeats."""
 
-import hashlib
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from core.errors import IdempotencyConflict
 from core.spec import Experiment
-from core.store.changes import append_event, notify
-from core.store.tables import ExperimentRow, IdempotencyRow
-
-
-class IdempotencyKey(NamedTuple):
-    """Who says that a submission is the same as an earlier one, and by which key."""
-
-    caller: str
-    key: str
-
-
-class Submission(NamedTuple):
-    """What became of a submission."""
-
-    experiment_id: UUID
-    created: bool
-    """False: the key was used before with the same body, and this is the experiment of that time."""
+from core.store.changes import append_events, notify
+from core.store.idempotency import IdempotencyKey, Submission, once
+from core.store.tables import ExperimentRow
 
 
 def submit(session: Session, spec: Experiment, key: IdempotencyKey | None = None) -> Submission:
@@ -39,43 +24,28 @@ def submit(session: Session, spec: Experiment, key: IdempotencyKey | None = None
     Raises:
         IdempotencyConflict: the key was used with another spec.
     """
-    if key is None:
-        return Submission(_insert(session, spec), created=True)
-    # Two submissions with one key take turns; the lock goes with the transaction.
-    session.execute(select(func.pg_advisory_xact_lock(_lock_number(key))))
-    earlier = session.get(IdempotencyRow, key)
-    body = bytes.fromhex(spec.sha256())
-    if earlier is not None:
-        if earlier.body_sha256 != body:
-            raise IdempotencyConflict
-        return Submission(earlier.experiment_id, created=False)
-    experiment_id = _insert(session, spec)
-    session.execute(
-        insert(IdempotencyRow).values(caller=key.caller, key=key.key, body_sha256=body, experiment_id=experiment_id)
-    )
-    return Submission(experiment_id, created=True)
+    return once(session, "experiments", key, spec.sha256(), lambda: insert_queued(session, [columns(spec)])[0])
 
 
-def _insert(session: Session, spec: Experiment) -> UUID:
-    experiment_id = uuid4()
-    session.execute(
-        insert(ExperimentRow).values(
-            id=experiment_id,
-            name=spec.name,
-            labels=spec.labels,
-            kind=spec.problem.kind,
-            spec=spec.canonical(),
-            spec_sha256=spec.sha256(),
-            device=spec.resources.device,
-            priority=spec.resources.priority,
-            hyperiterations=spec.algorithm.hyperiterations,
-        )
-    )
-    append_event(session, experiment_id, 1, "queued", {})
-    notify(session, experiment_id)
-    return experiment_id
+def columns(spec: Experiment) -> dict[str, Any]:
+    """What the row of an experiment says that nobody has run so far."""
+    return {
+        "name": spec.name,
+        "labels": spec.labels,
+        "kind": spec.problem.kind,
+        "spec": spec.canonical(),
+        "spec_sha256": spec.sha256(),
+        "device": spec.resources.device,
+        "priority": spec.resources.priority,
+        "hyperiterations": spec.algorithm.hyperiterations,
+    }
 
 
-def _lock_number(key: IdempotencyKey) -> int:
-    digest = hashlib.sha256(f"{key.caller}\n{key.key}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
+def insert_queued(session: Session, rows: Sequence[dict[str, Any]]) -> list[UUID]:
+    """Stores rows as `queued`, each with its first event; returns their ids, which rise."""
+    # Of the same priority and moment, the lower id is claimed first: they run in this order.
+    ids = sorted(uuid4() for _ in rows)
+    session.execute(insert(ExperimentRow), [{"id": each, **row} for each, row in zip(ids, rows, strict=True)])
+    append_events(session, dict.fromkeys(ids, 1), "queued", {})
+    notify(session, *ids)
+    return ids

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -216,13 +217,62 @@ class EventRow(Base):
     data: Mapped[dict[str, Any]]
 
 
+class SweepRow(Base):
+    """One sweep: what its members were made from."""
+
+    __tablename__ = "sweeps"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    labels: Mapped[dict[str, Any]]
+    spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """Not jsonb, which would not keep the order of the grid."""
+    spec_sha256: Mapped[str]
+    members: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint("members > 0", name="members"),
+        Index("ix_sweeps_created_at_id", "created_at", "id"),
+        Index("ix_sweeps_labels", "labels", postgresql_using="gin"),
+    )
+
+
+class SweepMemberRow(Base):
+    """An experiment that is a member of a sweep; a member that was retried has several, of which the last counts."""
+
+    __tablename__ = "sweep_members"
+
+    sweep_id: Mapped[UUID] = mapped_column(ForeignKey(SweepRow.id, ondelete="CASCADE"), primary_key=True)
+    member: Mapped[int] = mapped_column(primary_key=True)
+    """Its number in the order of the grid, from 0."""
+    trial: Mapped[int] = mapped_column(primary_key=True)
+    """From 1."""
+    experiment_id: Mapped[UUID] = mapped_column(ForeignKey(ExperimentRow.id, ondelete="CASCADE"), unique=True)
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """Field -> value, in the order of the grid, and `seed`."""
+
+    __table_args__ = (CheckConstraint("member >= 0 AND trial > 0", name="numbers"),)
+
+
 class IdempotencyRow(Base):
     """The answer that was given to an Idempotency-Key."""
 
     __tablename__ = "idempotency_keys"
 
     caller: Mapped[str] = mapped_column(primary_key=True)
+    route: Mapped[str] = mapped_column(primary_key=True)
+    """What was submitted: a key of one route is free on the other."""
     key: Mapped[str] = mapped_column(primary_key=True)
     body_sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    experiment_id: Mapped[UUID] = mapped_column(ForeignKey(ExperimentRow.id, ondelete="CASCADE"))
+    experiment_id: Mapped[UUID | None] = mapped_column(ForeignKey(ExperimentRow.id, ondelete="CASCADE"))
+    sweep_id: Mapped[UUID | None] = mapped_column(ForeignKey(SweepRow.id, ondelete="CASCADE"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint(
+            "(route = 'experiments' AND experiment_id IS NOT NULL AND sweep_id IS NULL)"
+            " OR (route = 'sweeps' AND sweep_id IS NOT NULL AND experiment_id IS NULL)",
+            name="route",
+        ),
+    )

@@ -31,7 +31,8 @@ SPECS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"problem": {"kind": "?"}},
         "/problem/kind",
-        "use `quadratic`, `random_quadratics`, `regularization`, `hyper_cleaning` or `hyper_representation`",
+        "use `quadratic`, `random_quadratics`, `regularization`, `hyper_cleaning`, `hyper_representation`, "
+        "`multiclass_transfer` or `initialization`",
     ),
     ({"problem": {}}, "/problem/kind", "`kind` is missing: use `quadratic`, `random_quadratics`, `regularization`"),
     ({"problem": {**CLEANING, "dataset": {"kind": "minst"}}}, "/problem/dataset/kind", "did you mean `mnist`?"),

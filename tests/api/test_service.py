@@ -16,8 +16,9 @@ from pydantic import SecretStr
 
 from api.main import create_app
 from api.schemas import SPEC_EXAMPLES
+from api.sweep_schemas import SWEEP_EXAMPLES
 from core.settings import Settings
-from core.spec import KINDS, Experiment, kind_of
+from core.spec import KINDS, Experiment, Sweep, kind_of
 
 Serve = Callable[[Settings], AbstractContextManager[str]]
 
@@ -43,6 +44,8 @@ class TestKey:
             ("GET", "/v1/experiments/6f0c1f6e-0000-4000-8000-000000000000"),
             ("GET", "/v1/experiments/6f0c1f6e-0000-4000-8000-000000000000/events"),
             ("POST", "/v1/experiments/6f0c1f6e-0000-4000-8000-000000000000:cancel"),
+            ("POST", "/v1/sweeps"),
+            ("POST", "/v1/sweeps/6f0c1f6e-0000-4000-8000-000000000000:retry"),
         ):
             answer = locked.request(method, place, headers=headers)
             assert answer.status_code == 401, place
@@ -108,6 +111,11 @@ class TestCatalog:
         for example in experiment["examples"].values():
             Draft202012Validator(experiment["schema"]).validate(example)
 
+    def test_the_schema_of_a_whole_sweep_fits_its_examples(self, refusing: httpx.Client) -> None:
+        sweep = refusing.get("/v1/catalog").json()["sweep"]
+        for example in sweep["examples"].values():
+            Draft202012Validator(sweep["schema"]).validate(example)
+
     def test_data_sets_say_whether_they_are_there(self, refusing: httpx.Client) -> None:
         entries = {entry["kind"]: entry for entry in refusing.get("/v1/catalog").json()["kinds"]["dataset"]}
         assert entries["digits"]["built_in"]
@@ -130,6 +138,12 @@ class TestOpenApi:
             "list_experiments",
             "get_experiment",
             "cancel_experiment",
+            "submit_sweep",
+            "list_sweeps",
+            "get_sweep",
+            "list_sweep_members",
+            "cancel_sweep",
+            "retry_sweep",
             "get_curves",
             "get_result",
             "stream_events",
@@ -155,6 +169,8 @@ class TestOpenApi:
     def test_examples_can_be_submitted(self) -> None:
         for example in SPEC_EXAMPLES.values():
             Experiment.model_validate(example["value"])
+        for example in SWEEP_EXAMPLES.values():
+            Sweep.model_validate(example["value"])
 
 
 def test_a_fault_of_ours_is_a_problem_that_tells_no_secrets(

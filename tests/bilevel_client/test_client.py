@@ -243,7 +243,7 @@ def test_answers_that_repeating_would_not_change_are_not_repeated(
 
 def test_another_service_at_the_address(client: Client) -> None:
     with pytest.raises(ServiceError, match="is this the address"):
-        client._json("GET", "/docs")
+        client._transport.json("GET", "/docs")
 
 
 def test_names_of_the_package() -> None:

@@ -27,7 +27,8 @@ def synthetic_omniglot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def synthetic_alphabets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder whose omniglot-28.npz has 30 background and 20 other alphabets, which the images' ink tells."""
     folder = tmp_path_factory.mktemp("alphabets")
-    alphabet = np.sort(np.concatenate([np.arange(50).repeat(14), np.arange(1623 - 50 * 14) % 50])).astype(np.uint8)
+    more = [np.arange(964 - 30 * 14) % 30, 30 + np.arange(659 - 20 * 14) % 20]  # 964 and 659 characters in all
+    alphabet = np.sort(np.concatenate([np.arange(50).repeat(14), *more])).astype(np.uint8)
     images = np.zeros((1623, 20, 28, 28), dtype=np.uint8)
     images[:, :, 4:9, 2:22] = (alphabet + 100)[:, None, None, None]
     np.savez_compressed(

@@ -23,12 +23,18 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "regularization": {"train": 30, "validation": 20, "strength": "feature", "initial_strength": 0.5},
     "hyper_cleaning": {"dataset": {"kind": "wine"}, "train": 30, "validation": 20, "final_steps": 5, "l2": 0.8},
     "hyper_representation": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "meta_batch": 2, "l2": 0.8},
+    "multiclass_transfer": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "batch": 6},
+    "initialization": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "meta_batch": 2, "proximal": 5},
 }
 """Small, and each with one minimizer."""
 ALGORITHMS = [kind_of(member) for member in KINDS["algorithm"] if kind_of(member) != "nested"]
 """Those that go on from the inner variables of the last hyperiteration."""
+JOINT: dict[str, Any] = {"outer_set": "support", "training_shot": 2}
+"""What `joint` needs of its problem."""
 CONVERGENT = ("gradient_descent", "heavy_ball", "nesterov", "line_search")
 """Dynamics that come to rest at the minimizer; the others dance around it with a constant rate."""
+RATES = {"initialization": (0.02, 0.003)}
+"""Of these and of the others, where 0.2 and 0.05 are too large: the first layer sees the pixels themselves."""
 BATCH = 10
 """Of a minibatch; the problems that have minibatches have thirty or fifty examples."""
 
@@ -48,7 +54,8 @@ def described(
     **shape: Any,
 ) -> Experiment | None:
     """The spec, with `shape` instead of what the problem's small form has there; None where it is refused."""
-    rate = 0.2 if dynamics in CONVERGENT else 0.05
+    convergent, other = RATES.get(problem, (0.2, 0.05))
+    rate = convergent if dynamics in CONVERGENT else other
     chosen: dict[str, Any] = {"kind": dynamics, "rate": rate, "batch": batch}
     if dynamics in ("heavy_ball", "nesterov"):
         chosen["momentum"] = 0.5
@@ -61,8 +68,11 @@ def described(
 
 def kept_on(problem: str, algorithm: str, precision: str = "float64") -> Experiment | None:
     """Five hyperiterations of an algorithm, with steps of lam that stand out from its rounding."""
-    knobs: dict[str, Any] = {"interval": 3} if algorithm == "real_time" else {"batch": BATCH, "outer_rate": 1.0}
-    return accepted(problem, {"kind": algorithm, "hyperiterations": 5, **knobs}, precision)
+    knobs: dict[str, Any] = {"batch": BATCH, "outer_rate": 1.0}
+    if algorithm in ("real_time", "joint"):
+        knobs = {"interval": 3}
+    shape = JOINT if algorithm == "joint" and problem == "hyper_representation" else {}
+    return accepted(problem, {"kind": algorithm, "hyperiterations": 5, **knobs}, precision, **shape)
 
 
 def accepted(problem: str, algorithm: dict[str, Any], precision: str, **shape: Any) -> Experiment | None:

@@ -33,12 +33,12 @@ def moved(spec: Experiment, data_dir: Path, device: str = "cpu") -> Moved:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("problem", kinds("problem"))
-def test_algorithms_in_float32_are_those_in_float64(problem: str, algorithm: str, tmp_path: Path) -> None:
+def test_algorithms_in_float32_are_those_in_float64(problem: str, algorithm: str, synthetic_omniglot: Path) -> None:
     if (double := kept_on(problem, algorithm)) is None:
         pytest.skip("refused")
     single = kept_on(problem, algorithm, "float32")
     assert single is not None
-    found, expected = moved(single, tmp_path), moved(double, tmp_path)
+    found, expected = moved(single, synthetic_omniglot), moved(double, synthetic_omniglot)
     assert {leaf.dtype for leaf in trees.leaves(found)} == {torch.float32}
     assert difference(found.lam, expected.lam) < 1e-4
     assert difference(found.w, expected.w) < 1e-5
@@ -47,10 +47,10 @@ def test_algorithms_in_float32_are_those_in_float64(problem: str, algorithm: str
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("problem", kinds("problem"))
-def test_algorithms_on_cuda_are_those_on_the_cpu(problem: str, algorithm: str, tmp_path: Path) -> None:
+def test_algorithms_on_cuda_are_those_on_the_cpu(problem: str, algorithm: str, synthetic_omniglot: Path) -> None:
     if (spec := kept_on(problem, algorithm)) is None:
         pytest.skip("refused")
-    found, expected = moved(spec, tmp_path, "cuda"), moved(spec, tmp_path)
+    found, expected = moved(spec, synthetic_omniglot, "cuda"), moved(spec, synthetic_omniglot)
     assert {leaf.device.type for leaf in trees.leaves(found)} == {"cuda"}
     assert difference(found.lam, expected.lam) < 1e-8
     assert difference(found.w, expected.w) < 1e-8

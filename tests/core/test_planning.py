@@ -95,10 +95,14 @@ def test_every_kind_has_a_plan(section: str) -> None:
                 "algorithm": {"hypergradient": {"kind": "implicit", "solver": kind}},
             },
         }[section]
+        if kind["kind"] == "joint":
+            body["problem"] = FEW_SHOT | {"outer_set": "support"}
         if kind["kind"] == "stochastic":
             body["algorithm"]["dynamics"] = {"kind": "gradient_descent", "batch": 64}
         if kind["kind"] == "reversible":
             body = {"problem": MLP, "algorithm": {"hypergradient": kind, "dynamics": {"kind": "heavy_ball"}}}
+        if kind["kind"] == "reptile":
+            body["problem"] = {"kind": "initialization"}
         found = plan(Experiment.model_validate(body))
         if found.memory is None or found.time is None:
             assert "Not modelled" in found.verdict

@@ -22,12 +22,15 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "regularization": {"train": 30, "validation": 20, "strength": "feature"},
     "hyper_cleaning": {"train": 30, "validation": 20, "final_steps": 5},
     "hyper_representation": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "meta_batch": 2},
+    "multiclass_transfer": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "batch": 6},
+    "initialization": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "meta_batch": 2},
 }
 RATES = {"sgd": 0.001, "momentum": 0.001, "adam": 0.05}
 
 
 def described(kind: str = "quadratic", optimizer: str = "adam", **algorithm: Any) -> Experiment:
-    learned = {"kind": "gradient_descent", "rate": 0.1, "learn_rate": True}
+    # Without inner variables there are no inner steps whose rate could be learned.
+    learned = {"kind": "gradient_descent", "rate": 0.1, "learn_rate": kind != "multiclass_transfer"}
     return Experiment.model_validate(
         {
             "problem": {"kind": kind, **PROBLEMS[kind]},
@@ -157,7 +160,7 @@ def test_the_result_has_its_shape_and_is_json(problem: str, synthetic_omniglot: 
     assert isinstance(finished, Finished)
     result = json.loads(json.dumps(finished.result, allow_nan=False))
     assert result == finished.result
-    unit = "episodes" if problem == "hyper_representation" else "examples"
+    unit = "episodes" if problem in ("hyper_representation", "multiclass_transfer", "initialization") else "examples"
     assert result["final"]["hyperiteration"] == LAST
     for metrics in (
         result["best"]["validation"],

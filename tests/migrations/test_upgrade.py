@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, text
 
 import migrations
-from core.store.engine import make_engine
+from core.spec import Sweep
+from core.store.engine import make_engine, transaction
+from core.store.idempotency import IdempotencyKey
+from core.store.sweeping import submit_sweep
 from core.store.tables import Base
 
 
@@ -72,3 +75,31 @@ def test_without_a_database_the_command_says_what_to_set() -> None:
     answer = subprocess.run([sys.executable, "-m", "migrations"], env={}, capture_output=True, text=True, check=False)
     assert answer.returncode == 2
     assert "DATABASE_URL" in answer.stderr
+
+
+def test_sweeps_come_and_go_beside_experiments_and_their_keys(empty: Engine, empty_database_url: str) -> None:
+    """Keys of before are keys of experiments; going back, the experiments that were members stay, the sweeps go."""
+    migrations.upgrade(empty_database_url, "0001")
+    old = """
+        INSERT INTO experiments (id, name, labels, kind, spec, spec_sha256, device, priority, hyperiterations)
+        VALUES (gen_random_uuid(), 'old', '{}', 'quadratic', '{}', 'x', 'auto', 0, 1);
+        INSERT INTO idempotency_keys (caller, key, body_sha256, experiment_id)
+        SELECT 'me', 'k', '\\x00', id FROM experiments;
+    """
+    with empty.begin() as connection:
+        connection.execute(text(old))
+    migrations.upgrade(empty_database_url)
+    with empty.connect() as connection:
+        assert connection.execute(text("SELECT route FROM idempotency_keys")).scalars().all() == ["experiments"]
+    sweep = Sweep.model_validate({"base": {"problem": {"kind": "quadratic"}}, "seeds": [0, 1]})
+    with transaction(empty) as session:
+        submit_sweep(session, sweep, IdempotencyKey("me", "k"))
+    migrations.downgrade(empty_database_url, "0001")
+    assert not {"sweeps", "sweep_members"} & set(inspect(empty).get_table_names())
+    with empty.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM experiments")).scalar_one() == 3
+        assert connection.execute(text("SELECT caller, key FROM idempotency_keys")).all() == [("me", "k")]
+    migrations.upgrade(empty_database_url)
+    with empty.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []

@@ -82,7 +82,7 @@ class Service:
     def submit(self, spec: Experiment) -> UUID:
         """Stores an experiment without ringing: the reaper will."""
         with transaction(self.engine) as session:
-            return submit(session, spec).experiment_id
+            return submit(session, spec).id
 
     def story(self, experiment_id: UUID) -> Story:
         """What is stored now."""

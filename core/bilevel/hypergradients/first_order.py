@@ -1,7 +1,7 @@
 """First order: as if the inner steps changed nothing, A_t = I and B_t = 0: p = grad_lam E + (dPhi_0/dlam)' grad_w E.
 
-Where w_0 does not depend on lam only the direct term is left ("approx" in section 5.3 of the paper); where it is lam, this
-is first-order MAML (Finn et al. 2017).
+Where w_0 does not depend on lam only the direct term is left ("approx" in section 5.3 of the paper); where it is lam,
+this is first-order MAML (Finn et al. 2017).
 """
 
 import torch
@@ -15,7 +15,7 @@ from core.bilevel.problem import Dynamics, Hypergradient, Problem, Tree
 
 @torch.no_grad()
 def first_order(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int) -> Hypergradient:
-    """What `reverse` gives with no step taken back: T steps forward, one gradient of E. Biased, by all that T steps do."""
+    """T steps forward, one gradient of E and no step back; biased by all that the steps do."""
     check(problem, steps)
     lam = trees.detach(lam)
     start, end = run(dynamics, lam, steps)

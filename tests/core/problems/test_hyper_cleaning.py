@@ -141,3 +141,38 @@ def test_nothing_corrupted_has_no_series_of_corrupted_weights(built: Callable[..
     found = built({**SMALL, "corruption": 0})
     assert set(found.instance.natural(found.instance.initial)) == {"weight_clean"}
     assert found.instance.report(found.instance.initial)["f1"] == 0
+
+
+def test_features_stay_as_they_are_where_that_is_asked(built: Callable[..., Built]) -> None:
+    """Pixels of digits lie between 0 and 16; those at the edge are 0 everywhere."""
+    lowest = []
+    for standardize in (False, True):
+        linear = built({**SMALL, "standardize": standardize}, {"steps": 1}).instance.at(0)[0].linear
+        assert linear is not None
+        lowest.append(float(linear.x.min()))
+    assert lowest[0] == 0
+    assert lowest[1] < -1
+
+
+def test_the_models_at_the_end_can_be_fitted_to_the_validation_examples_too(built: Callable[..., Built]) -> None:
+    """With all weights 1 that is plain training on both sets, written out here."""
+    problem = {**SMALL, "final_on": "train_and_validation", "corruption": 0, "weights": {"kind": "clipped"}}
+    algorithm = {"dynamics": {"kind": "gradient_descent", "rate": 0.3}}
+    instance = built(problem, algorithm).instance
+    report = instance.report(instance.initial)
+    assert report["learned"] == report["baseline"] == report["oracle"]
+    alone = built({**problem, "final_on": "train"}, algorithm).instance
+    assert alone.report(alone.initial)["oracle"] != report["oracle"]
+    cleaning: Any = instance.evaluate.__self__  # type: ignore[attr-defined]
+    train, validation, test = cleaning.split
+    x, y = torch.cat([train.x, validation.x]), torch.cat([train.y, validation.y])
+    x = torch.cat([x, x.new_ones(len(x), 1)], 1)
+    w = x.new_zeros(x.shape[1], 10)
+    for _ in range(20):
+        residual = (x @ w).softmax(1) - torch.nn.functional.one_hot(y, 10)
+        w = w - 0.3 * (x.mT @ residual / len(x) + 0.001 * w)
+    scores = torch.cat([test.x, test.x.new_ones(len(test.x), 1)], 1) @ w
+    accuracy = (scores.argmax(1) == test.y).double().mean()
+    assert report["oracle"]["accuracy"]["mean"] == pytest.approx(float(accuracy))
+    loss = torch.nn.functional.cross_entropy(scores, test.y)
+    assert report["oracle"]["loss"]["mean"] == pytest.approx(float(loss), rel=1e-9)

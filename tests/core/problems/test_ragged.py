@@ -32,7 +32,7 @@ HEAVY = {"kind": "heavy_ball", "rate": 0.1, "momentum": 0.5}
 
 
 def few_shot_of(built: Built) -> FewShot:
-    few_shot = built.instance.evaluate.__self__  # type: ignore[attr-defined]
+    few_shot = built.instance.at.__self__  # type: ignore[attr-defined]
     assert isinstance(few_shot, FewShot)
     return few_shot
 
@@ -113,7 +113,7 @@ def test_the_evaluation_is_that_of_a_loop_over_tasks(built: Callable[..., Built]
     made = built(RAGGED, algorithm, data_dir=synthetic_omniglot, evaluation={"episodes": 40})
     few_shot, lam = few_shot_of(made), made.instance.initial
     accuracies, losses = [], []
-    for episodes in few_shot.chunks("test"):
+    for episodes in few_shot.sampling.evaluation("test"):
         assert episodes.ways is not None
         for support, query, way in zip(episodes.support, episodes.query, episodes.ways.tolist(), strict=True):
             stated, dynamics = alone(few_shot, support, query, way)
@@ -150,7 +150,7 @@ def test_within_alphabets_every_class_of_a_task_is_of_one(
     problem = {**RAGGED, "dataset": {"split": "alphabets"}, "way_from": 3, "way": 20}
     few_shot = few_shot_of(built(problem, data_dir=synthetic_alphabets))
     for part in ("train", "validation", "test"):
-        episodes = few_shot.sample(part, 30, "episodes", 0)
+        episodes = few_shot.sampling.episodes(part, 2, 3, 30, "episodes", 0)
         assert episodes.ways is not None
         assert episodes.ways.min() >= 3
         assert episodes.ways.max() <= 20

@@ -51,7 +51,9 @@ def test_every_problem_has_every_assumption_with_a_reason(problem: str) -> None:
 
 @pytest.mark.parametrize("algorithm", [kind_of(member) for member in KINDS["algorithm"]])
 def test_the_theorem_is_about_the_nested_algorithm(algorithm: str) -> None:
-    problem = {"kind": "random_quadratics"}
+    problem: dict[str, Any] = {"kind": "random_quadratics"}
+    if algorithm == "joint":
+        problem = {"kind": "hyper_representation", "l2": 0.1, "outer_set": "support"}
     assert statuses(problem, kind=algorithm)[-1] == (MEASURED if algorithm == "nested" else NOT_MET)
     assert follows(problem, kind=algorithm) == (MET if algorithm == "nested" else NOT_MET)
 
@@ -80,10 +82,16 @@ def test_which_hypergradients_are_those_of_f_t(hypergradient: dict[str, Any], ex
     assert follows({"kind": "quadratic"}, steps=20, hypergradient=hypergradient) == expected
 
 
+def test_reptile_follows_no_gradient() -> None:
+    assert follows({"kind": "initialization"}, hypergradient={"kind": "reptile"}) == NOT_MET
+
+
 RATE = {"kind": "gradient_descent", "rate": 0.05}
 CLEANING: dict[str, Any] = {"kind": "hyper_cleaning"}
 WINE: dict[str, Any] = {"kind": "regularization", "dataset": {"kind": "wine"}}
 CANCER: dict[str, Any] = {"kind": "regularization", "dataset": {"kind": "breast_cancer"}, "loss": "logistic"}
+RIDGE: dict[str, Any] = {"kind": "hyper_representation", "heads": {"kind": "ridge"}}
+PROTOTYPES: dict[str, Any] = {"kind": "hyper_representation", "heads": {"kind": "prototypes"}}
 CASES: tuple[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]], ...] = (
     ({"kind": "quadratic"}, {}, (NOT_MET, MET, MET, MET, MET)),
     ({"kind": "quadratic"}, {"dynamics": RATE | {"rate": 2}}, (NOT_MET, MET, MET, NOT_MET, NOT_MET)),
@@ -92,6 +100,10 @@ CASES: tuple[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]], ...] = (
     ({"kind": "regularization"}, {}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
     ({"kind": "regularization"}, {"hypergradient": {"kind": "exact"}}, (NOT_MET, MET, MET, MET, MET)),
     ({"kind": "regularization"}, {"dynamics": RATE | {"batch": 5}}, (NOT_MET, MET, MET, NOT_MET, NOT_MET)),
+    ({"kind": "initialization"}, {}, (NOT_MET, NOT_MET, NOT_MET, NOT_MET, NOT_MET)),
+    ({"kind": "initialization", "proximal": 1}, {}, (NOT_MET, NOT_MET, NOT_MET, NOT_MET, NOT_MET)),
+    ({"kind": "initialization", "adapt": "head"}, {}, (NOT_MET, NOT_MET, NOT_MET, MET, NOT_MET)),
+    ({"kind": "initialization", "adapt": "head", "proximal": 1}, {}, (NOT_MET, MET, MET, MET, MEASURED)),
     (WINE, {}, (NOT_MET, NOT_MET, NOT_MET, MET, NOT_MET)),
     (WINE | {"model": {"kind": "linear", "bias": False}}, {}, (NOT_MET, MET, MET, MET, MEASURED)),
     (WINE | {"model": {"kind": "mlp"}}, {}, (NOT_MET, NOT_MET, NOT_MET, NOT_MET, NOT_MET)),
@@ -110,6 +122,12 @@ CASES: tuple[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]], ...] = (
     ),
     ({"kind": "hyper_representation"}, {}, (NOT_MET, NOT_MET, NOT_MET, MET, NOT_MET)),
     ({"kind": "hyper_representation", "l2": 0.1}, {}, (NOT_MET, MET, MET, MET, MEASURED)),
+    (RIDGE, {}, (NOT_MET, MET, MET, MET, MEASURED)),
+    (RIDGE, {"hypergradient": {"kind": "exact"}}, (NOT_MET, MET, MET, MET, MET)),
+    (PROTOTYPES, {"hypergradient": {"kind": "exact"}}, (NOT_MET, MET, MET, MET, MET)),
+    (PROTOTYPES, {"dynamics": RATE | {"rate": 5 * 1.99}}, (NOT_MET, MET, MET, MET, MET)),
+    (PROTOTYPES, {"dynamics": RATE | {"rate": 5 * 2.01}}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
+    ({"kind": "multiclass_transfer"}, {}, (NOT_MET, MET, MET, MET, MET)),
 )
 
 

@@ -36,6 +36,7 @@ def test_every_default_is_written_out() -> None:
         "rate": 0.1,
         "learn_rate": False,
         "rate_per_step": False,
+        "rate_per_parameter": False,
         "batch": None,
     }
     assert canonical["resources"]["precision"] == "float32"

@@ -6,6 +6,12 @@ from pydantic import ValidationError
 from core.spec import Experiment
 
 FEW_SHOT: dict[str, Any] = {"kind": "hyper_representation", "meta_batch": 4}
+TRANSFER: dict[str, Any] = {"kind": "multiclass_transfer"}
+RIDGE = {"kind": "ridge"}
+EXACT: dict[str, Any] = {"hypergradient": {"kind": "exact"}}
+APPROX: dict[str, Any] = {"hypergradient": {"kind": "first_order"}}
+JOINT: dict[str, Any] = {"kind": "joint"}
+LEARNED, RATES = "/algorithm/dynamics/learn_momentum", "/algorithm/dynamics/rate_per_step"
 
 
 def refused(**spec: Any) -> dict[str, Any]:
@@ -31,10 +37,72 @@ def test_chunks_that_cannot_be(problem: dict[str, Any], hypergradient: str, reme
     assert remedy in found["message"]
 
 
-@pytest.mark.parametrize("hypergradient", ["reverse", "unrolled"])
+@pytest.mark.parametrize("hypergradient", ["reverse", "unrolled", "exact"])
 def test_chunks_that_can_be(hypergradient: str) -> None:
-    spec = {"problem": {**FEW_SHOT, "task_chunk": 4}, "algorithm": {"hypergradient": {"kind": hypergradient}}}
-    assert Experiment.model_validate(spec).sha256() != Experiment.model_validate({"problem": FEW_SHOT}).sha256()
+    problem = FEW_SHOT | ({"heads": RIDGE} if hypergradient == "exact" else {})
+    spec = {"problem": {**problem, "task_chunk": 4}, "algorithm": {"hypergradient": {"kind": hypergradient}}}
+    assert Experiment.model_validate(spec).sha256() != Experiment.model_validate({"problem": problem}).sha256()
+
+
+SUPPORT = FEW_SHOT | {"outer_set": "support"}
+
+
+@pytest.mark.parametrize(
+    ("problem", "algorithm", "pointer", "remedy"),
+    [
+        (FEW_SHOT, EXACT, "/algorithm/hypergradient", "use `reverse` or `implicit`"),
+        (FEW_SHOT | {"heads": RIDGE}, APPROX, "/algorithm/hypergradient", "use `exact` or `reverse`"),
+        (FEW_SHOT | {"heads": RIDGE, "l2": 0.1}, {}, "/problem/l2", "leave `l2` out"),
+        (FEW_SHOT | {"heads": {"kind": "prototypes"}, "l2": 0.1}, EXACT, "/problem/l2", "leave `l2` out"),
+        (FEW_SHOT | {"training_shot": 6}, {}, "/problem/training_shot", "lower `training_shot` to at most 5"),
+        (SUPPORT | {"training_shot": 21}, {}, "/problem/training_shot", "at most 20"),
+        ({"kind": "quadratic"}, JOINT, "/algorithm/kind", "or the problem `hyper_representation`"),
+        (TRANSFER, JOINT, "/algorithm/kind", "use `nested`"),
+        (FEW_SHOT, JOINT, "/problem/outer_set", "set it to `support`"),
+        (SUPPORT | {"heads": RIDGE}, JOINT, "/problem/heads", "no strength would be best"),
+        (SUPPORT | {"heads": {"kind": "prototypes"}}, JOINT, "/problem/heads", "all alike would be best"),
+        (SUPPORT | {"task_chunk": 2}, JOINT, "/problem/task_chunk", "`joint` takes the meta-batch as a whole"),
+        (SUPPORT, JOINT | {"dynamics": {"kind": "heavy_ball", "learn_momentum": True}}, LEARNED, "leave it out"),
+        (SUPPORT, JOINT | {"dynamics": {"kind": "heavy_ball", "batch": 3}}, "/algorithm/dynamics/batch", "leave"),
+        (SUPPORT, JOINT | {"dynamics": {"kind": "adam", "rate_per_step": True}}, RATES, "leave it out"),
+        (TRANSFER, {"hypergradient": {"kind": "implicit"}}, "/algorithm/hypergradient", "use `exact`"),
+        (TRANSFER, {"hypergradient": {"kind": "random_forward"}}, "/algorithm/hypergradient", "use `exact`"),
+        (TRANSFER, {"kind": "real_time"}, "/algorithm/kind", "use `nested`"),
+        (TRANSFER, {"kind": "soba"}, "/algorithm/kind", "use `nested`"),
+        (TRANSFER, {"dynamics": {"kind": "heavy_ball", "learn_momentum": True}}, LEARNED, "leave it out"),
+        (TRANSFER | {"shot": 6}, {}, "/problem/query", "lower `query` to at most 14"),
+    ],
+)
+def test_variants_that_cannot_be(problem: dict[str, Any], algorithm: dict[str, Any], pointer: str, remedy: str) -> None:
+    found = refused(problem=problem, algorithm=algorithm)
+    assert found["pointer"] == pointer
+    assert remedy in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "algorithm", "section"),
+    [
+        (SUPPORT, JOINT, "direction"),
+        (SUPPORT, JOINT, "stationarity"),
+        (TRANSFER, {}, "stationarity"),
+        (TRANSFER, {}, "truncation"),
+        (TRANSFER, {}, "contraction"),
+    ],
+)
+def test_what_there_is_not_is_not_measured(problem: dict[str, Any], algorithm: dict[str, Any], section: str) -> None:
+    found = refused(problem=problem, algorithm=algorithm, diagnostics={section: {"every": 1}})
+    assert found["pointer"] == f"/diagnostics/{section}/every"
+    assert "leave `every` out" in found["message"]
+
+
+def test_defaults_of_the_new_fields_leave_hashes_as_they_were() -> None:
+    # Hashes of version 0.1 and of what came after it.
+    written = FEW_SHOT | {"heads": {"kind": "softmax"}, "outer_set": "query", "training_shot": None}
+    plain = Experiment.model_validate({"problem": FEW_SHOT})
+    assert Experiment.model_validate({"problem": written}).sha256() == plain.sha256()
+    assert Experiment.model_validate({"problem": {"kind": "hyper_representation"}}).sha256() == (
+        "3cc2617aaf04add4bbb300e0facbdb0f106f063e69c92b781ee069beae21356c"
+    )
 
 
 @pytest.mark.parametrize("kind", ["quadratic", "regularization", "hyper_cleaning"])

@@ -28,7 +28,7 @@ class Store:
     def submit(self, **resources: Any) -> UUID:
         """A queued experiment."""
         spec = Experiment.model_validate({"problem": {"kind": "quadratic"}, "resources": resources})
-        return self.do(submit, spec).experiment_id
+        return self.do(submit, spec).id
 
     def claim(self, *, slot: str = "slot", device: str = "cpu", lease_seconds: float = 60.0) -> Claim | None:
         """What a slot gets."""

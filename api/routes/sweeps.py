@@ -1,0 +1,162 @@
+"""Sweeps: submit, list, look at, their members, cancel, retry."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Response
+
+from api import sweep_schemas as schemas
+from api.deps import Caller, SweepId, Uses, etag, matches
+from api.errors import Refusal
+from api.listing import SweepListQuery, cursor_at
+from api.pointers import FieldError
+from api.routes.experiments import Key, hint
+from core.datasets.catalog import require
+from core.errors import DataInvalid, DataMissing
+from core.spec import Sweep
+from core.spec.grids import described
+from core.spec.sweep import Member
+from core.store import sweep_reading as reading
+from core.store import sweeping
+from core.store.engine import transaction
+from core.store.idempotency import IdempotencyKey
+from core.store.listing import Position
+
+router = APIRouter(tags=["sweeps"])
+
+_ID = {"sweep_id": "$response.body#/id"}
+SUBMITTED: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "Stored with all its members; they run when slots are free. `Location` is its address.",
+        "links": {
+            "self": {"operationId": "get_sweep", "parameters": _ID},
+            "members": {"operationId": "list_sweep_members", "parameters": _ID},
+            "cancel": {"operationId": "cancel_sweep", "parameters": _ID},
+            "retry": {"operationId": "retry_sweep", "parameters": _ID},
+        },
+    }
+}
+
+
+@router.post("/sweeps", status_code=202, operation_id="submit_sweep", responses=SUBMITTED)
+def submit(
+    spec: Annotated[Sweep, Body(openapi_examples=schemas.SWEEP_EXAMPLES)],
+    uses: Uses,
+    caller: Caller,
+    response: Response,
+    background: BackgroundTasks,
+    idempotency_key: Key = None,
+) -> schemas.SweepRecord:
+    """Takes a sweep: every member is checked, then all are stored at once, each an experiment of its own.
+
+    If one member is not possible, nothing is stored; the refusal names the value that is to blame, or the combination.
+    """
+    for member in spec.problems():
+        _require(member, uses.settings.data_dir)
+    key = IdempotencyKey(caller, idempotency_key) if idempotency_key is not None else None
+    with transaction(uses.engine) as session:
+        submission = sweeping.submit_sweep(session, spec, key)
+        found = reading.get(session, submission.id)
+    record = schemas.record(found)
+    if submission.created:
+        background.add_task(hint, uses)
+    else:
+        response.headers["Idempotency-Replayed"] = "true"
+    response.headers["Location"] = record.links.self
+    response.headers["Retry-After"] = "1"
+    response.headers["ETag"] = etag(record.version)
+    return record
+
+
+@router.get("/sweeps", operation_id="list_sweeps")
+def list_sweeps(query: Annotated[SweepListQuery, Query()], uses: Uses, caller: Caller) -> schemas.SweepPage:
+    """Sweeps, newest first, page by page; filters of different names all have to hold."""
+    with transaction(uses.engine) as session:
+        found = reading.page(session, query.filters(), after=query.position(), size=query.page_size + 1)
+    shown = found[: query.page_size]
+    last = shown[-1][0] if len(found) > len(shown) else None
+    following = cursor_at(Position(last.created_at, last.id)) if last is not None else None
+    return schemas.SweepPage(items=[schemas.summary(row, standing) for row, standing in shown], next=following)
+
+
+@router.get(
+    "/sweeps/{sweep_id}",
+    operation_id="get_sweep",
+    response_model=schemas.SweepRecord,
+    responses={304: {"description": "It is still as `If-None-Match` says."}},
+)
+def get(
+    sweep_id: SweepId,
+    uses: Uses,
+    caller: Caller,
+    response: Response,
+    if_none_match: Annotated[str | None, Header(description="The ETag of an earlier answer.")] = None,
+) -> schemas.SweepRecord | Response:
+    """One sweep: how far its members are, which of them is the best, and means over seeds."""
+    with transaction(uses.engine) as session:
+        if if_none_match is not None and matches(if_none_match, tag := etag(reading.version(session, sweep_id))):
+            return Response(status_code=304, headers={"ETag": tag})
+        record = schemas.record(reading.get(session, sweep_id))
+    response.headers["ETag"] = etag(record.version)
+    return record
+
+
+@router.get("/sweeps/{sweep_id}/members", operation_id="list_sweep_members")
+def members(sweep_id: SweepId, uses: Uses, caller: Caller) -> schemas.Members:
+    """Every member of a sweep, the newest trial of each: parameters, state, and what it reached."""
+    with transaction(uses.engine) as session:
+        found = reading.get(session, sweep_id)
+    return schemas.Members(members=[schemas.member(each) for each in found.members])
+
+
+@router.post(
+    "/sweeps/{sweep_id}:cancel",
+    status_code=202,
+    operation_id="cancel_sweep",
+    responses={
+        200: {"description": "Every member has ended.", "model": schemas.SweepRecord},
+        202: {"description": "Some members run, and the slots that run them have been asked to stop."},
+    },
+)
+def cancel(sweep_id: SweepId, uses: Uses, caller: Caller, response: Response) -> schemas.SweepRecord:
+    """Cancels every member that has not ended; safe to repeat. Those that have ended stay as they are."""
+    with transaction(uses.engine) as session:
+        sweeping.cancel_sweep(session, sweep_id)
+        record = schemas.record(reading.get(session, sweep_id))
+    if record.ended:
+        response.status_code = 200
+    response.headers["ETag"] = etag(record.version)
+    return record
+
+
+@router.post("/sweeps/{sweep_id}:retry", status_code=202, operation_id="retry_sweep")
+def retry(
+    sweep_id: SweepId, uses: Uses, caller: Caller, response: Response, background: BackgroundTasks
+) -> schemas.Retried:
+    """Submits every member again that has failed or was cancelled, as a new experiment of the same spec.
+
+    The old experiments stay as they are. Sent again, it finds the new ones queued and submits nothing.
+    """
+    with transaction(uses.engine) as session:
+        retried = sweeping.retry_sweep(session, sweep_id)
+        record = schemas.record(reading.get(session, sweep_id))
+    if retried:
+        background.add_task(hint, uses)
+    response.headers["ETag"] = etag(record.version)
+    return schemas.Retried(retried=retried, sweep=record)
+
+
+def _require(member: Member, data_dir: Path) -> None:
+    """Makes sure that a member's data can be read.
+
+    Raises:
+        Refusal: 422, they cannot; the message says what to do.
+    """
+    try:
+        require(member.experiment.problem, data_dir)
+    except (DataMissing, DataInvalid) as error:
+        chosen = any(f"{path}.".startswith("problem.dataset.") or path == "problem" for path in member.parameters)
+        pointer = "/grid" if chosen else "/base/problem/dataset"
+        detail = f"{described(member.parameters)}: {error}" if chosen else str(error)
+        found: FieldError = {"pointer": pointer, "detail": detail}
+        raise Refusal(422, error.code, detail, errors=[found]) from error

@@ -1,0 +1,77 @@
+"""Progress of a sweep, all its members together: a bar in a terminal, or line by line elsewhere."""
+
+import math
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from bilevel_client.client import Client
+from bilevel_client.commands.following import LINE_EVERY, PAUSE
+from bilevel_client.commands.sweep_tables import counts
+from bilevel_client.records import Record
+
+
+def follow_sweep(client: Client, sweep_id: str, *, quiet: bool = False) -> Record:
+    """Waits until every member has ended, and shows on standard error how many have.
+
+    Args:
+        client: of the service.
+        sweep_id: which sweep.
+        quiet: show nothing.
+
+    Returns:
+        The sweep's record.
+    """
+    console = Console(file=sys.stderr, quiet=quiet, highlight=False)
+    display = _bar if console.is_terminal and not quiet else _lines
+    return display(console, client, sweep_id)
+
+
+def _bar(console: Console, client: Client, sweep_id: str) -> Record:
+    progress = Progress(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[members]}", style="cyan"),
+        console=console,
+        refresh_per_second=8,
+    )
+    with progress:
+        record = client.get_sweep(sweep_id)
+        name = record["name"] if len(record["name"]) <= 32 else f"{record['name'][:31]}…"
+        task = progress.add_task(name, total=None, members="")
+        while True:
+            done, asked = (record["progress"][part] for part in ("hyperiteration", "hyperiterations"))
+            # Before the first point the bar has no length, so that it pulses.
+            total = asked if done or record["ended"] else None
+            progress.update(task, completed=done, total=total, members=_members(record))
+            if record["ended"]:
+                return record
+            time.sleep(PAUSE)
+            record = client.get_sweep(sweep_id)
+
+
+def _lines(console: Console, client: Client, sweep_id: str) -> Record:
+    told, failed = -math.inf, 0
+    while True:
+        record = client.get_sweep(sweep_id)
+        more = record["counts"].get("failed", 0) > failed
+        if record["ended"] or more or time.monotonic() - told > LINE_EVERY:
+            told, failed = time.monotonic(), record["counts"].get("failed", 0)
+            console.print(_line(record), soft_wrap=True, markup=False)
+        if record["ended"]:
+            return record
+        time.sleep(PAUSE)
+
+
+def _line(record: Record) -> str:
+    progress = record["progress"]
+    return f"{record['id'][:8]}  {progress['hyperiteration']}/{progress['hyperiterations']}  {_members(record)}"
+
+
+def _members(record: Record) -> str:
+    inside = ", ".join(f"{count} {status}" for status, count in counts(record))
+    return f"{record['members']} members: {inside}"

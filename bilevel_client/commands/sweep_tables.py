@@ -1,0 +1,149 @@
+"""Sweeps as tables for a terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bilevel_client.commands.numbers import age, number, percent
+from bilevel_client.commands.tables import COLOURS, colour, new_facts, new_table
+from bilevel_client.grids import shown
+from bilevel_client.records import Record
+
+LONGEST = 40
+"""Characters of a value in a table."""
+
+
+def sweeps(records: Sequence[Record]) -> Table:
+    """One sweep a line."""
+    rows = new_table("id", "name", "members", "states", "progress", "submitted", "labels")
+    for record in records:
+        labels = " ".join(f"{name}:{value}" for name, value in record["labels"].items())
+        rows.add_row(
+            Text(record["id"][:8], "bold"),
+            Text(record["name"]),
+            str(record["members"]),
+            states(record),
+            percent(record["progress"]["fraction"]),
+            age(record["created_at"]),
+            Text(labels, "bright_black"),
+        )
+    return rows
+
+
+def sweep(record: Record) -> Group:
+    """How far it is, the means over seeds, the best member."""
+    progress = record["progress"]
+    about = new_facts()
+    about.add_row("id", record["id"])
+    about.add_row("members", Text.assemble(f"{record['members']}: ", states(record)))
+    about.add_row("progress", f"{progress['hyperiteration']}/{progress['hyperiterations']} hyperiterations")
+    about.add_row("created", f"{record['created_at']} ({age(record['created_at'])})")
+    if record["labels"]:
+        about.add_row("labels", Text(", ".join(f"{name}:{value}" for name, value in record["labels"].items())))
+    parts: list[RenderableType] = [Text(record["name"], "bold"), about, _cells(record["cells"])]
+    if any(_deviates(cell) for cell in record["cells"]):
+        parts.append(Text("±: standard deviation over seeds", "bright_black"))
+    if record["best"]:
+        parts.append(_best(record["best"]))
+    return Group(*parts)
+
+
+def members(record: Record, found: Sequence[Record]) -> Table:
+    """One member a line."""
+    names = _names([path for each in found[:1] for path in each["parameters"]])
+    metrics = sorted({metric for each in found if each["score"] for metric in each["score"]["test"]})
+    failed = any(each["error"] for each in found)
+    columns = [*names.values(), "status", "progress", "validation", *(f"test {_words(each)}" for each in metrics)]
+    rows = new_table("member", "trial", "id", *columns, *(["error"] if failed else []))
+    for each in found:
+        score: Mapping[str, Any] = each["score"] or {"test": {}}
+        progress = each["progress"]
+        rows.add_row(
+            str(each["member"]),
+            str(each["trial"]),
+            Text(each["experiment_id"][:8], "bold"),
+            *(_value(each["parameters"][path]) for path in names),
+            Text(each["status"], colour(each)),
+            f"{progress['hyperiteration']}/{progress['hyperiterations']}",
+            f"{_words(score['metric'])} {_metric(score['metric'], score['validation'])}" if each["score"] else "",
+            *(_metric(metric, score["test"][metric]) if metric in score["test"] else "" for metric in metrics),
+            *([Text((each["error"] or {}).get("code", ""), "red")] if failed else []),
+        )
+    rows.title, rows.title_justify = Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), "left"
+    return rows
+
+
+def states(record: Record) -> Text:
+    """How many members are in which state."""
+    counted = [Text(f"{count} {status}", COLOURS.get(status, "white")) for status, count in counts(record)]
+    return Text(", ").join(counted)
+
+
+def counts(record: Record) -> Iterator[tuple[str, int]]:
+    """States that members are in, and how many."""
+    return ((status, count) for status, count in record["counts"].items() if count)
+
+
+def _cells(cells: Sequence[Mapping[str, Any]]) -> Table:
+    names = _names([path for cell in cells[:1] for path in cell["parameters"]])
+    metrics = sorted({metric for cell in cells for metric in cell["test"]})
+    rows = new_table(*names.values(), "seeds", "validation", *(f"test {_words(metric)}" for metric in metrics))
+    for cell in cells:
+        validation = _spread(cell["metric"], cell["validation"])
+        rows.add_row(
+            *(_value(cell["parameters"][path]) for path in names),
+            f"{cell['succeeded']}/{cell['seeds']}",
+            f"{_words(cell['metric'])} {validation}" if cell["metric"] else "",
+            *(_spread(metric, cell["test"].get(metric)) for metric in metrics),
+        )
+    return rows
+
+
+def _best(best: Mapping[str, Any]) -> Text:
+    names = _names(list(best["parameters"]))
+    values = ", ".join(f"{name}={shown(best['parameters'][path])}" for path, name in names.items())
+    scores = [f"validation {_words(best['metric'])} {_metric(best['metric'], best['validation'])}"]
+    scores += [f"test {_words(name)} {_metric(name, value)}" for name, value in sorted(best["test"].items())]
+    where = f" (member {best['member']}, experiment {best['experiment_id'][:8]}): "
+    return Text.assemble(("best: ", "green"), (values, "bold"), where, ", ".join(scores))
+
+
+def _deviates(cell: Mapping[str, Any]) -> bool:
+    return bool(cell["validation"]) and cell["validation"]["deviation"] is not None
+
+
+def _names(paths: Sequence[str]) -> dict[str, str]:
+    """Path -> the shortest ending that no other path has."""
+    found = {}
+    for path in paths:
+        parts = path.split(".")
+        endings = [".".join(parts[-count:]) for count in range(1, len(parts))]
+        others = [f".{other}" for other in paths if other != path]
+        found[path] = next((end for end in endings if not any(each.endswith(f".{end}") for each in others)), path)
+    return found
+
+
+def _value(value: Any) -> str:
+    text = shown(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def _metric(name: str, value: float | str) -> str:
+    return percent(value) if "accuracy" in name else number(value)
+
+
+def _spread(name: str, spread: Mapping[str, Any] | None) -> str:
+    if spread is None:
+        return ""
+    mean, deviation = _metric(name, spread["mean"]), spread["deviation"]
+    if deviation is None:
+        return mean
+    around = percent(deviation) if "accuracy" in name else number(deviation, digits=2)
+    return f"{mean.removesuffix(' %')} ± {around}"

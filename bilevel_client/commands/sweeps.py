@@ -1,0 +1,172 @@
+"""Commands for sweeps: sweep, and the group sweeps with list, show, members, watch, cancel, retry."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bilevel_client.commands.experiments import FILE
+from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, labelled, with_service
+
+if TYPE_CHECKING:
+    from bilevel_client.client import Client
+    from bilevel_client.records import Record
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option(
+    "--grid",
+    "grid",
+    multiple=True,
+    metavar="A.B=V,V",
+    help="Values of a field, JSON or text, or `1..9`; can be given several times. The first varies slowest.",
+)
+@click.option("--seeds", metavar="0..4", help="Seeds of every combination: `0..4` or `0,7`.  [default: the spec's]")
+@click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set a field of all members.")
+@click.option("--name", help="Name of the sweep.  [default: that in the file]")
+@click.option("--wait", is_flag=True, help="Show its progress until every member has ended, then what came of it.")
+@click.option("--key", help="Idempotency key: submitted again with the same key, it is the same sweep.")
+@with_service
+def sweep(
+    service: Service,
+    file: Path,
+    grid: Sequence[str],
+    seeds: str | None,
+    settings: Sequence[str],
+    name: str | None,
+    wait: bool,
+    key: str | None,
+) -> None:
+    """Submit the experiment in FILE once for each combination of a grid of values, and for each seed.
+
+    FILE may also hold a whole sweep: `base`, `grid`, `seeds`.
+
+    \b
+    bilevel sweep spec.json --grid steps=1,4,16 --seeds 0..4
+    bilevel sweep spec.json --grid 'hypergradient=[{"kind":"reverse"},{"kind":"unrolled"}]'
+    """
+    from bilevel_client import grids, specs
+
+    try:
+        spec = grids.sweep(specs.load(file), settings=settings, grid=grid, seeds=seeds, name=name)
+    except specs.BadSpec as error:
+        raise click.UsageError(str(error)) from error
+    with service.client() as client:
+        record = client.sweep(spec, idempotency_key=key)
+        if wait:
+            if not service.as_json:
+                click.echo(f"Submitted {record['name']} as {record['id']}: {record['members']} members.", err=True)
+            _follow(service, client, record["id"])
+        elif service.as_json:
+            service.print_json(record)
+        else:
+            click.echo(record["id"])
+
+
+@click.group()
+def sweeps() -> None:
+    """List sweeps, look at one, cancel and retry it."""
+
+
+@sweeps.command("list")
+@click.option("--label", "labels", multiple=True, metavar="NAME:VALUE", help="Only with all of these labels.")
+@click.option("--name", help="Only with this text in the name.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+@with_service
+def list_sweeps(service: Service, labels: Sequence[str], name: str | None, limit: int) -> None:
+    """List sweeps, newest first."""
+    wanted = labelled(labels)
+    with service.client() as client:
+        records = list(client.sweeps(labels=wanted, name=name, limit=limit))
+    if service.as_json:
+        service.print_json(records)
+        return
+    from bilevel_client.commands import sweep_tables, tables
+
+    tables.show(sweep_tables.sweeps(records) if records else "No sweeps.")
+
+
+@sweeps.command()
+@click.argument("sweep_id", metavar="ID")
+@with_service
+def show(service: Service, sweep_id: str) -> None:
+    """Show a sweep: how far it is, means over seeds, the best member."""
+    with service.client() as client:
+        record = client.get_sweep(client.find_sweep(sweep_id))
+    _show(service, record)
+
+
+@sweeps.command()
+@click.argument("sweep_id", metavar="ID")
+@with_service
+def members(service: Service, sweep_id: str) -> None:
+    """List the members of a sweep, the newest trial of each."""
+    with service.client() as client:
+        record = client.get_sweep(client.find_sweep(sweep_id))
+        found = client.sweep_members(record["id"])
+    if service.as_json:
+        service.print_json(list(found))
+        return
+    from bilevel_client.commands import sweep_tables, tables
+
+    tables.show(sweep_tables.members(record, found))
+
+
+@sweeps.command()
+@click.argument("sweep_id", metavar="ID")
+@with_service
+def watch(service: Service, sweep_id: str) -> None:
+    """Show the progress of a sweep until every member has ended, then what came of it."""
+    with service.client() as client:
+        _follow(service, client, client.find_sweep(sweep_id))
+
+
+@sweeps.command()
+@click.argument("sweep_id", metavar="ID")
+@with_service
+def cancel(service: Service, sweep_id: str) -> None:
+    """Cancel every member that has not ended; one that runs writes a checkpoint and stops."""
+    with service.client() as client:
+        record = client.cancel_sweep(client.find_sweep(sweep_id))
+    if service.as_json:
+        service.print_json(record)
+        return
+    from bilevel_client.commands import sweep_tables
+
+    click.echo(f"{record['id']}: {sweep_tables.states(record)}.")
+
+
+@sweeps.command()
+@click.argument("sweep_id", metavar="ID")
+@with_service
+def retry(service: Service, sweep_id: str) -> None:
+    """Submit every member again that has failed or was cancelled."""
+    with service.client() as client:
+        answer = client.retry_sweep(client.find_sweep(sweep_id))
+    if service.as_json:
+        service.print_json(answer)
+        return
+    count = answer["retried"]
+    click.echo(f"{answer['sweep']['id']}: {count} {'member' if count == 1 else 'members'} submitted again.")
+
+
+def _follow(service: Service, client: "Client", sweep_id: str) -> None:
+    """Shows progress until the sweep has ended, then the sweep; exit status 1 if a member did not succeed."""
+    from bilevel_client.commands.following_sweep import follow_sweep
+
+    client.patience = PATIENT
+    record = follow_sweep(client, sweep_id, quiet=service.as_json)
+    _show(service, record)
+    if record["counts"].get("succeeded", 0) < record["members"]:
+        raise SystemExit(DID_NOT_SUCCEED)
+
+
+def _show(service: Service, record: "Record") -> None:
+    if service.as_json:
+        service.print_json(record)
+        return
+    from bilevel_client.commands import sweep_tables, tables
+
+    tables.show(sweep_tables.sweep(record))

@@ -1,0 +1,67 @@
+"""Multitask learning: heads and representation minimize L together (Baxter 1995; section 5.3 of the paper: `classic`).
+
+L is a sum over the B tasks of a meta-batch. With t = k mod interval, both steps from the old point (s, lam):
+s <- Phi_{t+1}(s, lam), lam <- project(optimizer(lam, grad_lam L(w, lam) / B)). Every `interval` hyperiterations, t = 0,
+there are new tasks, whose heads start from w_0 = 0, where grad_lam L = 0. No step is differentiated through and E is
+not met.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from core.bilevel import trees
+from core.bilevel.derivatives import vjp_on_tape
+from core.bilevel.embedding import composed
+from core.bilevel.optimizers import OuterOptimizer
+from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, Problem, State, Tree
+
+
+def joint(
+    problem_at: Callable[[int], tuple[Problem, Dynamics]],
+    optimizer: OuterOptimizer,
+    project: Callable[[Tree], Tree],
+    *,
+    interval: int,
+) -> Algorithm:
+    """problem_at(m) is the m-th meta-batch, stated by its tasks and an embedding.
+
+    Series at (w_k, lam_k): "outer_objective" is L / B, what lam descends along, "hypergradient_norm" the norm of its
+    partial derivative by lam; "inner_objective" is L and "inner_gradient_norm" the norm of grad_w L.
+    """
+
+    @torch.no_grad()
+    def init(lam: Tree) -> AlgorithmState:
+        return AlgorithmState(lam, (optimizer.init(lam), composed(*problem_at(0))[1].init(lam)))
+
+    @torch.no_grad()
+    def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
+        problem, dynamics = problem_at(k // interval)
+        assert problem.embed is not None
+        assert problem.tasks is not None
+        moments, reached = _parts(state)
+        t = k % interval
+        z, pull = vjp_on_tape(problem.embed, state.lam)
+        s = reached if t else dynamics.init(z)
+        (by_w, by_z), value = torch.func.grad_and_value(problem.inner, argnums=(0, 1))(s.w, z)
+        tasks = len(trees.leaves(problem.tasks.data)[0])
+        by_lam = trees.scale(1 / tasks, pull(by_z))
+        series = {
+            "outer_objective": value / tasks,
+            "hypergradient_norm": trees.norm(by_lam),
+            "inner_objective": value,
+            "inner_gradient_norm": trees.norm(by_w),
+        }
+        lam, moments = optimizer.step(k, by_lam, moments, state.lam)
+        return AlgorithmState(project(lam), (moments, dynamics.step(t + 1, s, z))), series
+
+    return Algorithm(init, step, inner=lambda state: _parts(state)[1].w)
+
+
+def _parts(state: AlgorithmState) -> tuple[Tree, State]:
+    """The optimizer's state, and that of the heads."""
+    assert isinstance(state.aux, tuple)
+    moments, reached = state.aux
+    assert isinstance(reached, State)
+    return moments, reached

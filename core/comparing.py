@@ -1,0 +1,114 @@
+"""What the members of a sweep say together: which is the best, and mean and deviation over seeds."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+
+class Score(NamedTuple):
+    """What a member that has succeeded reached with the outer variables that were best on validation data."""
+
+    member: int
+    parameters: Mapping[str, Any]
+    """Field -> value, and `seed`."""
+    metric: str
+    """The validation metric by which the outer variables were chosen."""
+    better: Literal["higher", "lower"]
+    hyperiteration: int
+    """Of the best outer variables."""
+    validation: float
+    """The metric on validation data."""
+    test: Mapping[str, float]
+    """Every metric on test data, which chose nothing."""
+
+
+class Spread(NamedTuple):
+    """Values that differ by the seed."""
+
+    mean: float
+    deviation: float | None
+    """Sample standard deviation (n - 1); None of a single value."""
+
+
+class Cell(NamedTuple):
+    """The members that differ by their seeds alone."""
+
+    parameters: Mapping[str, Any]
+    """Field -> value, without `seed`."""
+    members: tuple[int, ...]
+    succeeded: int
+    """How many of them the means are over."""
+    metric: str | None
+    """The metric that chooses; None before one has succeeded."""
+    validation: Spread | None
+    test: Mapping[str, Spread]
+
+
+def score(
+    member: int,
+    parameters: Mapping[str, Any],
+    selection: Mapping[str, Any] | None,
+    best: Mapping[str, Any] | None,
+    test: Mapping[str, Any] | None,
+) -> Score | None:
+    """A member's score from the parts of its result; None where they do not say what chooses."""
+    chosen = (best or {}).get("validation", {}).get((selection or {}).get("metric"))
+    if selection is None or best is None or chosen is None:
+        return None
+    metrics = {name: float(metric["mean"]) for name, metric in (test or {}).items()}
+    metric, better, hyperiteration = selection["metric"], selection["better"], best["hyperiteration"]
+    return Score(member, parameters, metric, better, hyperiteration, float(chosen["mean"]), metrics)
+
+
+def best(scores: Iterable[Score]) -> Score | None:
+    """The score with the best validation metric, the earliest of equals; non-finite values are never the best.
+
+    None, too, where members were chosen by different metrics, which cannot be compared.
+    """
+    finite = [each for each in scores if math.isfinite(each.validation)]
+    if len({(each.metric, each.better) for each in finite}) != 1:
+        return None
+    sign = -1.0 if finite[0].better == "higher" else 1.0
+    return min(finite, key=lambda each: (sign * each.validation, each.member))
+
+
+def cells(members: Sequence[Mapping[str, Any]], scores: Iterable[Score]) -> list[Cell]:
+    """The members grouped by their parameters without the seed, in the order of the first of each group.
+
+    Args:
+        members: parameters of every member, by its number.
+        scores: of those that have succeeded.
+    """
+    scored = {each.member: each for each in scores}
+    groups: dict[str, list[int]] = {}
+    for number, parameters in enumerate(members):
+        groups.setdefault(json.dumps(_without_seed(parameters), sort_keys=True), []).append(number)
+    return [
+        _cell(_without_seed(members[group[0]]), group, [scored[number] for number in group if number in scored])
+        for group in groups.values()
+    ]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and sample standard deviation of at least one value; a non-finite value makes the deviation NaN."""
+    if not all(map(math.isfinite, values)):
+        return Spread(sum(values) / len(values), math.nan if len(values) > 1 else None)
+    return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def _cell(parameters: Mapping[str, Any], members: Sequence[int], scores: Sequence[Score]) -> Cell:
+    names = sorted({name for each in scores for name in each.test})
+    return Cell(
+        parameters,
+        tuple(members),
+        len(scores),
+        scores[0].metric if scores else None,
+        spread([each.validation for each in scores]) if scores else None,
+        {name: spread([each.test[name] for each in scores if name in each.test]) for name in names},
+    )
+
+
+def _without_seed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {path: value for path, value in parameters.items() if path != "seed"}

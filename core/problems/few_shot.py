@@ -1,0 +1,126 @@
+"""What few-shot problems share: features of the images of episodes, and how good heads on these are for new classes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from core.bilevel import trees
+from core.bilevel.problem import Tree
+from core.bilevel.randomness import stream
+from core.datasets.episodes import Episodes
+from core.models.image_sets import ImageSets, image_sets
+from core.models.model import Representation
+from core.problems.heads import Heads
+from core.problems.inner import Inner
+from core.problems.instance import Context, Evaluation, Metrics, metric
+from core.problems.sampling import MetaSet, Sampling
+from core.spec import problems as spec
+from core.spec.multiclass_transfer import MulticlassTransfer
+from core.spec.sizes import population
+
+Features = Callable[[Tree, Tensor, ImageSets], Tensor]
+"""(lam, images [N, ...], the sets that they are of) -> features [N, F]."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network that makes features of images, with either kind of statistics in its norms."""
+
+    model: Representation
+    context: Context
+
+    def batch(self, lam: Tree, images: Tensor, sets: ImageSets) -> Tensor:
+        """With the statistics of each set of images itself."""
+        return self.model.apply(*self.in_format(lam, images), sets).to(self.context.dtype)
+
+    def running(self, lam: Tree, images: Tensor, count: int) -> Features | None:
+        """With the statistics of `count` images of u8 [classes, images a class, ...]; None if there are no norms."""
+        flat = images.flatten(0, 1)
+        drawn = torch.randint(len(flat), (count,), generator=stream(self.context.seed, "population"))
+        sample = flat[drawn.to(flat.device)].to(self.context.dtype).div_(255)
+        statistics = self.model.statistics(*self.in_format(lam, sample))
+        if not trees.leaves(statistics):
+            return None
+
+        def features(lam: Tree, images: Tensor, sets: ImageSets) -> Tensor:
+            return self.model.apply_with(*self.in_format(lam, images), statistics).to(self.context.dtype)
+
+        return features
+
+    def in_format(self, lam: Tree, images: Tensor) -> tuple[Tree, Tensor]:
+        """The network's parameters and images for its passes, which may be in a shorter format than all else."""
+        dtype = self.context.network or self.context.dtype
+        return trees.map_leaves(lambda leaf: leaf.to(dtype), network(lam)), images.to(dtype)
+
+    def embed(
+        self, lam: Tree, sets: Mapping[str, Tensor], features: Features, present: Tensor | None = None
+    ) -> dict[str, Tree]:
+        """Features [tasks, examples, F] of sets [tasks, examples, ...]; all images go through the network together.
+
+        `present` says which of them, one set behind the other, do not only pad a set; None: all.
+        """
+        images = torch.cat([part.flatten(0, 1) for part in sets.values()])
+        counts = [(len(part), part.shape[1]) for part in sets.values()]
+        grouped = image_sets(*counts, device=images.device, dtype=self.context.dtype, present=present)
+        found = features(lam, images, grouped)
+        pieces = torch.split(found, [tasks * size for tasks, size in counts])
+        return {name: piece.view(*count, -1) for name, piece, count in zip(sets, pieces, counts, strict=True)}
+
+
+def network(lam: Tree) -> Tree:
+    """The parameters of the network."""
+    return cast("Mapping[str, Tree]", lam)["representation"]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How good lam is: heads fitted on the support sets of episodes of unseen classes, judged on their query sets."""
+
+    problem: spec.HyperRepresentation | MulticlassTransfer
+    network: Network
+    inner: Inner
+    sampling: Sampling
+    heads: Heads
+    """With the labels of an evaluation's sets."""
+    together: int | None = None
+    """Episodes that go through the network together; None: as many as `images_at_once` allows."""
+
+    @torch.no_grad()
+    def evaluate(self, lam: Tree, w: "Tree | None" = None) -> Evaluation:
+        """On the same episodes at every call, with heads fitted to each: heads of other tasks are of no use."""
+        modes: dict[str, Features] = {"batch": self.network.batch}
+        images = self.sampling.loaded.images.train
+        if (running := self.network.running(lam, images, population(self.problem.dataset))) is not None:
+            modes["running"] = running
+        return Evaluation(self.score(lam, "validation", modes), self.score(lam, "test", modes))
+
+    def score(self, lam: Tree, part: MetaSet, modes: Mapping[str, Features]) -> Metrics:
+        """Metrics over the episodes of a meta-set; a network without norms has one accuracy under both names."""
+        scores: dict[str, list[tuple[Tensor, Tensor]]] = {mode: [] for mode in modes}
+        for episodes in self.sampling.evaluation(part, self.together):
+            for mode, features in modes.items():
+                scores[mode].append(self.fit_and_score(lam, episodes, features))
+        found = {
+            mode: [metric(torch.cat(values), "episodes") for values in zip(*parts, strict=True)]
+            for mode, parts in scores.items()
+        }
+        accuracy, loss = found.get(self.problem.normalization, found["batch"])
+        return {
+            "accuracy": accuracy,
+            "loss": loss,
+            "accuracy_batch_statistics": found["batch"][0],
+            "accuracy_running_statistics": found.get("running", found["batch"])[0],
+        }
+
+    def fit_and_score(self, lam: Tree, episodes: Episodes, features: Features) -> tuple[Tensor, Tensor]:
+        """Fits the heads on the support sets: accuracy [B] and mean cross-entropy [B] of the query sets."""
+        heads, sets = self.heads.of(episodes.ways), episodes.sets()
+        z: Tree = {
+            **self.network.embed(lam, sets, features, heads.present(sets)),
+            **self.inner.carried(lam),
+            **self.heads.carried(lam),
+        }
+        return heads.score(self.inner.solve(*heads.state(self.inner), z), z)

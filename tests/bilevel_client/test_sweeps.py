@@ -1,0 +1,182 @@
+"""Sweeps from Python and from the command line, against a real server."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bilevel_client import Client, Invalid, NotFound, StillRunning
+from core.store import finishing
+
+SPEC: dict[str, Any] = {"name": "toy", "problem": {"kind": "quadratic"}}
+SWEEP: dict[str, Any] = {"name": "a sweep", "base": SPEC, "grid": {"steps": [1, 2]}, "seeds": [0, 1]}
+
+
+def result(validation: float, test: float) -> dict[str, Any]:
+    return {
+        "best": {"hyperiteration": 3, "validation": {"accuracy": {"mean": validation, "ci95": 0.1, "examples": 9}}},
+        "test": {"accuracy": {"mean": test, "ci95": 0.1, "examples": 9}, "loss": {"mean": "NaN"}},
+        "selection": {"metric": "accuracy", "better": "higher"},
+    }
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> str:
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps(SPEC))
+    return str(file)
+
+
+@pytest.fixture
+def worker(slot: Any, address: str) -> Any:
+    """Runs every member of the first sweep that comes, in the background; one of them may fail."""
+    threads = []
+
+    def run(failing: int | None) -> None:
+        with Client(address) as client:
+            while not (found := list(client.sweeps())):
+                time.sleep(0.05)
+            members = client.sweep_members(found[0]["id"])
+        for number, member in enumerate(members):
+            experiment_id = member["experiment_id"]
+            attempt = slot.start(experiment_id)
+            slot.write(experiment_id, attempt, {"outer_objective": dict.fromkeys(range(50), 1.0)})
+            if number == failing:
+                slot.fail(experiment_id, attempt, finishing.Failure("user", "diverged", "Lower the rate."))
+            else:
+                slot.succeed(experiment_id, attempt, result(0.9 + number / 100, 0.8))
+
+    def start(failing: int | None = None) -> None:
+        threads.append(threading.Thread(target=run, args=[failing]))
+        threads[-1].start()
+
+    yield start
+    for thread in threads:
+        thread.join(20)
+
+
+class TestClient:
+    def test_submit_look_cancel_retry(self, client: Client) -> None:
+        record = client.sweep(SWEEP, idempotency_key="k")
+        assert client.sweep(SWEEP, idempotency_key="k") == record == client.get_sweep(record["id"])
+        assert [member["status"] for member in client.sweep_members(record["id"])] == ["queued"] * 4
+        assert {each["sweep"]["id"] for each in client.list(sweep=record["id"])} == {record["id"]}
+        with pytest.raises(StillRunning, match=r"not ended after 0\.2 s"):
+            client.wait_sweep(record["id"], timeout=0.2)
+        assert client.cancel_sweep(record["id"])["counts"]["cancelled"] == 4
+        assert client.wait_sweep(record["id"])["ended"]
+        assert client.retry_sweep(record["id"])["retried"] == 4
+        assert [member["trial"] for member in client.sweep_members(record["id"])] == [2] * 4
+
+    def test_lists_and_beginnings(self, client: Client) -> None:
+        made = [client.sweep({**SWEEP, "name": f"s{n}", "labels": {"n": str(n)}})["id"] for n in range(3)]
+        assert [record["id"] for record in client.sweeps()] == made[::-1]
+        assert [record["id"] for record in client.sweeps(limit=1)] == [made[2]]
+        assert [record["id"] for record in client.sweeps(labels={"n": "1"})] == [made[1]]
+        assert [record["id"] for record in client.sweeps(name="S0")] == [made[0]]
+        assert client.find_sweep(made[0][:13]) == client.find_sweep(made[0]) == made[0]
+        with pytest.raises(NotFound, match="no sweep whose id begins with"):
+            client.find_sweep("0" * 32)
+
+    def test_refusals(self, client: Client) -> None:
+        with pytest.raises(Invalid, match="/grid/steps/1") as caught:
+            client.sweep({**SWEEP, "grid": {"steps": [1, 0]}})
+        assert caught.value.errors[0]["pointer"] == "/grid/steps/1"
+
+    def test_wait_returns_at_the_end(self, client: Client, worker: Any) -> None:
+        worker()
+        record = client.wait_sweep(client.sweep(SWEEP)["id"], timeout=20)
+        assert record["counts"]["succeeded"] == 4
+        assert record["best"]["validation"] == 0.93
+
+
+class TestCommands:
+    def test_sweep_prints_the_id(self, bilevel: Any, spec: str) -> None:
+        arguments = ("--grid", "steps=1,4", "--grid", 'hypergradient=[{"kind":"reverse"},{"kind":"unrolled"}]')
+        sweep_id = bilevel("sweep", spec, *arguments, "--seeds", "0..2", "--set", "problem.damping=1").stdout.strip()
+        record = json.loads(bilevel("sweeps", "show", sweep_id[:8], "--json").stdout)
+        assert (record["id"], record["members"], record["name"]) == (sweep_id, 12, "toy")
+        assert record["spec"]["seeds"] == [0, 1, 2]
+        assert record["spec"]["base"]["problem"]["damping"] == 1
+        members = json.loads(bilevel("sweeps", "members", sweep_id, "--json").stdout)
+        assert members[-1]["parameters"]["algorithm.hypergradient"] == {"kind": "unrolled"}
+        shown = bilevel("show", members[5]["experiment_id"]).stdout
+        assert f"{sweep_id}, member 5, trial 1" in shown
+
+    def test_with_a_key_twice_is_one(self, bilevel: Any, spec: str) -> None:
+        first = bilevel("sweep", spec, "--seeds", "0..1", "--key", "k", "--name", "n").stdout
+        assert first == bilevel("sweep", spec, "--seeds", "0..1", "--key", "k", "--name", "n").stdout
+        assert len(json.loads(bilevel("sweeps", "list", "--json").stdout)) == 1
+
+    def test_a_whole_sweep_from_standard_input(self, bilevel: Any) -> None:
+        text = "name: s\nbase: {problem: {kind: quadratic}}\ngrid: {steps: [1, 2]}\nseeds: [0, 1]\n"
+        record = json.loads(bilevel("sweep", "-", "--seeds", "5", "--json", stdin=text).stdout)
+        assert (record["members"], record["spec"]["seeds"]) == (2, [5])
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--grid", "steps"], "field=value"),
+            (["--seeds", "a..b"], "whole numbers"),
+            (["--grid", "steps=1,0"], "/grid/steps/1"),
+            (["--grid", "stps=1"], "use `algorithm.steps`"),
+        ],
+    )
+    def test_refusals_are_exit_status_2(self, bilevel: Any, spec: str, arguments: list[str], message: str) -> None:
+        assert message in bilevel("sweep", spec, *arguments, status=2).stderr
+
+    def test_without_a_service(self, bilevel: Any, spec: str) -> None:
+        bilevel.address = "http://127.0.0.1:1"
+        bilevel("sweep", spec, status=3)
+
+    def test_wait_ends_with_the_table(self, bilevel: Any, spec: str, worker: Any) -> None:
+        worker()
+        arguments = ("--grid", "steps=1,2", "--seeds", "0,1", "--name", "my sweep", "--wait")
+        answer = bilevel("sweep", spec, *arguments)
+        assert "my sweep" in answer.stdout
+        assert "4: 4 succeeded" in answer.stdout
+        assert "400/400 hyperiterations" in answer.stdout
+        assert "accuracy 90.50 ± 0.71 %" in answer.stdout
+        assert "standard deviation over seeds" in answer.stdout
+        assert "best: steps=2, seed=1 (member 3, experiment" in answer.stdout
+        assert "validation accuracy 93.00 %, test accuracy 80.00 %, test loss NaN" in answer.stdout
+        assert "400/400  4 members: 4 succeeded" in answer.stderr
+
+    def test_a_failure_is_exit_status_1(self, bilevel: Any, spec: str, worker: Any) -> None:
+        worker(failing=2)
+        answer = bilevel("sweep", spec, "--grid", "steps=1,2", "--seeds", "0,1", "--wait", "--json", status=1)
+        assert answer.stderr == ""
+        record = json.loads(answer.stdout)
+        assert (record["counts"]["failed"], record["best"]["member"]) == (1, 3)
+        members = bilevel("sweeps", "members", record["id"]).stdout
+        assert "diverged" in members
+        assert "accuracy 93.00 %" in members
+        assert "1 failed" in bilevel("sweeps", "watch", record["id"], status=1).stderr
+        assert "1 member submitted again" in bilevel("sweeps", "retry", record["id"]).stdout
+        assert "3 succeeded, 1 cancelled" in bilevel("sweeps", "cancel", record["id"]).stdout
+        assert json.loads(bilevel("sweeps", "retry", record["id"], "--json").stdout)["retried"] == 1
+        assert json.loads(bilevel("sweeps", "cancel", record["id"], "--json").stdout)["counts"]["cancelled"] == 1
+
+    def test_the_terminal_shows_a_bar(
+        self, bilevel: Any, spec: str, worker: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "140")
+        worker()
+        shown = bilevel("sweep", spec, "--seeds", "0..3", "--wait").stderr
+        assert "━" in shown
+        assert "400/400" in shown
+
+    def test_list(self, bilevel: Any, spec: str) -> None:
+        assert "No sweeps." in bilevel("sweeps", "list").stdout
+        sweep_id = bilevel("sweep", spec, "--seeds", "0..3", "--name", "of seeds").stdout.strip()
+        shown = bilevel("sweeps", "list", "--name", "seeds").stdout
+        for part in (sweep_id[:8], "of seeds", "4 queued", "0.00 %", "just now"):
+            assert part in shown
+        assert "No sweeps." in bilevel("sweeps", "list", "--label", "a:b").stdout
+        bilevel("sweeps", "list", "--label", "ab", status=2)
+        assert "members" in bilevel("sweeps", "--help").stdout
+        assert "no sweep whose id begins" in bilevel("sweeps", "show", "f" * 30, status=2).stderr
