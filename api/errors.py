@@ -11,7 +11,15 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api.pointers import SPECS, FieldError, describe
-from core.errors import BilevelError, Conflict, DataInvalid, DataMissing, IdempotencyConflict, NotFound
+from core.errors import (
+    BilevelError,
+    Conflict,
+    DataInvalid,
+    DataMissing,
+    IdempotencyConflict,
+    NotFound,
+    ReferenceInvalid,
+)
 from core.spec import Experiment
 from core.store.engine import UNAVAILABLE
 
@@ -25,6 +33,7 @@ STATUS: dict[type[BilevelError], int] = {
     IdempotencyConflict: 422,
     DataMissing: 422,
     DataInvalid: 422,
+    ReferenceInvalid: 422,
 }
 """HTTP status of the library's exceptions; any other is a fault of ours."""
 
@@ -146,7 +155,7 @@ def _known(request: Request, error: Exception) -> Response:
     status = STATUS.get(type(error), 500)
     if status == 500:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    pointer = POINTERS.get(type(error))
+    pointer = error.pointer if isinstance(error, ReferenceInvalid) else POINTERS.get(type(error))
     errors: list[FieldError] = [{"pointer": pointer, "detail": str(error)}] if pointer else []
     return problem(Refusal(status, error.code, str(error), errors=errors))
 

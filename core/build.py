@@ -9,7 +9,7 @@ import torch
 
 from core.bilevel import dynamics as inner_dynamics
 from core.bilevel import linear_models, optimizers
-from core.bilevel.algorithms import carried_forward, joint, nested, real_time
+from core.bilevel.algorithms import carried_forward, continued, joint, nested, real_time
 from core.bilevel.dynamics import Init, Scalar, StepObjective
 from core.bilevel.embedding import through_embedding
 from core.bilevel.graphs import graphed
@@ -36,16 +36,22 @@ from core.models.linear import linear
 from core.models.mlp import mlp, mlp_representation
 from core.models.model import Model, Representation
 from core.models.residual import residual
+from core.problems import class_features
+from core.problems.artifacts import Artifacts, learned, no_artifacts
+from core.problems.cross_validation import cross_validated
 from core.problems.hyper_cleaning import hyper_cleaning
 from core.problems.hyper_representation import heads, hyper_representation
 from core.problems.initialization import initialization
 from core.problems.inner import Inner, Learned, entry
 from core.problems.instance import Context, Instance
+from core.problems.learned_data import learned_data
+from core.problems.learned_optimizer import learned_optimizer
+from core.problems.linear_representation import linear_representation
 from core.problems.multiclass_transfer import multiclass_transfer
 from core.problems.quadratic import quadratic
 from core.problems.random_quadratics import random_quadratics
 from core.problems.regularization import regularization
-from core.spec import Experiment, algorithms, datasets, models, problems
+from core.spec import Experiment, algorithms, datasets, learned_problems, models, problems
 from core.spec.heads import SoftmaxHeads
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem, code_of
@@ -62,23 +68,24 @@ class Built(NamedTuple):
     algorithm: Algorithm
 
 
-def build(spec: Experiment, *, device: str, data_dir: Path) -> Built:
-    """Loads the data and binds every part of the spec.
+def build(spec: Experiment, *, device: str, data_dir: Path, artifacts: Artifacts = no_artifacts) -> Built:
+    """Loads the data and binds every part of the spec; `artifacts` are the files of other experiments.
 
     Raises:
         DataMissing: the data set is not in `data_dir`.
+        ReferenceInvalid: another experiment has not what the spec asks of it.
     """
-    context = make_context(spec, device=device, data_dir=data_dir)
+    context = make_context(spec, device=device, data_dir=data_dir, artifacts=artifacts)
     inner = build_inner(spec.algorithm)
     instance = build_instance(spec.problem, inner, context)
     return Built(instance, build_algorithm(spec, instance, inner, context))
 
 
-def make_context(spec: Experiment, *, device: str, data_dir: Path) -> Context:
+def make_context(spec: Experiment, *, device: str, data_dir: Path, artifacts: Artifacts = no_artifacts) -> Context:
     """Where and with what the experiment runs."""
     dtype = torch.float64 if spec.resources.precision == "float64" else torch.float32
     network = torch.bfloat16 if spec.resources.precision == "bf16" else dtype
-    return Context(spec.seed, dtype, torch.device(device), data_dir, spec.evaluation.episodes, network)
+    return Context(spec.seed, dtype, torch.device(device), data_dir, spec.evaluation.episodes, network, artifacts)
 
 
 def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> Instance:
@@ -91,7 +98,8 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
         case problems.Regularization() | problems.HyperCleaning():
             model = build_model(spec.model, spec.dataset.features, scores(spec), context.dtype)
             if isinstance(spec, problems.Regularization):
-                return regularization(spec, model, inner, context)
+                stated = regularization if spec.folds is None else cross_validated
+                return stated(spec, model, inner, context)
             return hyper_cleaning(spec, model, inner, context)
         case problems.HyperRepresentation():
             return hyper_representation(spec, representation_of(spec, context), inner, context)
@@ -101,11 +109,27 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
             return multiclass_transfer(spec, model_of_all, inner, context)
         case problems.Initialization():
             return initialization(spec, representation_of(spec, context), inner, context)
+        case problems.LinearRepresentation():
+            source = learned(spec, context.artifacts)
+            network = None if source is None else representation_of(source.problem, context)
+            return linear_representation(spec, class_features.load(spec, context, source, network), inner, context)
+        case learned_problems.LearnedOptimizer():
+            return learned_optimizer(spec, _fitted(spec.tasks, context.dtype), inner, context)
+        case learned_problems.LearnedData():
+            model = build_model(spec.model, spec.dataset.features, scores(spec), context.dtype)
+            return learned_data(spec, model, inner, context)
         case PluginProblem():
             made: Instance = code_of(spec)(spec, inner, context)
             return made
         case _:
             assert_never(spec)
+
+
+def _fitted(tasks: learned_problems.Quadratics | learned_problems.Classification, dtype: torch.dtype) -> Model | None:
+    """The model that tasks fit, where they fit one."""
+    if isinstance(tasks, learned_problems.Quadratics):
+        return None
+    return build_model(tasks.model, tasks.dataset.features, tasks.dataset.classes, dtype)
 
 
 def build_model(spec: models.TableModel, features: int, scores: int, dtype: torch.dtype) -> Model:
@@ -233,7 +257,7 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
     optimizer = build_optimizer(chosen.optimizer)
     match chosen:
         case algorithms.Nested():
-            measured = measuring(spec, methods)
+            measured = continued(measuring(spec, methods), unrolls=instance.unrolls)
             return nested(instance.at, measured, optimizer, instance.project, steps=chosen.steps)
         case algorithms.RealTime():
             forward_mode = isinstance(chosen.hypergradient, algorithms.Forward)

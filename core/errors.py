@@ -37,6 +37,17 @@ class DataInvalid(BilevelError):
     code = "data_invalid"
 
 
+class ReferenceInvalid(BilevelError):
+    """Another experiment that the spec refers to does not have what is asked of it."""
+
+    code = "reference_invalid"
+
+    def __init__(self, message: str | None = None, *, pointer: str | None = None) -> None:
+        super().__init__(message)
+        self.pointer = pointer
+        """The field of the spec that is to blame."""
+
+
 class CheckpointInvalid(BilevelError):
     """The checkpoint does not fit the experiment."""
 

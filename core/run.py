@@ -9,6 +9,7 @@ from core.build import build
 from core.checkpointing import Checkpoints
 from core.numerics import by_resources
 from core.outcome import make_artifacts, make_result
+from core.problems.artifacts import Artifacts, no_artifacts
 from core.progress import begin, restore
 from core.recording import Recorder
 from core.series import Series
@@ -45,20 +46,23 @@ def run(
     data_dir: Path,
     recorder: Recorder,
     checkpoints: Checkpoints,
+    artifacts: Artifacts = no_artifacts,
     stop: Callable[[], bool] = never,
     checkpoint_seconds: float = 15.0,
 ) -> Finished | Stopped:
     """Goes on from the last checkpoint, or starts; the curve and the result are the same to the bit either way.
 
-    Points of hyperiteration k describe lam_k. `stop` is asked before every hyperiteration.
+    Points of hyperiteration k describe lam_k. `stop` is asked before every hyperiteration. `artifacts` reads the files
+    of other experiments that the spec refers to.
 
     Raises:
         Diverged: a hypergradient is not finite; the curve up to and with that hyperiteration is recorded.
         DataMissing: the data set is not in `data_dir`.
+        ReferenceInvalid: another experiment has not what the spec asks of it.
         CheckpointInvalid: the checkpoint is not one of this experiment.
     """
     started = time.perf_counter()
-    instance, algorithm = build(spec, device=device, data_dir=data_dir)
+    instance, algorithm = build(spec, device=device, data_dir=data_dir, artifacts=artifacts)
     progress = begin(algorithm.init(instance.initial))
     if (checkpoint := checkpoints.latest()) is not None:
         progress = restore(checkpoint, spec, like=progress)

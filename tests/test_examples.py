@@ -10,6 +10,7 @@ import yaml
 
 from core.checkpointing import MemoryCheckpoints
 from core.comparing import score
+from core.datasets.catalog import ENTRIES
 from core.recording import MemoryRecorder
 from core.run import Finished, run
 from core.spec import KINDS, Experiment, Sweep, kind_of
@@ -44,12 +45,16 @@ def shortened(spec: dict[str, Any]) -> Experiment:
         problem["model"] |= {"blocks": [4, 8], "hidden": 16, "features": 8}
     if "final_steps" in problem:
         problem["final_steps"] = FEW_STEPS
+    if problem["kind"] == "learned_data":
+        problem |= {"train": 1500, "validation": 200, "draws": 2}
     return Experiment.model_validate(canonical)
 
 
 def runnable(path: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where its data are; skips where they are real and not there."""
-    if read(path)["problem"]["kind"] not in ("hyper_representation", "multiclass_transfer", "initialization"):
+    problem = Experiment.model_validate(read(path)).problem
+    dataset = getattr(problem, "dataset", None) or getattr(getattr(problem, "tasks", None), "dataset", None)
+    if dataset is None or ENTRIES[kind_of(type(dataset))].built_in:
         return tmp_path
     data_dir: Path = request.getfixturevalue("data_dir")
     return data_dir
@@ -102,7 +107,19 @@ def kinds(data: Any) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "section", ["problem", "weights", "heads", "dynamics", "hypergradient", "solver", "optimizer", "model"]
+    "section",
+    [
+        "problem",
+        "weights",
+        "heads",
+        "optimizer_network",
+        "tasks",
+        "dynamics",
+        "hypergradient",
+        "solver",
+        "optimizer",
+        "model",
+    ],
 )
 def test_every_kind_has_an_example(section: str) -> None:
     shown = set().union(*(kinds(Experiment.model_validate(read(path)).canonical()) for path in FILES))

@@ -8,6 +8,7 @@ import torch
 from core.errors import BilevelError, Diverged
 from core.run import Finished, run
 from core.spec import Experiment
+from core.store.artifacts import StoreArtifacts
 from core.store.blobs import Blobs
 from core.store.engine import make_engine
 from core.store.recorder import StoreCheckpoints, StoreRecorder
@@ -58,6 +59,7 @@ def _run(order: Order, stop: Callable[[], bool]) -> Report:
             data_dir=settings.data_dir,
             recorder=recorder,
             checkpoints=checkpoints,
+            artifacts=StoreArtifacts(engine, blobs, patience=settings.lease_seconds),
             stop=stop,
             checkpoint_seconds=settings.checkpoint_seconds,
         )

@@ -58,7 +58,8 @@ def submit(
 ) -> schemas.ExperimentRecord:
     """Takes an experiment: what is asked for is checked, stored, and run when a slot is free.
 
-    Unknown fields, impossible combinations and missing data sets are refused, each with what to change.
+    Unknown fields, impossible combinations, missing data sets and files of other experiments that are not there are
+    refused, each with what to change.
     """
     require(spec.problem, uses.settings.data_dir)
     key = IdempotencyKey(caller, idempotency_key) if idempotency_key is not None else None

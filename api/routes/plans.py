@@ -10,6 +10,9 @@ from api.deps import Caller, Uses
 from core.datasets.catalog import require
 from core.planning import DEVICES, Device, Plan, plan
 from core.spec import Experiment
+from core.spec.references import references
+from core.store.engine import transaction
+from core.store.references import check_references
 
 router = APIRouter(tags=["experiments"])
 
@@ -56,4 +59,7 @@ def plan_experiment(
     the rates are those of the machine.
     """
     require(spec.problem, uses.settings.data_dir)
+    if references(spec.problem):
+        with transaction(uses.engine) as session:
+            check_references(session, spec)
     return plan(spec, device.rates(spec))

@@ -1,7 +1,7 @@
 """Sweeps as tables for a terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -56,7 +56,8 @@ def members(record: Record, found: Sequence[Record]) -> Table:
     names = _names([path for each in found[:1] for path in each["parameters"]])
     metrics = sorted({metric for each in found if each["score"] for metric in each["score"]["test"]})
     failed = any(each["error"] for each in found)
-    columns = [*names.values(), "status", "progress", "validation", *(f"test {_words(each)}" for each in metrics)]
+    chosen = _chosen(each["score"]["metric"] for each in found if each["score"])
+    columns = [*names.values(), "status", "progress", chosen.column, *(f"test {_words(each)}" for each in metrics)]
     rows = new_table("member", "trial", "id", *columns, *(["error"] if failed else []))
     for each in found:
         score: Mapping[str, Any] = each["score"] or {"test": {}}
@@ -68,7 +69,7 @@ def members(record: Record, found: Sequence[Record]) -> Table:
             *(_value(each["parameters"][path]) for path in names),
             Text(each["status"], colour(each)),
             f"{progress['hyperiteration']}/{progress['hyperiterations']}",
-            f"{_words(score['metric'])} {_metric(score['metric'], score['validation'])}" if each["score"] else "",
+            chosen.text(score["metric"], _metric(score["metric"], score["validation"])) if each["score"] else "",
             *(_metric(metric, score["test"][metric]) if metric in score["test"] else "" for metric in metrics),
             *([Text((each["error"] or {}).get("code", ""), "red")] if failed else []),
         )
@@ -90,16 +91,34 @@ def counts(record: Record) -> Iterator[tuple[str, int]]:
 def _cells(cells: Sequence[Mapping[str, Any]]) -> Table:
     names = _names([path for cell in cells[:1] for path in cell["parameters"]])
     metrics = sorted({metric for cell in cells for metric in cell["test"]})
-    rows = new_table(*names.values(), "seeds", "validation", *(f"test {_words(metric)}" for metric in metrics))
+    chosen = _chosen(cell["metric"] for cell in cells if cell["metric"])
+    rows = new_table(*names.values(), "seeds", chosen.column, *(f"test {_words(metric)}" for metric in metrics))
     for cell in cells:
-        validation = _spread(cell["metric"], cell["validation"])
         rows.add_row(
             *(_value(cell["parameters"][path]) for path in names),
             f"{cell['succeeded']}/{cell['seeds']}",
-            f"{_words(cell['metric'])} {validation}" if cell["metric"] else "",
+            chosen.text(cell["metric"], _spread(cell["metric"], cell["validation"])) if cell["metric"] else "",
             *(_spread(metric, cell["test"].get(metric)) for metric in metrics),
         )
     return rows
+
+
+class _Chosen(NamedTuple):
+    """How the validation metric is called: by the column where all have the same, else by each value."""
+
+    column: str
+    one: bool
+
+    def text(self, metric: str, value: str) -> str:
+        """A value in the column."""
+        return value if self.one else f"{_words(metric)} {value}"
+
+
+def _chosen(metrics: Iterable[str]) -> _Chosen:
+    found = set(metrics)
+    return (
+        _Chosen(f"validation {_words(found.pop())}", one=True) if len(found) == 1 else _Chosen("validation", one=False)
+    )
 
 
 def _best(best: Mapping[str, Any]) -> Text:

@@ -5,6 +5,7 @@ a function of lam. A rate or momentum is a number, or a function of (t, lam): a 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,8 +31,21 @@ def value_at(scalar: Scalar, t: int, lam: Tree) -> float | Tensor:
     return scalar(t, lam) if callable(scalar) else scalar
 
 
+@dataclass(frozen=True)
+class WithGradient:
+    """A `StepObjective` that knows its gradient: the steps take it instead of differentiating."""
+
+    value: StepObjective
+    gradient: Callable[[int, Tree, Tree], Tree]
+    """(t, w, lam) -> grad_w L, a tree like w that torch may differentiate."""
+
+    def __call__(self, t: int, w: Tree, lam: Tree) -> Tensor:
+        """L."""
+        return self.value(t, w, lam)
+
+
 def _gradient(objective: StepObjective) -> Callable[[int, Tree, Tree], Tree]:
-    return torch.func.grad(objective, argnums=1)
+    return objective.gradient if isinstance(objective, WithGradient) else torch.func.grad(objective, argnums=1)
 
 
 def gradient_descent(objective: StepObjective, init: Init, *, rate: Scalar) -> Dynamics:

@@ -167,6 +167,12 @@ _ALL = (
         content="5869d166bc5cc19b2c43e0a00b93f0939659321fd4749d15ce7f34500e2ff788",
     ),
     Entry(
+        "synthetic_regression",
+        "90 points (or as many as asked for), 5 relevant and 25 irrelevant features, a number with noise",
+        "drawn by this package (as in appendix C of Franceschi et al. 2018)",
+        "MIT",
+    ),
+    Entry(
         "omniglot",
         "1623 handwritten characters of 50 alphabets, 20 images each, 28x28",
         "Lake, Salakhutdinov, Tenenbaum 2015: images_background.zip and images_evaluation.zip; for the split "

@@ -67,12 +67,34 @@ def _fill(split: Split) -> Split:
     return Split(train, validation, test)
 
 
-def standardize(split: Split) -> Split:
-    """Shifts and scales each feature to mean 0 and deviation 1 on the training set; a constant one becomes 0."""
+class Scaling(NamedTuple):
+    """Shifts and scales of features [d]."""
+
+    mean: Tensor
+    factor: Tensor
+    """What the difference to the mean is multiplied by; 0 for a feature that is constant."""
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Features with mean 0 and deviation 1 on the training set; a constant one becomes 0."""
+        return (x - self.mean) * self.factor
+
+    def undo(self, x: Tensor) -> Tensor:
+        """Features in their own units; a constant one becomes its mean."""
+        mean, factor = self.mean.to(x), self.factor.to(x)
+        return mean + x * torch.where(factor > 0, factor.reciprocal(), 0)
+
+
+def scaling(split: Split) -> Scaling:
+    """Of the training set."""
     mean = split.train.x.mean(0)
     deviation = split.train.x.std(0, correction=0)
-    scale = torch.where(deviation > 1e-7 * mean.abs(), deviation.reciprocal(), 0)
-    train, validation, test = (Examples((part.x - mean) * scale, part.y) for part in split)
+    return Scaling(mean, torch.where(deviation > 1e-7 * mean.abs(), deviation.reciprocal(), 0))
+
+
+def standardize(split: Split) -> Split:
+    """Shifts and scales each feature to mean 0 and deviation 1 on the training set; a constant one becomes 0."""
+    scales = scaling(split)
+    train, validation, test = (Examples(scales.apply(part.x), part.y) for part in split)
     return Split(train, validation, test)
 
 

@@ -1,4 +1,7 @@
-"""An ordinary classifier of images: a representation with one affine layer on top, whose scores are its features."""
+"""An ordinary classifier of images: a representation with one affine layer on top, whose scores are its features.
+
+Scores are centred, c - mean(c): a softmax does not see the mean, which nothing would keep from drifting away.
+"""
 
 from typing import cast
 
@@ -13,7 +16,7 @@ from core.models.model import Representation
 
 
 def classifier(below: Representation, features: int, classes: int, *, dtype: torch.dtype) -> Representation:
-    """Images -> scores [N, classes], before any softmax.
+    """Images -> centred scores [N, classes], before any softmax.
 
     Args:
         below: the layers that make features.
@@ -35,16 +38,20 @@ def classifier(below: Representation, features: int, classes: int, *, dtype: tor
 
     def apply(params: Tree, x: Tensor, sets: ImageSets) -> Tensor:
         inside, last = parts(params)
-        return affine(last, below.apply(inside, x, sets))
+        return _centred(affine(last, below.apply(inside, x, sets)))
 
     def apply_with(params: Tree, x: Tensor, statistics: Tree) -> Tensor:
         inside, last = parts(params)
-        return affine(last, below.apply_with(inside, x, statistics))
+        return _centred(affine(last, below.apply_with(inside, x, statistics)))
 
     def copies(params: Tree, x: Tensor, statistics: "Tree | None") -> tuple[Tensor, Tree]:
         inside, last = parts(params)
         features, seen = below.copies(inside, x, statistics)
         own = cast(dict[str, Tensor], last)
-        return torch.baddbmm(own["bias"].unsqueeze(1), features, own["weight"]), seen
+        return _centred(torch.baddbmm(own["bias"].unsqueeze(1), features, own["weight"])), seen
 
     return Representation(init, apply, apply_with, lambda params, x: below.statistics(parts(params)[0], x), copies)
+
+
+def _centred(scores: Tensor) -> Tensor:
+    return scores - scores.mean(-1, keepdim=True)

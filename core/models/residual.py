@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from core.bilevel.problem import Tree
+from core.models.convolutions import convolve_copies
 from core.models.image_sets import ImageSets, channels_last, image_sets
 from core.models.initialization import glorot
 from core.models.linear import affine
 from core.models.model import Representation
 from core.models.norm import Statistics, normalize, normalize_copies, normalize_sets
-from core.models.patches import convolve_copies
 
 SLOPE = 0.1
 """Of the leaky ReLU below zero."""

@@ -50,6 +50,8 @@ class Costs:
     """How many times an evaluation runs the inner steps."""
     closing_steps: int = 0
     """Inner steps of the report at the end."""
+    closing: Work = NOTHING
+    """What else the report at the end takes."""
     analytic: bool = False
     """Whether inner steps are those of a linear model, written out, rather than found by torch.func."""
     classes: int = 1

@@ -137,7 +137,7 @@ def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str,
     evaluation = (fitted + problem.scoring).seconds(device)
     every, last = spec.evaluation.every, algorithm.hyperiterations
     evaluations = last // every + 1 + (last % every != 0)
-    closing = (problem.closing_steps * once).seconds(device)
+    closing = (problem.closing_steps * once + problem.closing).seconds(device)
     total = hyperiteration * last + evaluation * evaluations + closing
     limit = spec.resources.time_limit
     return Time(

@@ -2,12 +2,16 @@
 
 from typing import assert_never
 
-from core.planning.costs import Costs, NotModelled, item_size
+from core.planning.costs import Costs, NotModelled
 from core.planning.few_shot import few_shot, transfer
+from core.planning.learned import learned_data, learned_optimizer
+from core.planning.linear_representation import linear_representation
 from core.planning.networks import GRADIENT_HOLDS, VALUE, activations, network_gradient
+from core.planning.tables import blocks, item_size, loading, metrics, minibatches
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
 from core.spec.algorithms import GradientDescent, Stepped
+from core.spec.learned_problems import LearnedData, LearnedOptimizer
 from core.spec.models import Linear
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem
@@ -16,12 +20,14 @@ from core.spec.problems import (
     HyperCleaning,
     HyperRepresentation,
     Initialization,
+    LinearRepresentation,
     Quadratic,
     RandomQuadratics,
     Regularization,
 )
 from core.spec.sizes import (
     inner_variables,
+    models,
     outer_variables,
     scores,
     test_examples,
@@ -51,6 +57,12 @@ def costs(spec: Experiment) -> Costs:
             return transfer(spec, problem)
         case Initialization():
             raise NotModelled(f"a copy of the network for each task, as `{problem.kind}` has, has not been measured")
+        case LinearRepresentation():
+            return linear_representation(spec, problem)
+        case LearnedOptimizer():
+            return learned_optimizer(spec, problem)
+        case LearnedData():
+            return learned_data(spec, problem)
         case PluginProblem():
             raise NotModelled(
                 f"the problem `{problem.kind}` comes from an installed package, whose costs are not known"
@@ -112,21 +124,6 @@ def _random_quadratics(spec: Experiment, problem: RandomQuadratics) -> Costs:
     )
 
 
-def blocks(spec: Experiment, inner: int, outer: int) -> tuple[int, int]:
-    """Minibatches of an algorithm that draws from both objectives."""
-    if not isinstance(spec.algorithm, Stochastic) or spec.algorithm.batch is None:
-        return 1, 1
-    return -(-inner // spec.algorithm.batch), -(-outer // spec.algorithm.batch)
-
-
-def _minibatches(spec: Experiment, inner: int, outer: int) -> tuple[int, int]:
-    """Examples that a gradient of either objective sees."""
-    algorithm = spec.algorithm
-    if not isinstance(algorithm, Stochastic):
-        return min(algorithm.dynamics.batch or inner, inner), outer
-    return min(algorithm.batch or inner, inner), min(algorithm.batch or outer, outer)
-
-
 def _steady(spec: Experiment) -> bool:
     """Whether the dynamics are gradient descent with the same rate and all examples at every step."""
     algorithm = spec.algorithm
@@ -141,7 +138,11 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         raise NotModelled(f"the model `{model.kind}` comes from an installed package, whose costs are not known")
     d, classes = problem.dataset.features, scores(problem)
     train, validation, test = training_examples(problem), validation_examples(problem), test_examples(problem)
-    n, checked = _minibatches(spec, train, validation)
+    n, checked = minibatches(spec, train, validation)
+    folds, pool = models(problem), train + validation
+    scored = validation
+    if folds > 1:  # each model sees all examples, with a share of 0 for some
+        n = checked = scored = folds * pool
     sizes = (d, classes) if isinstance(model, Linear) else (d, *model.hidden, classes)
     variables = inner_variables(problem)
     gradient = network_gradient(sizes, n, item)
@@ -162,31 +163,22 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 15 + 10 * weights),
         graph=item * (activations(sizes, n) + weights * 2 * train + variables) + (item * n * d if n < train else 0),
         objective=network_gradient(sizes, checked, item) + Work(0, 0, 20),
-        watching=item * GRADIENT_HOLDS * activations(sizes, train),
+        watching=item * GRADIENT_HOLDS * activations(sizes, max(n, train)),
         data=item * chosen * d,
-        loading=_loading(problem.dataset.kind, read, d) + (item + 4) * chosen * d,
-        solution=(product(d, d, d, item) + 3 * product(d, d, classes, item) + Work(0, 0, 15)) if solved else NOTHING,
-        solution_memory=item * (4 * d * d) if solved else 0.0,
-        scoring=VALUE * network_gradient(sizes, validation + test, item) + _metrics(problem, validation + test),
-        scoring_memory=item * max(validation, test) * (sum(sizes[1:]) + 2 * classes),
-        walks=float(spec.algorithm.kind == "nested"),
+        loading=loading(problem.dataset.kind, read, d) + (item + 4) * chosen * d,
+        solution=folds * product(d, d, d, item) + 3 * folds * product(d, d, classes, item) + Work(0, 0, 15)
+        if solved
+        else NOTHING,
+        solution_memory=item * folds * (4 * d * d) if solved else 0.0,
+        scoring=VALUE * network_gradient(sizes, scored + test, item) + metrics(problem, scored + test),
+        scoring_memory=item * max(scored, test) * (sum(sizes[1:]) + 2 * classes),
+        walks=(spec.algorithm.kind == "nested") + (1 / folds if folds > 1 else 0),  # one more model, for the test set
         closing_steps=_closing_steps(problem, train, validation) if isinstance(problem, HyperCleaning) else 0,
         analytic=written_out,
         classes=classes,
         curvature=(product(d, train, d, item) + Work(d**3 / 3, 0, 20)) if analytic(problem) else NOTHING,
         blocks=blocks(spec, train, validation),
     )
-
-
-def _metrics(problem: Regularization | HyperCleaning, count: int) -> Work:
-    """Loss and accuracy: softmax and argmax of few scores go example by example."""
-    return Work(operators=20 + (0.03 * count if problem.dataset.classes else 0))
-
-
-def _loading(kind: str, examples: int, features: int) -> float:
-    """Bytes of the table as it is read; one is kept in float64 unless its numbers are few (pixels, words, flags)."""
-    per_number = {"mnist": 5.0, "20news": 5.0, "a9a": 5.0, "w8a": 5.0}.get(kind, 16.0)
-    return per_number * examples * features
 
 
 def _closing_steps(problem: HyperCleaning, train: int, validation: int) -> int:

@@ -22,8 +22,9 @@ from core.spec.algorithms import (
     Unrolled,
 )
 from core.spec.base import kind_of
+from core.spec.learned_problems import LearnedData
 from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, RandomQuadratics, Regularization
-from core.spec.sizes import training_examples, validation_examples
+from core.spec.sizes import learned_examples, real_examples, training_examples, validation_examples
 from core.spec.stochastic import AnyStochastic, MaSoba, Saba, Soba, Srba
 
 
@@ -86,6 +87,8 @@ def _examples(problem: Problem) -> tuple[int, int]:
     """Inner and outer examples."""
     if isinstance(problem, RandomQuadratics):
         return problem.inner_examples, problem.outer_examples
+    if isinstance(problem, LearnedData):
+        return learned_examples(problem), real_examples(problem)
     assert isinstance(problem, Regularization | HyperCleaning)  # core.spec.checks refuses the others
     return training_examples(problem), validation_examples(problem)
 

@@ -18,6 +18,7 @@ from core.problems.inner import Inner
 from core.problems.instance import Context, Evaluation, Metrics, metric
 from core.problems.sampling import MetaSet, Sampling
 from core.spec import problems as spec
+from core.spec.datasets import ClassesOfImages
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.sizes import population
 
@@ -36,12 +37,10 @@ class Network:
         """With the statistics of each set of images itself."""
         return self.model.apply(*self.in_format(lam, images), sets).to(self.context.dtype)
 
-    def running(self, lam: Tree, images: Tensor, count: int) -> Features | None:
-        """With the statistics of `count` images of u8 [classes, images a class, ...]; None if there are no norms."""
-        flat = images.flatten(0, 1)
-        drawn = torch.randint(len(flat), (count,), generator=stream(self.context.seed, "population"))
-        sample = flat[drawn.to(flat.device)].to(self.context.dtype).div_(255)
-        statistics = self.model.statistics(*self.in_format(lam, sample))
+    def running(self, lam: Tree, images: Tensor, dataset: ClassesOfImages) -> Features | None:
+        """With the statistics of meta-training images u8 [classes, images a class, ...]; None if there are no norms."""
+        some = representative(images, dataset, self.context.seed, self.context)
+        statistics = self.model.statistics(*self.in_format(lam, some))
         if not trees.leaves(statistics):
             return None
 
@@ -70,6 +69,13 @@ class Network:
         return {name: piece.view(*count, -1) for name, piece, count in zip(sets, pieces, counts, strict=True)}
 
 
+def representative(images: Tensor, dataset: ClassesOfImages, seed: int, context: Context) -> Tensor:
+    """The meta-training images whose statistics stand for those of all, drawn by the seed; on the device."""
+    flat = images.flatten(0, 1)
+    drawn = torch.randint(len(flat), (population(dataset),), generator=stream(seed, "population"))
+    return flat[drawn.to(flat.device)].to(context.device, context.dtype).div_(255)
+
+
 def network(lam: Tree) -> Tree:
     """The parameters of the network."""
     return cast("Mapping[str, Tree]", lam)["representation"]
@@ -93,7 +99,7 @@ class Scoring:
         """On the same episodes at every call, with heads fitted to each: heads of other tasks are of no use."""
         modes: dict[str, Features] = {"batch": self.network.batch}
         images = self.sampling.loaded.images.train
-        if (running := self.network.running(lam, images, population(self.problem.dataset))) is not None:
+        if (running := self.network.running(lam, images, self.problem.dataset)) is not None:
             modes["running"] = running
         return Evaluation(self.score(lam, "validation", modes), self.score(lam, "test", modes))
 

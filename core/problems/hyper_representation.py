@@ -14,6 +14,7 @@ from torch import Tensor
 from core.bilevel.problem import Dynamics, Problem, Tasks, Tree
 from core.bilevel.randomness import stream
 from core.models.model import Representation
+from core.problems.artifacts import learned
 from core.problems.few_shot import Network, Scoring, network
 from core.problems.heads import Heads, labelled
 from core.problems.inner import Inner
@@ -79,8 +80,12 @@ def hyper_representation(
     problem: spec.HyperRepresentation, model: Representation, inner: Inner, context: Context
 ) -> Instance:
     """Metrics over episodes: accuracy and loss, and the accuracy with either kind of statistics in the norms."""
-    few_shot = FewShot(problem, model, inner, context, sampling(problem, context), heads(problem, context))
+    source = learned(problem, context.artifacts)
+    drawn = sampling(problem, context, split_seed=None if source is None else source.seed)
+    few_shot = FewShot(problem, model, inner, context, drawn, heads(problem, context))
     start = model.init(stream(context.seed, "initialization"))
+    if source is not None:
+        start = source.parameters(start)
     return Instance(
         initial=context.place({"representation": start, **inner.initial(), **few_shot.heads.initial()}),
         at=few_shot.at,

@@ -12,6 +12,7 @@ from torch import Tensor
 from core.bilevel import trees
 from core.bilevel.finite_sum import FiniteSum
 from core.bilevel.problem import Dynamics, Problem, Tree
+from core.problems.artifacts import Artifacts, no_artifacts
 
 
 class Context(NamedTuple):
@@ -25,6 +26,8 @@ class Context(NamedTuple):
     """Episodes of an evaluation (few-shot problems)."""
     network: torch.dtype | None = None
     """Format of the forward and backward pass of a representation; None: `dtype`, as all else."""
+    artifacts: Artifacts = no_artifacts
+    """Files of other experiments."""
 
     def place(self, tree: Tree) -> Any:
         """The tree with its floating-point tensors in the dtype, and all of it on the device."""
@@ -118,6 +121,9 @@ class Instance:
     """lam -> a few numbers worth a curve, in natural units (a rate, not its logarithm), by name."""
     finite_sum: FiniteSum | None = None
     """The same problem as means over examples, for algorithms that draw minibatches of both objectives."""
+    unrolls: int = 1
+    """Hyperiterations that share one inner run, each going on from where the last one ended; `at` gives them all the
+    same problem."""
     project: Callable[[Tree], Tree] = _unchanged
     """Onto the set of outer variables that are allowed."""
     report: Callable[[Tree], dict[str, Any]] = _nothing

@@ -2,7 +2,7 @@
 
 E(w, lam) is the mean cross-entropy of the classifier lam on a minibatch of meta-training images. There is no inner
 problem while it is trained: w is the empty vector, L = 0, so that f_T = f = E and every hypergradient is the gradient
-of E. In evaluations the classifier's scores are the features that softmax heads are fitted on.
+of E. In evaluations the classifier's centred scores are the features that softmax heads are fitted on.
 """
 
 from dataclasses import dataclass

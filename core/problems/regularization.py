@@ -35,12 +35,12 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
     """Metrics: accuracy and loss where the targets are classes, loss and absolute error where they are numbers."""
     data = tables.load(problem, context)
     train, validation, test = data.split
-    loss = _loss(problem)
-    start: Tree = context.place(_start(problem, model, context.seed))
+    loss = loss_of(problem)
+    start: Tree = context.place(start_of(problem, model, context.seed))
 
     def objective(w: Tree, lam: Tree, rows: Rows) -> Tensor:
         fit = loss(model.apply(w, train.x[rows]), train.y[rows]).mean()
-        return fit + penalty(w, _strength(lam), by_class=problem.strength == "class")
+        return fit + penalty(w, strength_of(lam), by_class=problem.strength == "class")
 
     everything, part = minibatches(
         objective, examples=len(train.x), batch=inner.batch, seed=context.seed, device=context.device
@@ -58,7 +58,7 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
             train.x,
             losses.desired(train.y, outputs(problem.dataset), train.x.dtype),
             SQUARED if squares(problem) else SOFTMAX,
-            strengths=_strength,
+            strengths=strength_of,
         )
         if analytic(problem)
         else None
@@ -79,11 +79,11 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         return Evaluation(score(w, validation), score(w, test))
 
     return Instance(
-        initial=context.place({STRENGTH: _initial(problem, context.seed), **inner.initial()}),
+        initial=context.place({**initial(problem, context.seed), **inner.initial()}),
         at=lambda k: (stated, dynamics),
         evaluate=evaluate,
         selection=LOWEST_LOSS,
-        natural=lambda lam: {"strength": _strength(lam), **inner.natural(lam)},
+        natural=partial(natural, inner=inner),
         finite_sum=FiniteSum(objective, validated, len(train.x), len(validation.x), init),
     )
 
@@ -100,7 +100,8 @@ def penalty(w: Tree, strength: Tensor, *, by_class: bool = False) -> Tensor:
     return 0.5 * (strength * sums).sum()
 
 
-def _strength(lam: Tree) -> Tensor:
+def strength_of(lam: Tree) -> Tensor:
+    """exp(lam), in the shape that `penalty` takes."""
     return positive.forward(entry(lam, STRENGTH))
 
 
@@ -113,14 +114,19 @@ def _shape(problem: spec.Regularization) -> tuple[int, ...]:
     return () if problem.strength == "global" else (strengths(problem),)
 
 
-def _initial(problem: spec.Regularization, seed: int) -> Tensor:
+def natural(lam: Tree, *, inner: Inner) -> dict[str, Tensor]:
+    """The strengths, and the outer variables of the dynamics."""
+    return {"strength": strength_of(lam), **inner.natural(lam)}
+
+
+def initial(problem: spec.Regularization, seed: int) -> dict[str, Tree]:
     """Free strengths at hyperiteration 0, in float64."""
     free = positive.inverse(torch.full(_shape(problem), problem.initial_strength, dtype=torch.float64))
     drawn = torch.rand(_shape(problem), dtype=torch.float64, generator=stream(seed, "initial strengths"))
-    return free + problem.initial_spread * drawn
+    return {STRENGTH: free + problem.initial_spread * drawn}
 
 
-def _start(problem: spec.Regularization, model: Model, seed: int) -> Tree:
+def start_of(problem: spec.Regularization, model: Model, seed: int) -> Tree:
     """w_0: the model's own, with normal draws added where the spec wants them."""
     start = model.init(stream(seed, "initialization"))
     if not problem.initial_deviation:
@@ -134,7 +140,8 @@ def _start(problem: spec.Regularization, model: Model, seed: int) -> Tree:
     return found
 
 
-def _loss(problem: spec.Regularization) -> losses.Loss:
+def loss_of(problem: spec.Regularization) -> losses.Loss:
+    """The loss of an example."""
     if squares(problem):
         return losses.squared
     return losses.logistic if problem.loss == "logistic" else losses.cross_entropy
@@ -159,7 +166,7 @@ def ridge(problem: spec.Regularization, train: Examples) -> Callable[[Tree], Tre
         return x.T @ x / len(x), x.T @ y / len(x)
 
     def solution(lam: Tree) -> Tree:
-        strength = _strength(lam) * ones
+        strength = strength_of(lam) * ones
         if bias:
             strength = torch.cat([strength, strength.new_zeros(1)])
         gram, moments = products()

@@ -47,12 +47,13 @@ class Sampling:
             yield from drawn.split(together or size)
 
 
-def sampling(problem: spec.FewShot, context: Context) -> Sampling:
-    """From the problem's data set, whose images lie on the device.
+def sampling(problem: spec.FewShot, context: Context, split_seed: int | None = None) -> Sampling:
+    """From the problem's data set, whose images lie on the device; classes are split by the context's seed or this one.
 
     Raises:
         DataMissing: there is no prepared file, or it lacks what the split needs.
         DataInvalid: it does not have the arrays, or not of the right shapes.
     """
-    images, groups = load_class_images(problem.dataset, seed=context.seed, data_dir=context.data_dir)
+    seed = context.seed if split_seed is None else split_seed
+    images, groups = load_class_images(problem.dataset, seed=seed, data_dir=context.data_dir)
     return Sampling(problem, context, Loaded(ClassImages(*(part.to(context.device) for part in images)), groups))

@@ -2,35 +2,61 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from core.datasets.splits import Examples, Split, convert, split_table, standardize
+from core.datasets.splits import Examples, Scaling, Split, convert, scaling, split_table, standardize
 from core.datasets.tables import load_table
 from core.problems.instance import Context
 from core.spec.problems import HyperCleaning, Regularization
-from core.spec.sizes import test_examples, training_examples, validation_examples
+from core.spec.sizes import TableProblem, test_examples, training_examples, validation_examples
 
 
 class Data(NamedTuple):
     """The three sets, on the device."""
 
     split: Split
+    scaling: Scaling
+    """What the features were shifted and scaled by."""
     unit: float = 1.0
     """Deviation of targets that are numbers, by which they were divided."""
 
 
-def load(problem: Regularization | HyperCleaning, context: Context) -> Data:
+class Pool(NamedTuple):
+    """Examples that are folded, and the test set, on the device."""
+
+    pool: Examples
+    test: Examples
+    unit: float
+    """As of `Data`."""
+
+
+def load_pool(problem: Regularization, context: Context) -> Pool:
+    """Training and validation examples together, standardized by their own mean and deviation; the rest as `load`."""
+    train, validation, test = _split(problem, context)
+    pool = Examples(torch.cat([train.x, validation.x]), torch.cat([train.y, validation.y]))
+    split, unit = _standardize_targets(standardize(Split(pool, test, test)))
+    placed = convert(split, dtype=context.dtype, device=context.device)
+    return Pool(placed.train, placed.test, unit)
+
+
+def load(problem: TableProblem, context: Context) -> Data:
     """Splits the table by seed; features, unless they are to stay, and number targets get mean 0 and deviation 1."""
-    split = split_table(
+    split = _split(problem, context)
+    scales = scaling(split)
+    as_is = isinstance(problem, HyperCleaning) and not problem.standardize
+    split, unit = _standardize_targets(split if as_is else standardize(split))
+    return Data(convert(split, dtype=context.dtype, device=context.device), scales, unit)
+
+
+def _split(problem: TableProblem, context: Context) -> Split:
+    return split_table(
         load_table(problem.dataset, context.data_dir),
         train=training_examples(problem),
         validation=validation_examples(problem),
         test=test_examples(problem),
         seed=context.seed,
     )
-    as_is = isinstance(problem, HyperCleaning) and not problem.standardize
-    split, unit = _standardize_targets(split if as_is else standardize(split))
-    return Data(convert(split, dtype=context.dtype, device=context.device), unit)
 
 
 def _standardize_targets(split: Split) -> tuple[Split, float]:

@@ -23,6 +23,7 @@ from core.spec.algorithms import (
 )
 from core.spec.experiment import Experiment
 from core.spec.heads import PrototypeHeads, RidgeHeads
+from core.spec.learned_problems import LearnedData, LearnedOptimizer, Quadratics
 from core.spec.models import Linear, Mlp
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginProblem
@@ -32,6 +33,7 @@ from core.spec.problems import (
     HyperCleaning,
     HyperRepresentation,
     Initialization,
+    LinearRepresentation,
     Problem,
     Quadratic,
     RandomQuadratics,
@@ -106,7 +108,7 @@ def _not_met(reason: str) -> Verdict:
 
 def _from_package(problem: Problem) -> bool:
     """Whether the problem, or the model that its inner variables belong to, is a plugin."""
-    if isinstance(problem, Regularization | HyperCleaning):
+    if isinstance(problem, Regularization | HyperCleaning | LearnedData):
         return not isinstance(problem.model, Linear | Mlp)
     return isinstance(problem, PluginProblem)
 
@@ -141,7 +143,11 @@ def _unique(problem: Problem) -> Verdict:
             return _met("The mean Hessian of at least as many normal draws as dimensions is positive definite.")
         case RandomQuadratics():
             return _not_met("Fewer examples than dimensions: the inner Hessian is singular. Raise `inner_examples`.")
-        case Regularization() | HyperCleaning() if not isinstance(problem.model, Linear):
+        case LearnedOptimizer() if isinstance(problem.tasks, Quadratics):
+            return _met("A square matrix of normal draws is regular with probability 1: each task has one minimizer.")
+        case LearnedOptimizer():
+            return _not_met("Softmax offsets may all be raised by one number, and nothing regularizes the models.")
+        case Regularization() | HyperCleaning() | LearnedData() if not isinstance(problem.model, Linear):
             return _not_met(
                 "The loss of a network is not convex in its parameters; exchanging two hidden units of a minimizer "
                 "gives another."
@@ -171,10 +177,12 @@ def _unique(problem: Problem) -> Verdict:
             )
         case MulticlassTransfer():
             return _met("There are no inner variables: the empty vector is the only one.")
-        case HyperCleaning() | HyperRepresentation() if problem.l2 > 0:
+        case LinearRepresentation():
+            return _met(f"Ridge regression: L is strongly convex with modulus {problem.strength:.3g} whatever H is.")
+        case HyperCleaning() | HyperRepresentation() | LearnedData() if problem.l2 > 0:
             convex = "No example has a negative weight, so the loss of the linear model is convex"
             return _met(f"{convex}, and l2 = {problem.l2:.3g} on all parameters makes L strongly convex.")
-        case HyperCleaning() | HyperRepresentation():
+        case HyperCleaning() | HyperRepresentation() | LearnedData():
             return _not_met(
                 "Without a regularizer, adding one vector to the weights of all classes changes nothing, and examples "
                 "that can be separated have no minimizer at all: give `l2` above zero."
@@ -222,6 +230,12 @@ def _bounded(problem: Problem) -> Verdict:
             return _met("Means of features are bounded where the features are, as on every compact set of lam.")
         case MulticlassTransfer():
             return _met("There are no inner variables.")
+        case LinearRepresentation():
+            return _met("||w||^2 <= 1 / strength whatever H is, as L(0) = 1/2.")
+        case LearnedOptimizer():
+            return _met("The minimizers of the tasks do not depend on lam.")
+        case LearnedData():
+            return _met("||w||^2 <= 2 log(classes) / l2 whatever the learned examples, as L(0) = log(classes).")
         case HyperRepresentation():
             return _met("||w||^2 <= 2 tasks log(way) / l2 whatever the representation, as L(0) = tasks log(way).")
         case Initialization():
@@ -235,11 +249,15 @@ def _bounded(problem: Problem) -> Verdict:
 def _lipschitz(problem: Problem, convergence: Verdict) -> Verdict:
     if _from_package(problem):
         return _not_met(UNKNOWN)
-    if isinstance(problem, Regularization | HyperCleaning) and not isinstance(problem.model, Linear):
+    if isinstance(problem, LearnedOptimizer):
+        return _not_met("The losses of the tasks are Lipschitz in their parameters on bounded sets of them only.")
+    if isinstance(problem, Regularization | HyperCleaning | LearnedData) and not isinstance(problem.model, Linear):
         return _not_met(NETWORK)
     if isinstance(problem, Initialization) and problem.adapt == "all":
         return _not_met(NETWORK)
-    if isinstance(problem, Quadratic | RandomQuadratics) or (isinstance(problem, Regularization) and squares(problem)):
+    if isinstance(problem, Quadratic | RandomQuadratics | LinearRepresentation) or (
+        isinstance(problem, Regularization) and squares(problem)
+    ):
         return Verdict(
             convergence.status,
             "A squared loss is Lipschitz on bounded sets of w only, which w_T stays in where (iv) and (vi) hold.",
@@ -264,6 +282,11 @@ def _convergence(spec: Experiment) -> Verdict:
             f"`{algorithm.kind}` does not minimize f_T: it keeps w from one hyperiteration to the next, of which the "
             "theorem says nothing."
         )
+    if isinstance(spec.problem, LearnedOptimizer):
+        return _not_met(
+            "The steps of a network need not converge, and E is of the losses on the way rather than of where they "
+            "end: the theorem says nothing of it."
+        )
     if _unique(spec.problem).status == "not met":
         return _not_met("There is no single minimizer to converge to.")
     if isinstance(spec.problem, MulticlassTransfer):
@@ -279,11 +302,18 @@ def _convergence(spec: Experiment) -> Verdict:
 
 def _follows(spec: Experiment) -> Verdict:
     """Whether the hypergradient is that of f_T."""
-    algorithm = spec.algorithm
-    if isinstance(spec.problem, MulticlassTransfer):
+    problem, algorithm = spec.problem, spec.algorithm
+    if isinstance(problem, MulticlassTransfer):
         return _met("Without inner variables f_T = f = E, and every hypergradient is the gradient of E.")
     if not isinstance(algorithm, Nested):
         return _not_met(f"`{algorithm.kind}` has no f_T: it goes on from the w of the last hyperiteration.")
+    if isinstance(problem, LearnedOptimizer) and problem.unrolls > 1:
+        return _not_met("With `unrolls` above 1 each of them takes the state that it starts from for given: truncated.")
+    if isinstance(problem, LearnedOptimizer) and not problem.second_order:
+        return _not_met(
+            "The gradients that the network sees are not differentiated, as in the paper: set `second_order` for the "
+            "whole hypergradient."
+        )
     match algorithm.hypergradient:
         case Implicit():
             return _not_met(

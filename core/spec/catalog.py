@@ -6,6 +6,7 @@ from core.spec.algorithms import Algorithm, Dynamics, Hypergradient, LinearSolve
 from core.spec.base import Spec, kind_of
 from core.spec.datasets import EpisodeDataset, TableDataset
 from core.spec.heads import Heads
+from core.spec.learned_problems import OPTIMIZERS, TASKS
 from core.spec.models import Representation, TableModel
 from core.spec.problems import ClippedWeights, Problem, SigmoidWeights
 
@@ -25,6 +26,8 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     "model": _members(TableModel, Representation),
     "weights": (SigmoidWeights, ClippedWeights),
     "heads": _members(Heads),
+    "optimizer_network": OPTIMIZERS,
+    "tasks": TASKS,
     "algorithm": _members(Algorithm),
     "dynamics": _members(Dynamics),
     "hypergradient": _members(Hypergradient),

@@ -23,8 +23,11 @@ from core.spec.algorithms import (
 )
 from core.spec.base import refuse
 from core.spec.few_shot_checks import check_heads, check_joint, check_transfer
+from core.spec.fold_checks import check_folds
 from core.spec.implicit_checks import check_series, check_solver
 from core.spec.initialization_checks import check_initialization
+from core.spec.learned_checks import check_own_dynamics
+from core.spec.learned_problems import LearnedData
 from core.spec.models import Linear
 from core.spec.problem_checks import analytic, closed_form, has_finite_sum, squares, strongly_convex
 from core.spec.problems import HyperCleaning, HyperRepresentation, Initialization, Problem, Regularization
@@ -45,6 +48,7 @@ DENSE_LIMIT = 5000
 
 def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
     """Refuses an algorithm that does not fit the problem, or whose parts do not fit each other."""
+    check_folds(problem, algorithm)
     if isinstance(algorithm, Stochastic):
         check_finite_sum(problem, algorithm)
         return
@@ -53,6 +57,7 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
         return
     check_heads(problem, algorithm)
     check_transfer(problem, algorithm)
+    check_own_dynamics(problem, algorithm)
     match algorithm.hypergradient:
         case Exact() if not closed_form(problem):
             refuse(
@@ -60,7 +65,7 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
                 f"`exact` needs an inner problem with a closed form, which {problem.kind} does not have with "
                 "these settings: use `reverse` or `implicit`",
             )
-        case FirstOrder() if isinstance(problem, Regularization | HyperCleaning):
+        case FirstOrder() if isinstance(problem, Regularization | HyperCleaning | LearnedData):
             refuse(
                 "/algorithm/hypergradient",
                 f"`first_order` is zero here: the outer objective of {problem.kind} sees the outer variables through "
@@ -88,8 +93,8 @@ def check_finite_sum(problem: Problem, algorithm: AnyStochastic) -> None:
         refuse(
             "/algorithm/kind",
             f"`{algorithm.kind}` needs objectives that are means over the same examples at every hyperiteration, which "
-            f"{problem.kind} does not have: use `nested`, or the problem `random_quadratics`, `regularization` or "
-            "`hyper_cleaning`",
+            f"{problem.kind} does not have: use `nested`, or the problem `random_quadratics`, `regularization`, "
+            "`hyper_cleaning` or `learned_data`",
         )
 
 
@@ -189,7 +194,7 @@ def _check_implicit(problem: Problem, implicit: Implicit) -> None:
             "`dense` cannot factor this Hessian: softmax offsets are not regularized, and adding a number to all of "
             "them changes nothing: use `cg`, a linear model with `bias` false, or `damping` above 0",
         )
-    if isinstance(problem, HyperRepresentation | HyperCleaning) and not strongly_convex(problem):
+    if isinstance(problem, HyperRepresentation | HyperCleaning | LearnedData) and not strongly_convex(problem):
         refuse(
             "/problem/l2",
             "implicit differentiation needs an inner problem with one minimizer: give `l2` above zero, "

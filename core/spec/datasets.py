@@ -93,6 +93,36 @@ class Magic(Table):
     kind: Literal["magic"] = "magic"
 
 
+class SyntheticRegression(Table):
+    """A small linear regression with irrelevant features, drawn by a seed of its own (appendix C of the paper).
+
+    y = x'w + noise e, e normal, with x of independent normal entries and normal w on the relevant features, 0 on the
+    others.
+    """
+
+    kind: Literal["synthetic_regression"] = "synthetic_regression"
+    points: Annotated[int, Field(ge=4, le=100_000)] = 90
+    """Examples; the data set has no test set of its own."""
+    relevant: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Features that the target depends on; they come first."""
+    irrelevant: Annotated[int, Field(ge=0, le=1000)] = 25
+    """Features that it does not depend on."""
+    noise: Annotated[float, Field(ge=0, le=1e3)] = 1.0
+    """Deviation of the noise; each relevant feature adds about 1 to the target's variance."""
+    seed: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
+    """The data are a function of it; the experiment's seed splits them."""
+
+    @property
+    def examples(self) -> int:  # type: ignore[override]
+        """All points."""
+        return self.points
+
+    @property
+    def features(self) -> int:  # type: ignore[override]
+        """Relevant and irrelevant."""
+        return self.relevant + self.irrelevant
+
+
 class ClassesOfImages(Spec):
     """A data set of many classes with few images each, from which episodes are sampled."""
 
@@ -134,6 +164,12 @@ class Omniglot(ClassesOfImages):
         factor = 4 if self.rotations else 1
         return train * factor, validation * factor, test * factor
 
+    def test_classes(self) -> int:
+        """Classes for meta-test at least, whatever the seed: with `alphabets` those of the ten smallest ones."""
+        if self.split != "alphabets":
+            return self.class_counts()[2]
+        return 250 * (4 if self.rotations else 1)
+
     def pools(self) -> tuple[int, int]:
         """Of the alphabets, which have 14 to 55 characters, or of the meta-sets."""
         counts = self.class_counts()
@@ -159,7 +195,20 @@ def _omniglot_by_default(dataset: Any) -> Any:
 EpisodeDataset = Annotated[Omniglot | MiniImagenet, Field(discriminator="kind"), BeforeValidator(_omniglot_by_default)]
 """Data sets that episodes are sampled from; a spec that does not say which means `omniglot`."""
 
-_TableDataset = Digits | BreastCancer | Wine | Diabetes | Mnist | Newsgroups | A9a | W8a | German | Housing | Magic
+_TableDataset = (
+    Digits
+    | BreastCancer
+    | Wine
+    | Diabetes
+    | Mnist
+    | Newsgroups
+    | A9a
+    | W8a
+    | German
+    | Housing
+    | Magic
+    | SyntheticRegression
+)
 if TYPE_CHECKING:
     TableDataset = _TableDataset | PluginTable
 else:

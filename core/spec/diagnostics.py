@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from core.spec.algorithms import Algorithm, Exact, Hypergradient, Joint, LineSearch, Nested, RealTime, Stepped
 from core.spec.base import Spec, refuse
 from core.spec.checks import check_algorithm, solution_only
+from core.spec.learned_checks import check_measurable
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.problems import Problem
 from core.spec.stochastic import Stochastic
@@ -116,6 +117,7 @@ def check_diagnostics(problem: Problem, algorithm: Algorithm, diagnostics: Diagn
             f"/diagnostics/{asked[0]}/every",
             "`joint` takes no hypergradient that could be measured: leave `every` out, or use `nested`",
         )
+    check_measurable(problem, asked)
     for section in asked:
         if isinstance(problem, MulticlassTransfer) and section in OF_INNER_VARIABLES:
             refuse(

@@ -25,7 +25,7 @@ class Evaluation(Spec):
     every: Annotated[int, Field(ge=1, le=10_000_000)] = 100
     """Hyperiterations between evaluations; the last hyperiteration is evaluated always."""
     episodes: Annotated[int, Field(ge=1, le=100_000)] = 600
-    """Episodes of an evaluation (few-shot problems)."""
+    """Episodes of an evaluation (few-shot problems), or tasks (`learned_optimizer`)."""
 
 
 class Resources(Spec):

@@ -14,7 +14,8 @@ class MulticlassTransfer(Spec):
 
     Outer: mean cross-entropy of its scores on a minibatch of meta-training images. There are no inner variables while
     it is trained, so that every hypergradient is the plain gradient; `exact` makes no inner steps. In evaluations its
-    scores (before the softmax) are the features of episodes, on which softmax heads are fitted by T inner steps.
+    scores (before the softmax, minus their mean, which that does not see) are the features of episodes, on which
+    softmax heads are fitted by T inner steps.
     """
 
     kind: Literal["multiclass_transfer"] = "multiclass_transfer"

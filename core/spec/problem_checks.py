@@ -3,6 +3,7 @@
 from core.spec.base import refuse
 from core.spec.few_shot_checks import check_ways
 from core.spec.heads import SoftmaxHeads
+from core.spec.learned_problems import Classification, LearnedData, LearnedOptimizer
 from core.spec.models import Linear
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginProblem
@@ -10,12 +11,22 @@ from core.spec.problems import (
     FewShot,
     HyperCleaning,
     HyperRepresentation,
+    LinearRepresentation,
     Problem,
     Quadratic,
     RandomQuadratics,
     Regularization,
 )
-from core.spec.sizes import test_examples, training_examples, training_sets, validation_examples
+from core.spec.sizes import (
+    TableProblem,
+    dimension,
+    learned_examples,
+    real_examples,
+    test_examples,
+    training_examples,
+    training_sets,
+    validation_examples,
+)
 
 
 def check_problem(problem: Problem) -> None:
@@ -24,6 +35,13 @@ def check_problem(problem: Problem) -> None:
         _check_episodes(problem)
         if isinstance(problem, HyperRepresentation):
             _check_training(problem)
+    elif isinstance(problem, LinearRepresentation):
+        _check_characters(problem)
+    elif isinstance(problem, LearnedOptimizer):
+        _check_tasks(problem)
+    elif isinstance(problem, LearnedData):
+        _check_split(problem)
+        _check_learned_data(problem)
     elif isinstance(problem, Regularization | HyperCleaning):
         _check_split(problem)
         if isinstance(problem, Regularization):
@@ -60,7 +78,30 @@ def _check_training(problem: HyperRepresentation) -> None:
         )
 
 
-def _check_split(problem: Regularization | HyperCleaning) -> None:
+def _check_characters(problem: LinearRepresentation) -> None:
+    classes = problem.dataset.test_classes()
+    if problem.classes > classes:
+        refuse(
+            "/problem/classes",
+            f"{problem.classes} classes, but the meta-test set has {classes}: lower `classes`, or set `rotations` of "
+            "the data set",
+        )
+    images, wanted = problem.dataset.images_per_class, problem.train + problem.validation + problem.test
+    if wanted > images:
+        refuse(
+            "/problem/test",
+            f"train + validation + test = {wanted}, but a class has {images} images and the three sets are disjoint: "
+            f"lower `test` to at most {max(images - problem.train - problem.validation, 0)}",
+        )
+    if problem.initial == "identity" and dimension(problem) != problem.features.size:
+        refuse(
+            "/problem/initial",
+            f"H is {dimension(problem)} x {problem.features.size}, which the identity is not: leave `dimension` out, "
+            "or use `glorot`",
+        )
+
+
+def _check_split(problem: TableProblem) -> None:
     dataset = problem.dataset
     train, validation = training_examples(problem), validation_examples(problem)
     rest = dataset.examples - train - validation
@@ -79,6 +120,10 @@ def _check_split(problem: Regularization | HyperCleaning) -> None:
 
 
 def _check_regularization(problem: Regularization) -> None:
+    if problem.folds is not None and problem.folds > (
+        pool := training_examples(problem) + validation_examples(problem)
+    ):
+        refuse("/problem/folds", f"{problem.folds} folds of {pool} examples: lower `folds`, or raise `train`")
     if min(training_examples(problem), validation_examples(problem)) < 2:
         refuse("/problem/train", "one example has no spread to standardize by: raise `train` or `validation` to 2")
     if problem.loss in ("cross_entropy", "logistic") and not problem.dataset.classes:
@@ -106,6 +151,43 @@ def _check_cleaning(problem: HyperCleaning) -> None:
         refuse("/problem/corruption", "every training label would be corrupted: lower `corruption`")
 
 
+def _check_tasks(problem: LearnedOptimizer) -> None:
+    tasks = problem.tasks
+    if not isinstance(tasks, Classification):
+        return
+    if not tasks.dataset.classes:
+        refuse("/problem/tasks/dataset", f"{tasks.dataset.kind} has no classes: choose a data set with classes")
+    smallest = tasks.dataset.examples // 4
+    if tasks.batch is not None and tasks.batch > smallest:
+        refuse(
+            "/problem/tasks/batch",
+            f"a minibatch of {tasks.batch} is larger than a quarter of the data set ({smallest}), which tasks of "
+            "meta-validation draw from: lower `batch`",
+        )
+
+
+def _check_learned_data(problem: LearnedData) -> None:
+    if not problem.dataset.classes:
+        refuse(
+            "/problem/dataset",
+            f"{problem.dataset.kind} has a number as target, and learned examples have classes: choose a data set "
+            "with classes",
+        )
+    real = real_examples(problem)
+    if problem.outer_batch is not None and problem.outer_batch > real:
+        refuse(
+            "/problem/outer_batch",
+            f"a minibatch of {problem.outer_batch} is larger than the {problem.objective} set ({real}): lower "
+            "`outer_batch`",
+        )
+    if learned_examples(problem) > training_examples(problem):
+        refuse(
+            "/problem/examples_per_class",
+            f"{learned_examples(problem)} learned examples are more than the {training_examples(problem)} training "
+            "examples that they stand for: lower `examples_per_class`",
+        )
+
+
 def squares(problem: Regularization) -> bool:
     """Whether the loss is the squared one; `auto` takes it where the target is a number."""
     return problem.loss == "squared" or (problem.loss == "auto" and not problem.dataset.classes)
@@ -119,23 +201,27 @@ def closed_form(problem: Problem) -> bool:
         return problem.closed_form()
     if isinstance(problem, HyperRepresentation):
         return not isinstance(problem.heads, SoftmaxHeads)
-    return isinstance(problem, Quadratic | RandomQuadratics | MulticlassTransfer)
+    return isinstance(problem, Quadratic | RandomQuadratics | LinearRepresentation | MulticlassTransfer)
 
 
-def strongly_convex(problem: HyperRepresentation | HyperCleaning) -> bool:
+def strongly_convex(problem: HyperRepresentation | HyperCleaning | LearnedData) -> bool:
     """Whether the inner objective of linear models or heads is, for all outer variables."""
     own = isinstance(problem, HyperRepresentation) and not isinstance(problem.heads, SoftmaxHeads)
     return own or problem.l2 > 0
 
 
 def analytic(problem: Problem) -> bool:
-    """Whether the inner problem is that of a linear model whose steps are written out: not for one strength a class
-    nor for the loss `logistic`, which differentiate as everything else does."""
+    """Whether the inner problem is that of a linear model whose steps are written out: not for one strength a class,
+    the loss `logistic` or the models of a cross-validation, which differentiate as everything else does."""
     if not isinstance(problem, Regularization | HyperCleaning) or not isinstance(problem.model, Linear):
         return False
-    return isinstance(problem, HyperCleaning) or (problem.loss != "logistic" and problem.strength != "class")
+    if isinstance(problem, HyperCleaning):
+        return True
+    return problem.loss != "logistic" and problem.strength != "class" and problem.folds is None
 
 
 def has_finite_sum(problem: Problem) -> bool:
     """Whether both objectives are means over examples, of which minibatches can be drawn."""
-    return isinstance(problem, RandomQuadratics | Regularization | HyperCleaning)
+    if isinstance(problem, Regularization):
+        return problem.folds is None
+    return isinstance(problem, RandomQuadratics | HyperCleaning | LearnedData)

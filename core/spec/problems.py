@@ -7,9 +7,11 @@ from pydantic import Field
 from core.spec.base import Count, Spec
 from core.spec.datasets import Diabetes, Digits, EpisodeDataset, Omniglot, TableDataset
 from core.spec.heads import Heads, SoftmaxHeads
+from core.spec.learned_problems import LearnedData, LearnedOptimizer
 from core.spec.models import Conv4, Linear, Representation, TableModel
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginProblem, extended
+from core.spec.sources import Features, FromExperiment, Pixels
 
 
 class Quadratic(Spec):
@@ -85,6 +87,10 @@ class Regularization(Spec):
     """Validation examples; by default a quarter of the data set's examples."""
     test: Count | None = None
     """Test examples; by default the data set's own test set, or all that the other two leave."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Cross-validation (appendix B of the paper): training and validation examples together are cut into so many
+    folds, and the outer objective is the mean over folds of the validation loss of a model that is fitted to the other
+    folds. By default one split."""
 
 
 class SigmoidWeights(Spec):
@@ -183,6 +189,9 @@ class HyperRepresentation(Spec):
     normalization: Literal["batch", "running"] = "batch"
     """Statistics of the norms when meta-validation chooses the checkpoint: `batch`, of each support or query set
     itself (the paper's convention, transductive); `running`, of meta-training images. Both are reported."""
+    start: FromExperiment | None = None
+    """The representation of another experiment to start from, and its split of the characters; by default a fresh
+    one."""
 
 
 class Initialization(Spec):
@@ -221,10 +230,41 @@ class Initialization(Spec):
     `reptile`."""
 
 
+class LinearRepresentation(Spec):
+    """A linear representation Hx as outer variables and ridge regression on one-hot labels as inner problem.
+
+    Section 5.1 of the paper, on characters of the meta-test set. Inner: mean over the training examples of
+    1/2 ||w H x - y||^2, + strength/2 ||w||^2, from w_0 = 0. Outer: mean over the validation examples of
+    1/2 ||w H x - y||^2. Features are centred on the training set's mean and scaled by one number, which makes the mean
+    of ||x||^2 over the training set 1.
+    """
+
+    kind: Literal["linear_representation"] = "linear_representation"
+    dataset: Omniglot = Field(default_factory=Omniglot)
+    """Where the characters come from."""
+    features: Features = Field(default_factory=Pixels)
+    """What x is."""
+    classes: Annotated[int, Field(ge=2, le=1000)] = 100
+    """Characters, drawn by the seed from the meta-test set."""
+    train: Annotated[int, Field(ge=1, le=18)] = 3
+    """Training examples of each class."""
+    validation: Annotated[int, Field(ge=1, le=18)] = 3
+    """Validation examples of each class, disjoint from those."""
+    test: Annotated[int, Field(ge=1, le=18)] = 14
+    """Test examples of each class, disjoint from both."""
+    dimension: Annotated[int, Field(ge=1, le=8192)] | None = None
+    """Entries of Hx; by default as many as x has, so that H is square."""
+    initial: Literal["identity", "glorot"] = "identity"
+    """H at hyperiteration 0: the identity (H has to be square), or a Glorot draw by the seed."""
+    strength: Annotated[float, Field(gt=0, le=1e4)] = 1e-3
+    """Strength of the ridge penalty on w."""
+
+
 FewShot = HyperRepresentation | MulticlassTransfer | Initialization
 """Problems whose evaluations are episodes."""
 
-_Problem = Quadratic | RandomQuadratics | Regularization | HyperCleaning | FewShot
+_Learned = LearnedOptimizer | LearnedData
+_Problem = Quadratic | RandomQuadratics | Regularization | HyperCleaning | LinearRepresentation | FewShot | _Learned
 if TYPE_CHECKING:
     Problem = _Problem | PluginProblem
 else:

@@ -6,6 +6,14 @@ from typing import assert_never
 from core.spec.algorithms import Algorithm, Stepped
 from core.spec.datasets import ClassesOfImages
 from core.spec.heads import PrototypeHeads, RidgeHeads
+from core.spec.learned_problems import (
+    Classification,
+    LearnedData,
+    LearnedOptimizer,
+    LstmOptimizer,
+    MlpOptimizer,
+    Quadratics,
+)
 from core.spec.models import Conv4, Linear, Mlp, Residual, TableModel
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem
@@ -14,6 +22,7 @@ from core.spec.problems import (
     HyperCleaning,
     HyperRepresentation,
     Initialization,
+    LinearRepresentation,
     Problem,
     Quadratic,
     RandomQuadratics,
@@ -21,18 +30,21 @@ from core.spec.problems import (
 )
 from core.spec.table import Table
 
+TableProblem = Regularization | HyperCleaning | LearnedData
+"""Problems on a data set of feature vectors that is split in three."""
 
-def training_examples(problem: Regularization | HyperCleaning) -> int:
+
+def training_examples(problem: TableProblem) -> int:
     """Size of the training set."""
     return problem.train or problem.dataset.examples // 2
 
 
-def validation_examples(problem: Regularization | HyperCleaning) -> int:
+def validation_examples(problem: TableProblem) -> int:
     """Size of the validation set."""
     return problem.validation or problem.dataset.examples // 4
 
 
-def test_examples(problem: Regularization | HyperCleaning) -> int:
+def test_examples(problem: TableProblem) -> int:
     """Size of the test set: what is asked for, else the data set's own, else what the other two leave."""
     dataset = problem.dataset
     rest = dataset.examples - training_examples(problem) - validation_examples(problem)
@@ -42,12 +54,28 @@ def test_examples(problem: Regularization | HyperCleaning) -> int:
 def minibatch_examples(problem: Problem) -> int | None:
     """Examples that minibatches of the inner objective are drawn from; None: the problem has no minibatches."""
     match problem:
-        case Quadratic() | RandomQuadratics() | HyperRepresentation() | MulticlassTransfer() | Initialization():
+        case Quadratic() | RandomQuadratics() | HyperRepresentation() | LinearRepresentation() | LearnedOptimizer():
             return None
+        case MulticlassTransfer() | Initialization():
+            return None
+        case LearnedData():
+            return learned_examples(problem)
         case PluginProblem():
             return problem.training_examples()
+        case Regularization() if problem.folds is not None:
+            return None
         case _:
             return training_examples(problem)
+
+
+def learned_examples(problem: LearnedData) -> int:
+    """Examples that are outer variables."""
+    return problem.examples_per_class * problem.dataset.classes
+
+
+def real_examples(problem: LearnedData) -> int:
+    """Examples that the outer objective is a mean over."""
+    return training_examples(problem) if problem.objective == "training" else validation_examples(problem)
 
 
 def outputs(dataset: Table) -> int:
@@ -55,7 +83,7 @@ def outputs(dataset: Table) -> int:
     return max(dataset.classes, 1)
 
 
-def scores(problem: Regularization | HyperCleaning) -> int:
+def scores(problem: TableProblem) -> int:
     """Scores of the ground model: one for the loss `logistic`, else as the data set has them."""
     single = isinstance(problem, Regularization) and problem.loss == "logistic"
     return 1 if single else outputs(problem.dataset)
@@ -96,17 +124,10 @@ def inner_variables(problem: Problem) -> int:
     match problem:
         case Quadratic() | RandomQuadratics():
             return problem.inner_dimension
-        case Regularization() | HyperCleaning():
-            seen, count = problem.dataset.features, scores(problem)
-            match problem.model:
-                case Linear():
-                    return (seen + problem.model.bias) * count
-                case Mlp():
-                    return _affine((seen, *problem.model.hidden, count))
-                case PluginModel():
-                    return problem.model.inner_variables(seen, count)
-                case _:
-                    assert_never(problem.model)
+        case Regularization() | HyperCleaning() | LearnedData():
+            return models(problem) * model_size(problem.model, problem.dataset.features, scores(problem))
+        case LearnedOptimizer():
+            return problem.meta_batch * coordinates(problem)
         case HyperRepresentation():
             bias = not isinstance(problem.heads, PrototypeHeads)
             return problem.meta_batch * (features(problem) + bias) * problem.way
@@ -114,6 +135,8 @@ def inner_variables(problem: Problem) -> int:
             return 0
         case Initialization():
             return problem.meta_batch * adapted(problem)
+        case LinearRepresentation():
+            return problem.classes * dimension(problem)
         case PluginProblem():
             return problem.inner_variables()
         case _:
@@ -142,6 +165,54 @@ def features(problem: FewShot) -> int:
 def parameters(problem: FewShot) -> int:
     """Of the problem's representation."""
     return representation_size(problem.model, problem.dataset.channels, problem.dataset.side)
+
+
+def models(problem: TableProblem) -> int:
+    """Ground models that are fitted together: one for each fold of a cross-validation."""
+    return (isinstance(problem, Regularization) and problem.folds) or 1
+
+
+def dimension(problem: LinearRepresentation) -> int:
+    """Entries of Hx."""
+    return problem.dimension or problem.features.size
+
+
+def model_size(model: TableModel, features: int, count: int) -> int:
+    """Parameters of a ground model with so many scores."""
+    match model:
+        case Linear():
+            return (features + model.bias) * count
+        case Mlp():
+            return _affine((features, *model.hidden, count))
+        case PluginModel():
+            return model.inner_variables(features, count)
+        case _:
+            assert_never(model)
+
+
+def coordinates(problem: LearnedOptimizer) -> int:
+    """Parameters of one task."""
+    match problem.tasks:
+        case Quadratics():
+            return problem.tasks.dimension
+        case Classification():
+            dataset = problem.tasks.dataset
+            return model_size(problem.tasks.model, dataset.features, dataset.classes)
+        case _:
+            assert_never(problem.tasks)
+
+
+def optimizer_size(optimizer: LstmOptimizer | MlpOptimizer) -> int:
+    """Parameters of a network that makes the steps of an optimizer."""
+    match optimizer:
+        case LstmOptimizer():
+            h = optimizer.hidden
+            return sum(4 * h * (inputs + h + 1) for inputs in (2, *[h] * (optimizer.layers - 1))) + h + 1
+        case MlpOptimizer():
+            seen = 1 + len(optimizer.decays)
+            return seen + _affine((2 * seen, *optimizer.hidden, 1))
+        case _:
+            assert_never(optimizer)
 
 
 def feature_size(model: Conv4 | Residual | Mlp, side: int = 28) -> int:
@@ -207,12 +278,18 @@ def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
             own = strengths(problem)
         case HyperCleaning():
             own = problem.train
+        case LearnedOptimizer():
+            own = optimizer_size(problem.optimizer)
+        case LearnedData():
+            own = learned_examples(problem) * problem.dataset.features
         case HyperRepresentation():
             own = parameters(problem) + 3 * isinstance(problem.heads, RidgeHeads)
         case MulticlassTransfer():
             own = parameters(problem) + _affine((features(problem), problem.dataset.class_counts()[0]))
         case Initialization():
             own = parameters(problem) + (_head(problem) if problem.head_start == "learned" else 0)
+        case LinearRepresentation():
+            own = dimension(problem) * problem.features.size
         case PluginProblem():
             own = problem.outer_variables()
         case _:

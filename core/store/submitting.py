@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from core.spec import Experiment
 from core.store.changes import append_events, notify
 from core.store.idempotency import IdempotencyKey, Submission, once
+from core.store.references import check_references
 from core.store.tables import ExperimentRow
 
 
@@ -23,8 +24,14 @@ def submit(session: Session, spec: Experiment, key: IdempotencyKey | None = None
 
     Raises:
         IdempotencyConflict: the key was used with another spec.
+        ReferenceInvalid: another experiment has not what the spec asks of it.
     """
-    return once(session, "experiments", key, spec.sha256(), lambda: insert_queued(session, [columns(spec)])[0])
+
+    def store() -> UUID:
+        check_references(session, spec)
+        return insert_queued(session, [columns(spec)])[0]
+
+    return once(session, "experiments", key, spec.sha256(), store)
 
 
 def columns(spec: Experiment) -> dict[str, Any]:

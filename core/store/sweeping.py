@@ -13,6 +13,7 @@ from core.status import Status
 from core.store.changes import change_all, in_status
 from core.store.clock import now
 from core.store.idempotency import IdempotencyKey, Submission, once
+from core.store.references import check_references
 from core.store.submitting import columns, insert_queued
 from core.store.sweep_reading import is_newest
 from core.store.tables import ExperimentRow, SweepMemberRow, SweepRow
@@ -86,6 +87,8 @@ def retry_sweep(session: Session, sweep_id: UUID) -> int:
 
 
 def _insert(session: Session, sweep: Sweep) -> UUID:
+    for member in sweep.problems():
+        check_references(session, member.experiment)
     sweep_id = uuid4()
     session.execute(
         insert(SweepRow).values(

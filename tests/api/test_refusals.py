@@ -31,8 +31,7 @@ SPECS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"problem": {"kind": "?"}},
         "/problem/kind",
-        "use `quadratic`, `random_quadratics`, `regularization`, `hyper_cleaning`, `hyper_representation`, "
-        "`multiclass_transfer` or `initialization`",
+        "use `quadratic`, `random_quadratics`, `regularization`, `hyper_cleaning`, `linear_representation`, ",
     ),
     ({"problem": {}}, "/problem/kind", "`kind` is missing: use `quadratic`, `random_quadratics`, `regularization`"),
     ({"problem": {**CLEANING, "dataset": {"kind": "minst"}}}, "/problem/dataset/kind", "did you mean `mnist`?"),

@@ -139,7 +139,8 @@ class TestCommands:
         assert "my sweep" in answer.stdout
         assert "4: 4 succeeded" in answer.stdout
         assert "400/400 hyperiterations" in answer.stdout
-        assert "accuracy 90.50 ± 0.71 %" in answer.stdout
+        assert "validation accuracy" in answer.stdout
+        assert "90.50 ± 0.71 %" in answer.stdout
         assert "standard deviation over seeds" in answer.stdout
         assert "best: steps=2, seed=1 (member 3, experiment" in answer.stdout
         assert "validation accuracy 93.00 %, test accuracy 80.00 %, test loss NaN" in answer.stdout
@@ -153,7 +154,8 @@ class TestCommands:
         assert (record["counts"]["failed"], record["best"]["member"]) == (1, 3)
         members = bilevel("sweeps", "members", record["id"]).stdout
         assert "diverged" in members
-        assert "accuracy 93.00 %" in members
+        assert "validation accuracy" in members
+        assert "93.00 %" in members
         assert "1 failed" in bilevel("sweeps", "watch", record["id"], status=1).stderr
         assert "1 member submitted again" in bilevel("sweeps", "retry", record["id"]).stdout
         assert "3 succeeded, 1 cancelled" in bilevel("sweeps", "cancel", record["id"]).stdout

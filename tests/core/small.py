@@ -22,11 +22,34 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     },
     "regularization": {"train": 30, "validation": 20, "strength": "feature", "initial_strength": 0.5},
     "hyper_cleaning": {"dataset": {"kind": "wine"}, "train": 30, "validation": 20, "final_steps": 5, "l2": 0.8},
+    "learned_optimizer": {
+        "optimizer": {"kind": "mlp", "hidden": [3], "decays": [0.5]},
+        "tasks": {"kind": "quadratics", "dimension": 3},
+        "meta_batch": 2,
+        "second_order": True,
+    },
+    "learned_data": {
+        "dataset": {"kind": "wine"},
+        "examples_per_class": 4,
+        "train": 30,
+        "validation": 20,
+        "l2": 0.8,
+        "draws": 2,
+        "final_steps": 5,
+    },
     "hyper_representation": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "meta_batch": 2, "l2": 0.8},
     "multiclass_transfer": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "batch": 6},
     "initialization": {"model": {"kind": "mlp", "hidden": [2]}, "query": 2, "meta_batch": 2, "proximal": 5},
+    "linear_representation": {
+        "features": {"kind": "pixels", "size": 4},
+        "classes": 3,
+        "test": 4,
+        "strength": 0.8,
+    },
 }
 """Small, and each with one minimizer."""
+OWN_DYNAMICS = ("learned_optimizer",)
+"""Problems whose inner steps are their own: an experiment says nothing of dynamics."""
 ALGORITHMS = [kind_of(member) for member in KINDS["algorithm"] if kind_of(member) != "nested"]
 """Those that go on from the inner variables of the last hyperiteration."""
 JOINT: dict[str, Any] = {"outer_set": "support", "training_shot": 2}
@@ -54,6 +77,8 @@ def described(
     **shape: Any,
 ) -> Experiment | None:
     """The spec, with `shape` instead of what the problem's small form has there; None where it is refused."""
+    if problem in OWN_DYNAMICS and dynamics != "gradient_descent":
+        return None
     convergent, other = RATES.get(problem, (0.2, 0.05))
     rate = convergent if dynamics in CONVERGENT else other
     chosen: dict[str, Any] = {"kind": dynamics, "rate": rate, "batch": batch}
@@ -63,7 +88,8 @@ def described(
         # The offset's gradient is zero but for rounding; with the default each step would blow that up 1e4-fold.
         chosen["epsilon"] = 1e-2
     named = {"kind": method} if isinstance(method, str) else method
-    return accepted(problem, {"steps": steps, "dynamics": chosen, "hypergradient": named}, precision, **shape)
+    own: dict[str, Any] = {} if problem in OWN_DYNAMICS else {"dynamics": chosen}
+    return accepted(problem, {"steps": steps, "hypergradient": named, **own}, precision, **shape)
 
 
 def kept_on(problem: str, algorithm: str, precision: str = "float64") -> Experiment | None:

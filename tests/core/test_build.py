@@ -19,6 +19,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "hyper_representation": {"model": {"kind": "mlp", "hidden": [3]}, "query": 2, "meta_batch": 2, "l2": 0.1},
     "multiclass_transfer": {"model": {"kind": "mlp", "hidden": [3]}, "query": 2, "batch": 6},
     "initialization": {"model": {"kind": "mlp", "hidden": [3]}, "query": 2, "meta_batch": 2, "proximal": 1},
+    "linear_representation": {"features": {"kind": "pixels", "size": 6}, "classes": 4, "test": 2},
+    "learned_optimizer": {"optimizer": {"kind": "lstm", "hidden": 2}, "meta_batch": 2},
+    "learned_data": {"dataset": {"kind": "wine"}, "l2": 0.1, "draws": 2, "final_steps": 5},
 }
 
 
@@ -37,12 +40,15 @@ def kinds(section: str) -> list[str]:
 def test_every_problem_runs_under_every_dynamics(
     problem: str, dynamics: str, precision: str, synthetic_omniglot: Path
 ) -> None:
+    if problem == "learned_optimizer" and dynamics != "gradient_descent":
+        pytest.skip("refused: its inner steps are its own")
+    own = {} if problem == "learned_optimizer" else {"dynamics": {"kind": dynamics, "rate": 0.05}}
     method = "implicit" if dynamics == "line_search" else "reverse"  # the search cannot be differentiated
     if problem == "multiclass_transfer":
         method = "exact"  # there is nothing to differentiate
     experiment = spec(
         problem,
-        {"steps": 2, "dynamics": {"kind": dynamics, "rate": 0.05}, "hypergradient": {"kind": method}},
+        {"steps": 2, "hypergradient": {"kind": method}, **own},
         resources={"precision": precision},
         evaluation={"episodes": 2},
     )
@@ -63,7 +69,9 @@ def test_every_problem_runs_under_every_dynamics(
 def test_every_method_runs_on_every_problem_that_it_is_allowed_on(
     problem: str, method: str, synthetic_omniglot: Path
 ) -> None:
-    if method == "exact" and problem in ("hyper_cleaning", "hyper_representation", "initialization"):
+    if method in ("exact", "implicit", "reversible", "first_order") and problem == "learned_optimizer":
+        pytest.skip("refused: its steps are those of a network")
+    if method == "exact" and problem in ("hyper_cleaning", "hyper_representation", "initialization", "learned_data"):
         pytest.skip("refused: no closed form")
     if method in ("implicit", "random_forward", "reversible") and problem == "multiclass_transfer":
         pytest.skip("refused: no inner variables")
@@ -147,7 +155,7 @@ def test_learned_numbers_start_where_the_spec_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize("problem", kinds("problem"))
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_real_time_goes_on_where_it_was(problem: str, mode: str, synthetic_omniglot: Path) -> None:
-    if problem in ("hyper_representation", "multiclass_transfer", "initialization"):
+    if problem in ("hyper_representation", "multiclass_transfer", "initialization", "learned_optimizer"):
         pytest.skip("refused: new tasks at every hyperiteration, or no inner variables")
     chosen = {"kind": "real_time", "interval": 3, "hyperiterations": 4, "hypergradient": {"kind": mode}}
     dynamics = {"kind": "heavy_ball", "rate": 0.05, "learn_rate": True, "learn_momentum": True}

@@ -322,6 +322,14 @@ def test_the_walk_of_the_heads_is_the_one_that_is_built(segment: int | None, dyn
     assert walks_in_dual(spec, spec.algorithm) == build.walks_in_dual(spec)
 
 
+OPTIMIZER = {"kind": "learned_optimizer", "meta_batch": 256}
+DATA = {
+    "kind": "learned_data",
+    "model": {"kind": "mlp", "hidden": [256]},
+    "examples_per_class": 50,
+    "draws": 1,
+    "final_steps": 1,
+}
 WIDE = MLP | {"model": {"kind": "mlp", "hidden": [256]}}
 
 
@@ -336,8 +344,23 @@ WIDE = MLP | {"model": {"kind": "mlp", "hidden": [256]}}
         (WIDE, {"steps": 20, "hypergradient": {"kind": "implicit"}}),
         (WIDE, {"kind": "real_time", "interval": 10}),
         (WIDE, {"kind": "saba", "batch": 4, "hyperiterations": 250}),
+        (MLP | {"folds": 5}, {"steps": 10, "hypergradient": {"kind": "unrolled"}}),
+        (OPTIMIZER, {"steps": 50, "hypergradient": {"kind": "unrolled"}}),
+        (DATA, {"steps": 100, "hypergradient": {"kind": "unrolled"}}),
     ],
-    ids=["cleaning", "unrolled", "adam", "forward", "random forward", "implicit", "real time", "saba"],
+    ids=[
+        "cleaning",
+        "unrolled",
+        "adam",
+        "forward",
+        "random forward",
+        "implicit",
+        "real time",
+        "saba",
+        "folds",
+        "learned optimizer",
+        "learned data",
+    ],
 )
 def test_memory_is_what_a_run_takes(problem: dict[str, Any], algorithm: dict[str, Any]) -> None:
     spec = experiment(problem, **{"hyperiterations": 2, **algorithm})

@@ -24,19 +24,25 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "hyper_representation": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "meta_batch": 2},
     "multiclass_transfer": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "batch": 6},
     "initialization": {"model": {"kind": "conv4", "filters": 2}, "query": 2, "meta_batch": 2},
+    "linear_representation": {"features": {"kind": "pixels", "size": 6}, "classes": 4, "test": 2},
+    "learned_optimizer": {"optimizer": {"kind": "lstm", "hidden": 2}, "meta_batch": 2, "unrolls": 2},
+    "learned_data": {"dataset": {"kind": "wine"}, "outer_batch": 20, "draws": 2, "final_steps": 5},
 }
+EPISODES = ("hyper_representation", "multiclass_transfer", "initialization", "learned_optimizer")
+"""Problems that are judged by episodes rather than by examples."""
 RATES = {"sgd": 0.001, "momentum": 0.001, "adam": 0.05}
 
 
 def described(kind: str = "quadratic", optimizer: str = "adam", **algorithm: Any) -> Experiment:
     # Without inner variables there are no inner steps whose rate could be learned.
     learned = {"kind": "gradient_descent", "rate": 0.1, "learn_rate": kind != "multiclass_transfer"}
+    own: dict[str, Any] = {} if kind == "learned_optimizer" else {"dynamics": learned}
     return Experiment.model_validate(
         {
             "problem": {"kind": kind, **PROBLEMS[kind]},
             "algorithm": {
                 "steps": 3,
-                "dynamics": learned,
+                **own,
                 "optimizer": {"kind": optimizer, "rate": RATES[optimizer], "decay": 0.1},
                 "hyperiterations": LAST,
                 **algorithm,
@@ -160,7 +166,7 @@ def test_the_result_has_its_shape_and_is_json(problem: str, synthetic_omniglot: 
     assert isinstance(finished, Finished)
     result = json.loads(json.dumps(finished.result, allow_nan=False))
     assert result == finished.result
-    unit = "episodes" if problem in ("hyper_representation", "multiclass_transfer", "initialization") else "examples"
+    unit = "episodes" if problem in EPISODES else "examples"
     assert result["final"]["hyperiteration"] == LAST
     for metrics in (
         result["best"]["validation"],

@@ -1,7 +1,8 @@
 """What the loop calls once a hyperiteration."""
 
+from core.bilevel.algorithms.continued import continued
 from core.bilevel.algorithms.joint import joint
 from core.bilevel.algorithms.nested import nested
 from core.bilevel.algorithms.real_time import carried_forward, real_time
 
-__all__ = ["carried_forward", "joint", "nested", "real_time"]
+__all__ = ["carried_forward", "continued", "joint", "nested", "real_time"]

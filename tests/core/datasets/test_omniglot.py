@@ -144,3 +144,5 @@ def test_real_alphabets_have_the_sizes_that_specs_are_checked_against(data_dir: 
     sizes = torch.cat([torch.bincount(group) for group in groups])
     assert (int(sizes.min()), int(sizes.max())) == dataset.pools()
     assert len(groups.train) == 4 * 964
+    others = torch.cat([torch.bincount(group)[:10] for group in groups[1:]]).sort().values
+    assert 4 * int(others[:10].sum()) == dataset.test_classes()

@@ -9,7 +9,7 @@ from core.errors import DataInvalid, DataMissing
 from core.spec import datasets as spec
 from core.spec.catalog import KINDS
 
-BUILT_IN = [spec.Digits(), spec.BreastCancer(), spec.Wine(), spec.Diabetes()]
+BUILT_IN = [spec.Digits(), spec.BreastCancer(), spec.Wine(), spec.Diabetes(), spec.SyntheticRegression()]
 TABLES = [member() for member in KINDS["dataset"] if issubclass(member, spec.Table)]
 FROM_FILES = [table for table in TABLES if table not in BUILT_IN]
 

@@ -12,16 +12,17 @@ from torch.func import grad, jvp, vjp
 from core.bilevel import trees
 from core.bilevel.randomness import stream
 from core.models.conv4 import conv4
+from core.models.convolutions import convolve_copies
 from core.models.image_sets import image_sets
 from core.models.mlp import mlp_representation
 from core.models.norm import normalize_sets
-from core.models.patches import convolve_copies
 from core.models.residual import residual
 from tests.core.models.test_residual import plainly
 
 MODELS = {
     "strides": conv4(3, dtype=torch.float64),
     "max-pools": conv4(3, downsample="max_pool", dtype=torch.float64),
+    "wide": conv4(6, dtype=torch.float64),
     "no scale": conv4(2, norm_scale=False, dtype=torch.float64),
     "residual": residual((2, 3), hidden=4, features=3, channels=1, dtype=torch.float64),
     "mlp": mlp_representation(28 * 28, (4, 3), dtype=torch.float64),
@@ -69,20 +70,22 @@ def test_with_given_statistics(name: str) -> None:
     torch.testing.assert_close(used, statistics)
 
 
+@pytest.mark.parametrize("channels", [2, 6])  # by patches; in groups
 @pytest.mark.parametrize("stride", [1, 2])
-def test_convolutions_with_a_weight_a_copy(stride: int) -> None:
-    x, weight = draw(6, 2, 5, 7), draw(3, 4, 2, 3, 3, seed=1)
+def test_convolutions_with_a_weight_a_copy(stride: int, channels: int) -> None:
+    x, weight = draw(6, channels, 5, 7), draw(3, 4, channels, 3, 3, seed=1)
     found = convolve_copies(x.movedim(1, -1), weight, stride=stride).movedim(-1, 1)
     loop = [F.conv2d(x[2 * i : 2 * i + 2], weight[i], stride=stride, padding=1) for i in range(3)]
     torch.testing.assert_close(found, torch.cat(loop))
 
 
+@pytest.mark.parametrize("channels", [2, 5])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_derivatives_of_these_convolutions(stride: int) -> None:
+def test_derivatives_of_these_convolutions(stride: int, channels: int) -> None:
     def convolve(x: Tensor, weight: Tensor) -> Tensor:
         return convolve_copies(x, weight, stride=stride)
 
-    inputs = draw(2, 3, 4, 2).requires_grad_(), draw(2, 1, 2, 3, 3, seed=1).requires_grad_()
+    inputs = draw(2, 3, 2, channels).requires_grad_(), draw(2, 1, channels, 3, 3, seed=1).requires_grad_()
     assert gradcheck(convolve, inputs, check_forward_ad=True, check_batched_grad=True)
     assert gradgradcheck(convolve, inputs, check_fwd_over_rev=True, check_rev_over_rev=True)
 

@@ -92,6 +92,7 @@ def at(synthetic_omniglot: Path, built: Callable[..., Built]) -> Callable[..., t
 ARCHITECTURES = {
     "strides": SMALL,
     "max-pools": {**SMALL, "model": {"kind": "conv4", "filters": 2, "downsample": "max_pool"}},
+    "wide": {**SMALL, "model": {"kind": "conv4", "filters": 6}},
     "mlp": SMOOTH,
 }
 

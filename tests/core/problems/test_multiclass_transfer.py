@@ -86,11 +86,25 @@ def test_heads_are_fitted_by_the_inner_steps_in_evaluations(
     assert loss(10, 0.05) < loss(1, 0.05) < start
 
 
+def test_a_number_added_to_all_scores_changes_nothing(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+    instance = built(PROBLEM, data_dir=synthetic_omniglot, evaluation={"episodes": 3}).instance
+    moved: Any = trees.map_leaves(torch.clone, instance.initial)
+    moved["representation"]["scores"]["bias"] += 100
+    moved["representation"]["scores"]["weight"] += torch.arange(12.0, dtype=torch.float64).unsqueeze(1)
+    embed = instance.at(0)[0].embed
+    assert embed is not None
+    z, other = embed(instance.initial), embed(moved)
+    torch.testing.assert_close(other, z)
+    assert float(z["scores"].mean(1).abs().max()) < 1e-12  # type: ignore[call-overload,index,union-attr]
+    before, after = (instance.evaluate(lam).test["loss"].mean for lam in (instance.initial, moved))
+    assert after == pytest.approx(before, rel=1e-9)
+
+
 def test_learning_to_classify_helps_with_new_classes(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
-    problem = {**PROBLEM, "model": {"kind": "conv4", "filters": 8}, "batch": 64}
+    problem = {**PROBLEM, "model": {"kind": "conv4", "filters": 8}, "batch": 64, "shot": 1}
     algorithm = {
         "steps": 5,
-        "dynamics": {"kind": "gradient_descent", "rate": 0.02},
+        "dynamics": {"kind": "gradient_descent", "rate": 0.001},
         "hypergradient": {"kind": "exact"},
         "optimizer": {"kind": "adam", "rate": 0.005},
     }

@@ -28,6 +28,7 @@ RAGGED: dict[str, Any] = {
     "meta_batch": 5,
 }
 GD = {"kind": "gradient_descent", "rate": 0.1, "learn_rate": True}
+UNROLLED = {"kind": "unrolled"}
 HEAVY = {"kind": "heavy_ball", "rate": 0.1, "momentum": 0.5}
 
 
@@ -37,10 +38,11 @@ def few_shot_of(built: Built) -> FewShot:
     return few_shot
 
 
-def alone(few_shot: FewShot, support: Tensor, query: Tensor, way: int) -> tuple[Problem, Dynamics]:
-    """The plain problem of one task, of the images of its classes only."""
-    problem = few_shot.problem
-    support, query = support[: way * problem.shot], query[: way * problem.query]
+def alone(few_shot: FewShot, support: Tensor, outer: Tensor, way: int) -> tuple[Problem, Dynamics]:
+    """The plain problem of one task, of the images of its classes only; its sets are padded to all classes."""
+    problem, most = few_shot.problem, RAGGED["way"]
+    shot, judged = len(support) // most, len(outer) // most
+    support, query = support[: way * shot], outer[: way * judged]
     classes = torch.arange(way)
 
     def features(lam: Tree, images: Tensor) -> Tensor:
@@ -51,8 +53,8 @@ def alone(few_shot: FewShot, support: Tensor, query: Tensor, way: int) -> tuple[
         carried = few_shot.inner.carried(lam)
         return {"support": features(lam, support), "query": features(lam, query), **carried}
 
-    loss = partial(softmax_heads.inner_objective, support_labels=classes.repeat_interleave(problem.shot), l2=problem.l2)
-    outer = partial(softmax_heads.outer_objective, query_labels=classes.repeat_interleave(problem.query))
+    loss = partial(softmax_heads.inner_objective, support_labels=classes.repeat_interleave(shot), l2=problem.l2)
+    outer = partial(softmax_heads.outer_objective, query_labels=classes.repeat_interleave(judged))
     init = partial(softmax_heads.init, way=way)
     return Problem(loss, outer, init, embed=embed), few_shot.inner.dynamics(full_batch(loss), init)
 
@@ -127,6 +129,67 @@ def test_the_evaluation_is_that_of_a_loop_over_tasks(built: Callable[..., Built]
     test = made.instance.evaluate(lam).test
     assert test["accuracy_batch_statistics"].mean == pytest.approx(sum(accuracies) / 40, rel=1e-12)
     assert test["loss"].mean == pytest.approx(sum(losses) / 40, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [{"training_shot": 3}, {"training_shot": 3, "outer_set": "support"}])
+def test_other_sets_in_meta_training_are_those_of_a_loop_over_tasks(
+    built: Callable[..., Built],
+    hypergradient: Callable[..., Hypergradient],
+    synthetic_omniglot: Path,
+    shape: dict[str, Any],
+) -> None:
+    problem, algorithm = {**RAGGED, **shape}, {"steps": 4, "dynamics": GD}
+    found = hypergradient(problem, algorithm, data_dir=synthetic_omniglot)
+    made = built(problem, algorithm, data_dir=synthetic_omniglot)
+    few_shot, (stated, _) = few_shot_of(made), made.instance.at(0)
+    assert stated.tasks is not None
+    data: Any = stated.tasks.data
+    assert data["support"].shape[1] == 6 * 3
+    outer, lam = data.get("query", data["support"]), made.instance.initial
+    spec = Experiment.model_validate({"problem": problem, "algorithm": {**algorithm, "hypergradient": UNROLLED}})
+    plainly = build_method(
+        spec, build_inner(spec.algorithm), make_context(spec, device="cpu", data_dir=synthetic_omniglot)
+    ).at(0, ())
+    loop = [
+        plainly(*alone(few_shot, *sets, int(way)), lam, steps=4).grad
+        for *sets, way in zip(data["support"], outer, data["ways"], strict=True)
+    ]
+    expected = trees.scale(1 / len(loop), loop[0])
+    for grad in loop[1:]:
+        expected = trees.axpy(1 / len(loop), grad, expected)
+    assert trees.norm(trees.subtract(found.grad, expected)) <= 1e-9 * trees.norm(expected)
+
+
+def test_joint_training_is_that_of_a_loop_over_tasks(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+    problem = {**RAGGED, "outer_set": "support", "training_shot": 3}
+    dynamics = {"kind": "gradient_descent", "rate": 0.1}
+    joint = {"kind": "joint", "interval": 3, "dynamics": dynamics, "optimizer": {"kind": "sgd", "rate": 0.05}}
+    made = built(problem, joint, data_dir=synthetic_omniglot)
+    few_shot, (stated, _) = few_shot_of(made), made.instance.at(0)
+    assert stated.tasks is not None
+    data: Any = stated.tasks.data
+    lam, state = made.instance.initial, made.algorithm.init(made.instance.initial)
+    tasks = [alone(few_shot, x, x, int(way)) for x, way in zip(data["support"], data["ways"], strict=True)]
+    heads: list[Any] = [None] * len(tasks)
+    for k in range(3):
+        state, _ = made.algorithm.step(k, state)
+        leaves, structure = trees.flatten(lam)
+        leaves = [leaf.clone().requires_grad_() for leaf in leaves]
+        start: Any = trees.unflatten(leaves, structure)
+        total = torch.zeros((), dtype=torch.float64)
+        for number, (task, _) in enumerate(tasks):
+            assert task.embed is not None
+            z = task.embed(start)
+            w = task.init(trees.detach(z)) if heads[number] is None else heads[number]
+            w = w.detach().requires_grad_()
+            loss = task.inner(w, z)
+            heads[number] = (w - 0.1 * torch.autograd.grad(loss, w, retain_graph=True)[0]).detach()
+            total = total + loss
+        grads = torch.autograd.grad(total / len(tasks), leaves)
+        lam = trees.unflatten([x.detach() - 0.05 * g for x, g in zip(leaves, grads, strict=True)], structure)
+    moved = trees.subtract(lam, made.instance.initial)
+    assert trees.norm(moved) > 0
+    assert trees.norm(trees.subtract(state.lam, lam)) <= 1e-9 * trees.norm(moved)
 
 
 @pytest.mark.parametrize("chunk", [1, 2])

@@ -110,6 +110,8 @@ CASES: tuple[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]], ...] = (
     (CANCER, {}, (NOT_MET, MEASURED, MEASURED, MET, MEASURED)),
     (CANCER | {"model": {"kind": "linear", "bias": False}}, {}, (NOT_MET, MET, MET, MET, MEASURED)),
     ({"kind": "random_quadratics"}, {}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
+    ({"kind": "linear_representation"}, {}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
+    ({"kind": "linear_representation"}, {"hypergradient": {"kind": "exact"}}, (NOT_MET, MET, MET, MET, MET)),
     ({"kind": "random_quadratics", "inner_examples": 99}, {}, (NOT_MET, NOT_MET, NOT_MET, NOT_MET, NOT_MET)),
     (CLEANING, {"dynamics": RATE}, (NOT_MET, MET, MET, MET, MET)),
     (CLEANING, {"dynamics": RATE | {"rate": 0.1}}, (NOT_MET, MET, MET, MET, MEASURED)),

@@ -210,6 +210,42 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         "/algorithm/hypergradient",
         "use `reverse`",
     ),
+    "three sets of a class": (
+        {"kind": "linear_representation", "test": 15},
+        {},
+        "/problem/test",
+        "at most 14",
+    ),
+    "more characters than there are": (
+        {"kind": "linear_representation", "dataset": {"kind": "omniglot", "rotations": False}, "classes": 324},
+        {},
+        "/problem/classes",
+        "set `rotations`",
+    ),
+    "an identity that is not square": (
+        {"kind": "linear_representation", "dimension": 64},
+        {},
+        "/problem/initial",
+        "use `glorot`",
+    ),
+    "minibatches of a gram matrix": (
+        {"kind": "linear_representation"},
+        {"dynamics": {**GD, "batch": 2}},
+        "/algorithm/dynamics/batch",
+        "leave `batch` out",
+    ),
+    "minibatches of folds": (
+        {**RIDGE, "folds": 5},
+        {"kind": "soba"},
+        "/problem/folds",
+        "use the algorithm `nested`",
+    ),
+    "more folds than examples": (
+        {**RIDGE, "train": 30, "validation": 20, "folds": 51},
+        {},
+        "/problem/folds",
+        "50 examples",
+    ),
     "large minibatch": (CLEANING, {"dynamics": {**GD, "batch": 801}}, "/algorithm/dynamics/batch", "800"),
 }
 

@@ -54,6 +54,8 @@ SUPPORT = FEW_SHOT | {"outer_set": "support"}
         (FEW_SHOT | {"heads": RIDGE}, APPROX, "/algorithm/hypergradient", "use `exact` or `reverse`"),
         (FEW_SHOT | {"heads": RIDGE, "l2": 0.1}, {}, "/problem/l2", "leave `l2` out"),
         (FEW_SHOT | {"heads": {"kind": "prototypes"}, "l2": 0.1}, EXACT, "/problem/l2", "leave `l2` out"),
+        (FEW_SHOT | {"heads": RIDGE, "way_from": 3}, EXACT, "/problem/way_from", "or use the heads `softmax`"),
+        (FEW_SHOT | {"heads": {"kind": "prototypes"}, "way_from": 3}, EXACT, "/problem/way_from", "leave it out"),
         (FEW_SHOT | {"training_shot": 6}, {}, "/problem/training_shot", "lower `training_shot` to at most 5"),
         (SUPPORT | {"training_shot": 21}, {}, "/problem/training_shot", "at most 20"),
         ({"kind": "quadratic"}, JOINT, "/algorithm/kind", "or the problem `hyper_representation`"),
@@ -161,6 +163,31 @@ def test_more_classes_than_there_are_to_draw_from(problem: dict[str, Any], point
 )
 def test_as_many_classes_as_there_are_to_draw_from(problem: dict[str, Any]) -> None:
     assert Experiment.model_validate({"problem": {"kind": "hyper_representation", **problem}})
+
+
+@pytest.mark.parametrize("kind", ["multiclass_transfer", "initialization"])
+def test_other_few_shot_problems_are_within_alphabets_too(kind: str) -> None:
+    problem: dict[str, Any] = {"kind": kind, "dataset": {"split": "alphabets"}}
+    assert Experiment.model_validate({"problem": problem | {"way": 14}})
+    found = refused(problem=problem | {"way": 15})
+    assert found["pointer"] == "/problem/way"
+    assert "the smallest alphabet has 14 classes" in found["message"]
+    assert Experiment.model_validate({"problem": {"kind": kind, "dataset": {"kind": "mini_imagenet"}, "way": 16}})
+
+
+def test_characters_of_the_smallest_alphabets() -> None:
+    """Of the ten of meta-test, which the seed draws."""
+    dataset = {"split": "alphabets", "rotations": False}
+    problem: dict[str, Any] = {"kind": "linear_representation", "dataset": dataset, "classes": 250}
+    assert Experiment.model_validate({"problem": problem})
+    found = refused(problem=problem | {"classes": 251})
+    assert found["pointer"] == "/problem/classes"
+
+
+@pytest.mark.parametrize("algorithm", [{}, JOINT])
+def test_tasks_of_different_sizes_go_with_the_support_set_as_outer_set(algorithm: dict[str, Any]) -> None:
+    problem = SUPPORT | {"way_from": 3, "training_shot": 16}
+    assert Experiment.model_validate({"problem": problem, "algorithm": algorithm})
 
 
 def test_a_data_set_that_does_not_say_which_is_omniglot() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -205,6 +207,21 @@ def test_the_schema_describes_base_and_grid() -> None:
     assert validator.is_valid({"base": BASE, "grid": {"steps": [1, 2]}, "seeds": [0]})
     assert not validator.is_valid({"base": {"problem": {"kind": "cubic"}}})
     assert all(field.get("description") for field in schema["properties"].values())
+
+
+def test_the_document_shows_a_sweep() -> None:
+    document = (Path(__file__).parents[3] / "docs/sweeps.md").read_text()
+    (text,) = re.findall(r"```json\n(.*?)```", document, re.DOTALL)
+    shown = json.loads(text)
+    example = json.loads((Path(__file__).parents[3] / "examples/sweeps/inner_steps.json").read_text())
+    assert len(Sweep.model_validate(shown).members) == 24
+    assert all(shown[part] == example[part] for part in ("name", "labels", "grid", "seeds"))
+    assert shown["base"]["problem"] == example["base"]["problem"]
+
+
+def test_objects_and_fields_in_them_are_combined() -> None:
+    grid = {"optimizer": [{"kind": "adam"}, {"kind": "sgd"}], "optimizer.rate": [0.1, 0.01]}
+    assert len(sweep(grid=grid).members) == 4
 
 
 class TestPaths:

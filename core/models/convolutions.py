@@ -1,6 +1,7 @@
-"""3x3 patches of images, and convolutions with a weight for each of several copies of a network as products with them.
+"""3x3 convolutions with a weight for each of several copies of a network, whose images lie one behind the other.
 
-Products have products as derivatives of any order, where those of a convolution in groups go through loops over groups.
+One convolution in groups, a copy a group; of images with few channels one product a copy with their patches, which is
+faster there, and takes little memory.
 """
 
 from collections.abc import Callable
@@ -10,12 +11,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FEW_CHANNELS = 4
+"""Up to which patches are taken."""
+
 
 def convolve_copies(x: Tensor, weight: Tensor, *, stride: int) -> Tensor:
     """Convolutions, padded by 1, of images [B n, height, width, channels] with the weight of each of B copies.
 
     weight [B, filters, channels, 3, 3] -> [B n, height', width', filters].
     """
+    return (_by_patches if x.shape[-1] <= FEW_CHANNELS else _in_groups)(x, weight, stride)
+
+
+def _in_groups(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    copies = len(weight)
+    side_by_side = (
+        x.reshape(copies, -1, *x.shape[1:]).permute(1, 0, 4, 2, 3).flatten(1, 2)
+    )  # [n, B channels, height, width]
+    found = F.conv2d(side_by_side, weight.flatten(0, 1), stride=stride, padding=1, groups=copies)
+    return found.reshape(len(found), copies, -1, *found.shape[2:]).permute(1, 0, 3, 4, 2).flatten(0, 1)
+
+
+def _by_patches(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     found = _patches(x, stride)
     rows = found.view(len(weight), -1, 9 * x.shape[-1])  # [B, n height' width', 3 3 channels]
     kernels = weight.movedim(2, -1).flatten(2)  # [B, filters, 3 3 channels]

@@ -1,0 +1,121 @@
+"""Small optimizations for an optimizer to learn on: many tasks stacked, drawn by (seed, part, number)."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from core.bilevel import trees
+from core.bilevel.randomness import stream
+from core.datasets.splits import Examples, convert, split_table, standardize
+from core.datasets.tables import load_table
+from core.models.model import Model
+from core.problems.instance import Context
+from core.spec import learned_problems as spec
+
+Part = Literal["training", "validation", "test"]
+LOOKED_AT = 1000
+"""Examples of a part that the loss of a model is measured on, where it is not that of a minibatch."""
+
+
+class Stacked(NamedTuple):
+    """Tasks, one behind the other."""
+
+    start: Tensor
+    """theta_0 [tasks, n]."""
+    losses: Callable[[int | None, Tensor], Tensor]
+    """(t, theta [tasks, n]) -> L_t [tasks]; None: on all examples, or as many as are looked at."""
+
+
+class TaskFamily(NamedTuple):
+    """Where tasks are drawn from."""
+
+    coordinates: int
+    """Entries n of a task's theta."""
+    draw: Callable[[Part, int, int], Stacked]
+    """(part, number, tasks) -> tasks that are a function of these and the seed."""
+
+
+def quadratics(tasks: spec.Quadratics, context: Context) -> TaskFamily:
+    """L = ||W theta - y||^2."""
+    d = tasks.dimension
+
+    def draw(part: Part, number: int, size: int) -> Stacked:
+        generator = stream(context.seed, "tasks", part, number)
+        drawn = torch.randn(size, d, d + 1, dtype=torch.float64, generator=generator)
+        W, y = context.place(drawn[..., :d]), context.place(drawn[..., d])
+
+        def losses(t: int | None, theta: Tensor) -> Tensor:
+            rest: Tensor = (W @ theta.unsqueeze(-1)).squeeze(-1) - y
+            return rest.square().sum(-1)
+
+        return Stacked(torch.zeros_like(y), losses)
+
+    return TaskFamily(d, draw)
+
+
+def classification(tasks: spec.Classification, model: Model, context: Context) -> TaskFamily:
+    """L_t = mean cross-entropy of the t-th minibatch."""
+    parts = _parts(tasks, context)
+    shapes, structure = trees.flatten(model.init(Generator()))
+    sizes = [leaf.numel() for leaf in shapes]
+
+    def start(generator: Generator) -> Tensor:
+        return torch.cat([leaf.flatten() for leaf in trees.leaves(model.init(generator))])
+
+    def scores(theta: Tensor, x: Tensor) -> Tensor:
+        """theta [tasks, n], x [examples, features] or [tasks, examples, features]: [tasks, examples, classes]."""
+        pieces = zip(torch.split(theta, sizes, dim=-1), shapes, strict=True)
+        stacked = [piece.view(*piece.shape[:-1], *leaf.shape) for piece, leaf in pieces]
+        return model.apply(trees.unflatten(stacked, structure), x)
+
+    def draw(part: Part, number: int, size: int) -> Stacked:
+        examples, index = parts[part], (context.seed, "tasks", part, number)
+        starts = torch.stack([start(stream(*index, task)) for task in range(size)])
+
+        def losses(t: int | None, theta: Tensor) -> Tensor:
+            if t is None or tasks.batch is None:
+                return cross_entropy(scores(theta, examples.x[:LOOKED_AT]), examples.y[:LOOKED_AT])
+            rows = minibatches(len(examples.x), min(tasks.batch, len(examples.x)), size, stream(*index, "step", t))
+            chosen = rows.to(context.device)
+            return cross_entropy(scores(theta, examples.x[chosen]), examples.y[chosen])
+
+        return Stacked(context.place(starts), losses)
+
+    return TaskFamily(sum(sizes), draw)
+
+
+def minibatches(examples: int, batch: int, tasks: int, generator: Generator) -> Tensor:
+    """Rows [tasks, batch], without replacement within a task; drawn with numpy, as torch draws nothing under vmap."""
+    draws = np.random.default_rng(generator.initial_seed())
+    return torch.from_numpy(np.stack([draws.choice(examples, batch, replace=False) for _ in range(tasks)]))
+
+
+def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """Means over examples [tasks]: scores [tasks, examples, classes], labels [examples] or [tasks, examples]."""
+    each = functional.cross_entropy(scores.mT, labels.expand(scores.shape[:2]), reduction="none")
+    return each.mean(-1)
+
+
+def _parts(tasks: spec.Classification, context: Context) -> dict[Part, Examples]:
+    """Half, a quarter, and the rest or the data set's own test set."""
+    dataset = tasks.dataset
+    train, validation = dataset.examples // 2, dataset.examples // 4
+    test = dataset.test_examples or dataset.examples - train - validation
+    table = load_table(dataset, context.data_dir)
+    split = split_table(table, train=train, validation=validation, test=test, seed=context.seed)
+    parts = convert(standardize(split), dtype=context.dtype, device=context.device)
+    return {"training": parts.train, "validation": parts.validation, "test": parts.test}
+
+
+def at_most(family: TaskFamily, part: Part, tasks: int, together: int) -> Iterator[Stacked]:
+    """So many tasks of a part, at most `together` at a time; the same ones at every call."""
+    for number in count():
+        size = min(together, tasks - number * together)
+        if size < 1:
+            return
+        yield family.draw(part, number, size)
