@@ -7,13 +7,14 @@ from bilevel_client.commands.experiments import cancel, list_experiments, result
 from bilevel_client.commands.files import artifact, catalog
 from bilevel_client.commands.here import data, up
 from bilevel_client.commands.planning import plan
+from bilevel_client.commands.reproduce import reproduce
 from bilevel_client.commands.sweeps import sweep, sweeps
 
 EPILOG = """
 \b
 Exit status:
   0  all is well
-  1  the experiment, or a member of the sweep, failed or was cancelled
+  1  the experiment failed or was cancelled, or a member of the sweep did not succeed
   2  the request is not possible: usage, spec, id, key, state
   3  the service does not answer, or failed at it
 
@@ -28,5 +29,5 @@ def main() -> None:
 
 
 _EXPERIMENTS = (submit, list_experiments, show, watch, cancel, curves, result, artifact)
-for _command in (up, plan, *_EXPERIMENTS, sweep, sweeps, catalog, data):
+for _command in (up, plan, *_EXPERIMENTS, sweep, sweeps, catalog, reproduce, data):
     main.add_command(_command)

@@ -22,7 +22,7 @@ from core.spec.sizes import (
     validation_examples,
 )
 
-DATA_RATES, OPTIMIZER_RATES = 7, 3 * 19
+DATA_RATES, OPTIMIZER_RATES = 7, 3 * 22
 """Of the reports' grids; the second for three optimizers."""
 TOGETHER = 100_000
 """Coordinates of tasks that an evaluation optimizes together."""

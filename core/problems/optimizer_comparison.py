@@ -18,8 +18,8 @@ from core.bilevel.problem import Dynamics, Tree
 from core.problems.instance import metric
 from core.problems.optimization_tasks import Stacked
 
-RATES = tuple(10 ** (power / 3) for power in range(-15, 4))
-"""From 1e-5 to 10, three a decade."""
+RATES = tuple(10 ** (power / 3) for power in range(-15, 7))
+"""From 1e-5 to 100, three a decade."""
 MOMENTUM = 0.9
 POINTS = 10
 """Of a curve."""

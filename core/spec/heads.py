@@ -22,7 +22,7 @@ class RidgeHeads(Spec):
     """
 
     kind: Literal["ridge"] = "ridge"
-    strength: Annotated[float, Field(gt=0, le=1e6)] = 0.1
+    strength: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Strength at hyperiteration 0. R2D2's stands beside a sum over the support examples: it is this times their
     number."""
     scale: Annotated[float, Field(gt=0, le=1e6)] = 10.0

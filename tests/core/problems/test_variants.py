@@ -14,9 +14,11 @@ from core.bilevel import trees
 from core.bilevel.problem import Hypergradient
 from core.build import Built, walks_in_dual
 from core.checkpointing import MemoryCheckpoints
+from core.planning.methods import walks_in_dual as planned_walk
 from core.recording import MemoryRecorder
 from core.run import Finished, run
 from core.spec import Experiment
+from core.spec.algorithms import Nested
 
 SMALL: dict[str, Any] = {
     "kind": "hyper_representation",
@@ -116,7 +118,10 @@ def test_the_dual_walk_is_the_plain_formulation_whatever_the_outer_set(
 @pytest.mark.parametrize("train", [{}, TRAIN], ids=["query", "support"])
 def test_other_heads_do_not_walk_in_the_dual(heads: dict[str, Any], train: dict[str, Any]) -> None:
     spec = {"problem": {**SMALL, **heads, **train}, "algorithm": {"dynamics": GD, "hypergradient": {"kind": "reverse"}}}
-    assert not walks_in_dual(Experiment.model_validate(spec))
+    found = Experiment.model_validate(spec)
+    assert not walks_in_dual(found)
+    assert isinstance(found.algorithm, Nested)
+    assert not planned_walk(found, found.algorithm)
 
 
 @pytest.mark.parametrize(("heads", "rate"), [(RIDGE, 0.05), (PROTOTYPES, 2.0)], ids=["ridge", "prototypes"])

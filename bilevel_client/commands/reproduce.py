@@ -1,0 +1,59 @@
+"""The command that reproduces the paper's experiments: reproduce."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, with_service
+
+NAMES = (
+    "effect-of-t",
+    "omniglot",
+    "mini-imagenet",
+    "variants",
+    "variants-omniglot",
+    "hyper-cleaning",
+    "learned-optimizer",
+)
+"""Known here, so that `--help` loads no plotting."""
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=click.Choice([*NAMES, "all"]))
+@click.option("--quick", is_flag=True, help="Minutes instead of hours: fewer hyperiterations; shows that it works.")
+@click.option("--all-stages", is_flag=True, help="Also the stages that take a day or a GPU.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("reproduction"),
+    show_default=True,
+    help="Folder; each study has one of its own in it. Begun again with it, a study goes on where it was.",
+)
+@with_service
+def reproduce(service: Service, names: Sequence[str], quick: bool, all_stages: bool, out: Path) -> None:
+    """Run the paper's experiments on the service and write a report of each, beside the paper's own figures.
+
+    \b
+    NAME: effect-of-t, omniglot, mini-imagenet, variants, variants-omniglot, hyper-cleaning, learned-optimizer, all
+    """
+    from bilevel_client.reproduction.document import write
+    from bilevel_client.reproduction.running import Reproduction
+    from bilevel_client.reproduction.studies import STUDIES
+    from bilevel_client.specs import BadSpec
+
+    complete = True
+    with service.client() as client:
+        client.patience = PATIENT
+        for name in dict.fromkeys(NAMES if "all" in names else names):
+            folder = out / (f"{name}-quick" if quick else name)
+            try:
+                reproduction = Reproduction(client, STUDIES[name], folder, quick=quick, quiet=service.as_json)
+                results = reproduction.run(all_stages=all_stages)
+            except BadSpec as error:
+                raise click.UsageError(str(error)) from error
+            files = write(STUDIES[name].report(results), folder)
+            complete &= all(member.result for found in results.values() for member in found.members)
+            click.echo(files[0])
+    if not complete:
+        raise SystemExit(DID_NOT_SUCCEED)

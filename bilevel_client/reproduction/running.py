@@ -1,0 +1,126 @@
+"""Runs a study: submits its stages one after the other, waits, keeps what they gave; begun again, it goes on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from bilevel_client.client import Client
+from bilevel_client.commands.following_sweep import follow_sweep
+from bilevel_client.errors import NotFound
+from bilevel_client.records import Record, Series
+from bilevel_client.reproduction.study import Found, Member, Results, Stage, Study
+from bilevel_client.specs import BadSpec, assign
+
+STATE = "reproduction.json"
+CURVES = ("validation/*", "test/*", "outer_objective", "outer/*", "seconds", "inner_objective_*", "hypergradient_norm")
+"""Series that are kept for the report."""
+
+
+class Reproduction:
+    """A study in a folder.
+
+    The folder's file `reproduction.json` holds a key from which those of the submissions are made: whatever was
+    submitted before an interruption is found again, and nothing is submitted twice.
+
+    Raises:
+        BadSpec: the folder holds another study, or the same at another length.
+    """
+
+    def __init__(self, client: Client, study: Study, folder: Path, *, quick: bool, quiet: bool = False) -> None:
+        self._client, self._study, self._folder, self._quick, self._quiet = client, study, folder, quick, quiet
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / STATE
+        fresh = {"study": study.name, "quick": quick, "key": str(uuid4()), "sweeps": {}}
+        self._state: dict[str, Any] = json.loads(path.read_text()) if path.exists() else fresh
+        if (self._state["study"], self._state["quick"]) != (study.name, quick):
+            length = "quick" if self._state["quick"] else "whole"
+            raise BadSpec(f"{folder} holds the {length} study `{self._state['study']}`: give another --out")
+        self._save()
+
+    def run(self, *, all_stages: bool) -> Results:
+        """What every stage gave; stages that are optional only if they are asked for or were begun."""
+        found: dict[str, Found] = {}
+        for stage in self._study.stages:
+            if stage.optional and not all_stages and stage.name not in self._state["sweeps"]:
+                continue
+            if any(before not in found or not found[before].succeeded for before in stage.follows.values()):
+                continue
+            found[stage.name] = self._stage(stage, found)
+        return found
+
+    def _stage(self, stage: Stage, before: Results) -> Found:
+        path = self._folder / "stages" / f"{stage.name}.json"
+        if path.exists():
+            return _read(stage, json.loads(path.read_text()))
+        spec = sweep_of(self._study, stage, before, quick=self._quick)
+        record = self._submitted(stage, spec)
+        record = follow_sweep(self._client, record["id"], quiet=self._quiet)
+        members = [self._member(member) for member in self._client.sweep_members(record["id"])]
+        kept = {"sweep": record["id"], "spec": record["spec"], "members": members}
+        path.parent.mkdir(exist_ok=True)
+        if all(member["status"] == "succeeded" for member in members):  # else a retry may bring the others
+            path.write_text(json.dumps(kept, indent=1))
+        return _read(stage, kept)
+
+    def _submitted(self, stage: Stage, spec: Mapping[str, Any]) -> Record:
+        known = self._state["sweeps"].get(stage.name)
+        if known is None:
+            record = self._client.sweep(spec, idempotency_key=f"{self._state['key']}/{stage.name}")
+            self._state["sweeps"][stage.name] = record["id"]
+            self._save()
+            return record
+        try:
+            return self._client.get_sweep(known)
+        except NotFound as error:
+            raise NotFound(
+                f"The service has no sweep {known}, which {self._folder / STATE} names: is it another service? Remove "
+                "the folder to begin again."
+            ) from error
+
+    def _member(self, member: Record) -> dict[str, Any]:
+        succeeded = member["status"] == "succeeded"
+        experiment = member["experiment_id"]
+        curves = self._client.curves(experiment, CURVES).series
+        return {
+            "parameters": member["parameters"],
+            "experiment": experiment,
+            "status": member["status"],
+            "error": member["error"]["message"] if member["error"] else None,
+            "result": self._client.result(experiment) if succeeded else {},
+            "curves": {name: {"step": series.step, "value": series.value} for name, series in curves.items()},
+        }
+
+    def _save(self) -> None:
+        (self._folder / STATE).write_text(json.dumps(self._state, indent=1))
+
+
+def sweep_of(study: Study, stage: Stage, before: Results, *, quick: bool) -> dict[str, Any]:
+    """The sweep that is submitted for a stage."""
+    shorter = dict(stage.quick) if quick else {}
+    grid, seeds = shorter.pop("grid", stage.grid), shorter.pop("seeds", stage.seeds)
+    settings = {**shorter, **{field: _best(before[name]) for field, name in stage.follows.items()}}
+    return {
+        "name": f"{study.name}: {stage.name}",
+        "labels": {"study": study.name},
+        "base": assign(dict(stage.base), [f"{path}={json.dumps(value)}" for path, value in settings.items()]),
+        "grid": {field: list(values) for field, values in grid.items()},
+        "seeds": list(seeds),
+    }
+
+
+def _best(found: Found) -> str:
+    """The experiment whose validation metric is the best."""
+    selection = found.succeeded[0].result["selection"]
+    sign = 1 if selection["better"] == "higher" else -1
+    value = {m.experiment: m.result["best"]["validation"][selection["metric"]]["mean"] for m in found.succeeded}
+    return max(value, key=lambda experiment: sign * float(value[experiment]))
+
+
+def _read(stage: Stage, kept: Mapping[str, Any]) -> Found:
+    members = [
+        Member(**{**member, "curves": {name: Series(**each, attempt=None) for name, each in member["curves"].items()}})
+        for member in kept["members"]
+    ]
+    return Found(stage, kept["spec"], members)

@@ -1,0 +1,24 @@
+"""The studies by name."""
+
+from bilevel_client.reproduction.studies import (
+    effect_of_t,
+    hyper_cleaning,
+    learned_optimizer,
+    mini_imagenet,
+    omniglot,
+    variants,
+)
+from bilevel_client.reproduction.study import Study
+
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        effect_of_t.STUDY,
+        omniglot.STUDY,
+        mini_imagenet.STUDY,
+        variants.STUDY,
+        variants.OMNIGLOT,
+        hyper_cleaning.STUDY,
+        learned_optimizer.STUDY,
+    )
+}

@@ -1,0 +1,200 @@
+"""Effect of T (section 5.1, figures 2 and 3, table 2), and ridge regression where a larger T is better (appendix C)."""
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
+from bilevel_client.reproduction.figures import Band, lines, over_seeds
+from bilevel_client.reproduction.study import Found, Member, Results, Stage, Study
+from bilevel_client.reproduction.values import made_with, measured, unfinished
+
+STEPS = (1, 4, 16, 64, 256)
+PAPER_SECONDS = {1: 60, 4: 119, 16: 356, 64: 1344, 256: 5532}
+"""Table 2, on a Tesla M40; the number of hyperiterations behind it is not known."""
+FEATURES: dict[str, Any] = {
+    "problem": {
+        "kind": "hyper_representation",
+        "dataset": {"kind": "omniglot"},
+        "model": {"kind": "conv4", "filters": 64, "norm_scale": False},
+        "way": 5,
+        "shot": 1,
+        "query": 15,
+        "meta_batch": 16,
+    },
+    "algorithm": {
+        "kind": "nested",
+        "steps": 4,
+        "dynamics": {"kind": "gradient_descent", "rate": 0.1},
+        "optimizer": {"kind": "adam", "rate": 0.001, "decay": 1e-5},
+        "hyperiterations": 1500,
+    },
+    "evaluation": {"every": 500, "episodes": 300},
+}
+LINEAR: dict[str, Any] = {
+    "problem": {
+        "kind": "linear_representation",
+        "dataset": {"kind": "omniglot"},
+        "features": {"kind": "experiment", "experiment": "00000000-0000-0000-0000-000000000000", "size": 256},
+        "classes": 100,
+        "train": 3,
+        "validation": 3,
+        "test": 14,
+        "initial": "identity",
+        "strength": 0.001,
+    },
+    "algorithm": {
+        "kind": "nested",
+        "steps": 1,
+        "dynamics": {"kind": "gradient_descent", "rate": 1.0},
+        "hypergradient": {"kind": "reverse"},
+        "optimizer": {"kind": "momentum", "rate": 3.0, "momentum": 0.9},
+        "hyperiterations": 1000,
+    },
+    "evaluation": {"every": 20},
+}
+EXACT = {**LINEAR, "algorithm": {**LINEAR["algorithm"], "hypergradient": {"kind": "exact"}}}
+RIDGE: dict[str, Any] = {
+    "problem": {
+        "kind": "regularization",
+        "dataset": {"kind": "synthetic_regression", "points": 90, "relevant": 5, "irrelevant": 25, "noise": 1.0},
+        "model": {"kind": "linear"},
+        "strength": "feature",
+        "initial_strength": 0.1,
+        "train": 30,
+        "validation": 30,
+    },
+    "algorithm": {
+        "kind": "nested",
+        "steps": 1,
+        "dynamics": {"kind": "gradient_descent", "rate": 0.02},
+        "hypergradient": {"kind": "reverse"},
+        "optimizer": {"kind": "adam", "rate": 0.05},
+        "hyperiterations": 300,
+    },
+    "evaluation": {"every": 10},
+}
+FROM_FEATURES = {"problem.features.experiment": "features"}
+QUICK = {"algorithm.hyperiterations": 60, "evaluation.every": 10}
+
+
+def report(results: Results) -> Document:
+    """f_T against f, test accuracy by hyperiteration, time against T; then appendix C."""
+    linear = {**_by_steps(results.get("unrolled to T")), **_exact(results.get("exact"))}
+    ridge = _by_steps(results.get("ridge"))
+    sections = [
+        Section(
+            "A linear representation of 100 characters",
+            [
+                Text(
+                    "Outer variables: H, 256 x 256, on features of the network that the stage `features` has learned. "
+                    "Inner: ridge regression on 3 training images a character. The same start, outer step and momentum "
+                    "for all. A character has 20 images: 3 for training, 3 for validation, 14 for test, where the "
+                    "paper says 15."
+                ),
+                Table(("", "test accuracy, chosen on validation", "best at", "last outer objective"), _rows(linear)),
+                *_pictures(linear),
+            ],
+        ),
+        Section("Time against T", [_times(linear)]),
+        Section(
+            "Ridge regression with irrelevant features (appendix C)",
+            [
+                Table(("", "test loss, chosen on validation", "best at", "last outer objective"), _rows(ridge, "loss")),
+                *_ridge_pictures(ridge),
+            ],
+        ),
+        Section("Made with", [made_with(results), *unfinished(results)]),
+    ]
+    return Document("The effect of T", sections)
+
+
+def _by_steps(found: Found | None) -> dict[str, list[Member]]:
+    return {f"T = {steps}": members for steps in STEPS if found and (members := found.at(steps=steps))}
+
+
+def _exact(found: Found | None) -> dict[str, list[Member]]:
+    return {"exact": found.succeeded} if found and found.succeeded else {}
+
+
+def _rows(groups: Mapping[str, list[Member]], metric: str = "accuracy") -> list[list[str]]:
+    return [[name, _shown(members, metric), _best(members), _last(members)] for name, members in groups.items()]
+
+
+def _shown(members: list[Member], metric: str) -> str:
+    value = measured(members, metric)
+    assert value is not None
+    scale, digits, unit = (100, 2, " %") if metric == "accuracy" else (1, 4, "")
+    seeds = f" ({value.seeds} seeds)" if value.seeds > 1 else ""
+    return f"{scale * value.mean:.{digits}f} ± {scale * value.interval:.{digits}f}{unit}{seeds}"
+
+
+def _best(members: list[Member]) -> str:
+    return ", ".join(str(member.result["best"]["hyperiteration"]) for member in members)
+
+
+def _last(members: list[Member]) -> str:
+    return f"{statistics.fmean(member.curves['outer_objective'].value[-1] for member in members):.4g}"
+
+
+def _curves(groups: Mapping[str, list[Member]], series: str) -> dict[str, Band]:
+    return {name: over_seeds([member.curves[series] for member in members]) for name, members in groups.items()}
+
+
+def _pictures(groups: Mapping[str, list[Member]]) -> list[Picture]:
+    if not groups:
+        return []
+    objective = lines(_curves(groups, "outer_objective"), title="Outer objective", y="f_T", logarithmic=True)
+    accuracy = lines(_curves(groups, "test/accuracy"), title="Test accuracy", y="accuracy", fraction=True)
+    return [
+        Picture("outer_objective", "As figure 2 of the paper: f_T tends to f, the exact one, as T grows.", objective),
+        Picture("test_accuracy", "As figure 3 of the paper: test accuracy while H is optimized.", accuracy),
+    ]
+
+
+def _ridge_pictures(groups: Mapping[str, list[Member]]) -> list[Picture]:
+    if not groups:
+        return []
+    figure = lines(_curves(groups, "test/loss"), title="Test loss", y="loss")
+    return [Picture("ridge", "Appendix C: test loss while the strengths are optimized.", figure)]
+
+
+def _times(groups: Mapping[str, list[Member]]) -> Table:
+    rows = []
+    for name, members in groups.items():
+        seconds = statistics.fmean(float(m.result["timing"]["seconds_per_hyperiteration"]) for m in members)
+        steps = int(name.partition("= ")[2] or 0)
+        paper = f"{PAPER_SECONDS[steps] / PAPER_SECONDS[1]:.1f}" if steps else ""
+        first = groups.get("T = 1")
+        base = first and float(first[0].result["timing"]["seconds_per_hyperiteration"])
+        rows.append([name, f"{1e3 * seconds:.2f} ms", f"{seconds / base:.1f}" if base else "", paper])
+    return Table(("", "a hyperiteration", "over T = 1", "the paper, over T = 1"), rows)
+
+
+STUDY = Study(
+    "effect-of-t",
+    "The effect of T",
+    [
+        Stage(
+            "features",
+            FEATURES,
+            quick={
+                "algorithm.hyperiterations": 40,
+                "evaluation.every": 20,
+                "evaluation.episodes": 20,
+                "problem.meta_batch": 4,
+            },
+        ),
+        Stage("exact", EXACT, follows=FROM_FEATURES, quick=QUICK),
+        Stage("unrolled to T", LINEAR, {"algorithm.steps": STEPS}, follows=FROM_FEATURES, quick=QUICK),
+        Stage(
+            "ridge",
+            RIDGE,
+            {"algorithm.steps": STEPS},
+            seeds=(0, 1, 2, 3, 4),
+            quick={"seeds": (0, 1), "algorithm.hyperiterations": 100},
+        ),
+    ],
+    report,
+    data=("omniglot",),
+)

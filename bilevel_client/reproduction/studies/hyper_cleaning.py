@@ -1,0 +1,105 @@
+"""Data hyper-cleaning on MNIST in the setting of Franceschi et al. 2017: 5000 / 5000 / 10 000, 2500 labels flipped."""
+
+from bilevel_client.reproduction.document import Document, Picture, Section, Table
+from bilevel_client.reproduction.figures import lines, over_seeds
+from bilevel_client.reproduction.study import Found, Member, Results, Stage, Study
+from bilevel_client.reproduction.values import COLUMNS, Value, against, cost, made_with, unfinished
+
+BASE = {
+    "problem": {
+        "kind": "hyper_cleaning",
+        "dataset": {"kind": "mnist"},
+        "standardize": False,
+        "train": 5000,
+        "validation": 5000,
+        "test": 10000,
+        "corruption": 0.5,
+        "flip": "other",
+        "l2": 0.0,
+        "weights": {"kind": "clipped", "radius": 2500},
+        "final_steps": 4000,
+        "final_on": "train_and_validation",
+    },
+    "algorithm": {
+        "kind": "nested",
+        "steps": 1000,
+        "dynamics": {"kind": "gradient_descent", "rate": 0.2},
+        "hypergradient": {"kind": "reverse"},
+        "optimizer": {"kind": "adam", "rate": 0.005},
+        "hyperiterations": 300,
+    },
+    "evaluation": {"every": 50},
+}
+PAPER = {"oracle": 90.46, "baseline": 87.74, "learned": 90.09}
+NAMES = {
+    "oracle": "oracle: the right labels alone",
+    "baseline": "baseline: all labels, equal weights",
+    "learned": "learned weights, sum at most 2500",
+}
+
+
+def report(results: Results) -> Document:
+    """The table of Franceschi et al. 2017, section 5.1, for radius 2500, and the curves behind it."""
+    found = results.get("mnist")
+    members = found.succeeded if found else []
+    rows = [
+        against(text, PAPER[name], _of_report(members, name), bar=90.2 if name == "learned" else None)
+        for name, text in NAMES.items()
+    ]
+    rows.append(_f1(members))
+    parts = [Table(COLUMNS, rows), Table(("", "cost"), [["a hyperiteration, and how many", cost(members)]])]
+    pictures = _pictures(found) if found and members else []
+    return Document(
+        "Data hyper-cleaning on MNIST",
+        [
+            Section("Test accuracy (per cent) of models fitted to training and validation examples", parts),
+            Section("Curves", pictures),
+            Section("Made with", [made_with(results), *unfinished(results)]),
+        ],
+    )
+
+
+def _of_report(members: list[Member], name: str) -> Value | None:
+    found = [member.result["report"][name]["accuracy"] for member in members]
+    if not found:
+        return None
+    mean = sum(float(each["mean"]) for each in found) / len(found)
+    return Value(mean, max(float(each["ci95"]) for each in found), len(found))
+
+
+def _f1(members: list[Member]) -> list[str]:
+    """A weight counts as removed below half of its initial value."""
+    if not members:
+        return ["F1 of the removed examples", "0.9217", "not run", "", ""]
+    value = sum(float(member.result["report"]["f1"]) for member in members) / len(members)
+    verdict = "met" if value >= 0.93 else "missed"
+    name = "F1 of the removed examples"
+    return [name, "0.9217", f"{value:.4f} (bar 0.93: {verdict})", f"{value - 0.9217:+.4f}", str(len(members))]
+
+
+def _pictures(found: Found) -> list[Picture]:
+    curves = [member.curves for member in found.succeeded]
+    f1 = {"F1": over_seeds([each["outer/f1"] for each in curves])}
+    weights = {
+        "clean examples": over_seeds([each["outer/weight_clean"] for each in curves]),
+        "corrupted examples": over_seeds([each["outer/weight_corrupted"] for each in curves]),
+    }
+    return [
+        Picture("f1", "F1 of the found corruptions.", lines(f1, title="Found corruptions", y="F1")),
+        Picture("weights", "Mean weight by what an example is.", lines(weights, title="Mean weight", y="weight")),
+    ]
+
+
+STUDY = Study(
+    "hyper-cleaning",
+    "Data hyper-cleaning",
+    [
+        Stage(
+            "mnist",
+            BASE,
+            quick={"algorithm.steps": 100, "algorithm.hyperiterations": 40, "problem.final_steps": 500},
+        )
+    ],
+    report,
+    data=("mnist",),
+)

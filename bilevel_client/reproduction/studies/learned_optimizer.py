@@ -1,0 +1,91 @@
+"""Learned optimizers (Andrychowicz et al. 2016) against tuned SGD, momentum and Adam, on tasks not seen."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
+from bilevel_client.reproduction.figures import Band, lines
+from bilevel_client.reproduction.study import Member, Results, Stage, Study
+from bilevel_client.reproduction.values import cost, made_with, unfinished
+
+OPTIMIZERS = ("learned", "sgd", "momentum", "adam")
+HORIZONS = {"trained": "as long as it was trained for", "longer": "twice as long"}
+
+
+def _base(tasks: Mapping[str, Any], network: Mapping[str, Any], steps: int, unrolls: int) -> dict[str, Any]:
+    return {
+        "problem": {
+            "kind": "learned_optimizer",
+            "optimizer": dict(network),
+            "tasks": dict(tasks),
+            "meta_batch": 16,
+            "unrolls": unrolls,
+        },
+        "algorithm": {
+            "kind": "nested",
+            "steps": steps,
+            "hypergradient": {"kind": "unrolled"},
+            "optimizer": {"kind": "adam", "rate": 0.003},
+            "hyperiterations": 2000,
+        },
+        "evaluation": {"every": 100, "episodes": 64},
+    }
+
+
+QUADRATICS = {"kind": "quadratics"}
+DIGITS = {"kind": "classification", "dataset": {"kind": "digits"}}
+QUICK = {"algorithm.hyperiterations": 100, "evaluation.every": 50, "evaluation.episodes": 16}
+STAGES = [
+    Stage("quadratics, LSTM", _base(QUADRATICS, {"kind": "lstm"}, 20, 5), quick=QUICK),
+    Stage("quadratics, MLP", _base(QUADRATICS, {"kind": "mlp"}, 20, 5), quick=QUICK),
+    Stage("digits, LSTM", _base(DIGITS, {"kind": "lstm"}, 20, 5), quick=QUICK),
+    Stage("digits, MLP", _base(DIGITS, {"kind": "mlp"}, 20, 5), quick=QUICK),
+]
+
+
+def report(results: Results) -> Document:
+    """Final losses by optimizer, and loss by step."""
+    sections = [
+        Section("What is compared", [Text(WORDS)]),
+        *(_section(stage.name, results[stage.name].succeeded) for stage in STAGES if stage.name in results),
+        Section("Made with", [made_with(results), *unfinished(results)]),
+    ]
+    return Document("Learned optimizers", sections)
+
+
+WORDS = (
+    "The rates of SGD, momentum (0.9) and Adam are tuned on the validation tasks, over a logarithmic grid, for the "
+    "loss after the last step and for each number of steps; all losses are those of test tasks that none of them has "
+    "seen, with 95 % intervals over tasks."
+)
+
+
+def _section(name: str, members: Sequence[Member]) -> Section:
+    parts: list[Text | Table | Picture] = []
+    for member in members[:1]:
+        rows = [[optimizer, *(_cell(member, horizon, optimizer) for horizon in HORIZONS)] for optimizer in OPTIMIZERS]
+        steps = [
+            f"after {member.result['report'][horizon]['steps']} steps, {text}" for horizon, text in HORIZONS.items()
+        ]
+        parts = [Table(("", *steps), rows), Text(f"Cost: {cost([member])}."), _picture(name, member)]
+    return Section(name, parts)
+
+
+def _cell(member: Member, horizon: str, optimizer: str) -> str:
+    found = member.result["report"][horizon][optimizer]
+    rate = f" (rate {found['rate']:.3g})" if "rate" in found else ""
+    edge = ", at the edge of its grid" if found.get("at_the_edge_of_the_grid") else ""
+    return f"{float(found['loss']['mean']):.4g} ± {float(found['loss']['ci95']):.2g}{rate}{edge}"
+
+
+def _picture(name: str, member: Member) -> Picture:
+    bands = {}
+    for optimizer in OPTIMIZERS:
+        curve = member.result["report"]["longer"][optimizer]["curve"]
+        loss = [float(value) for value in curve["loss"]]
+        bands[optimizer] = Band([float(step) for step in curve["steps"]], loss, loss, loss)
+    figure = lines(bands, title=f"Loss on test tasks: {name}", y="mean loss", x="step", logarithmic=True)
+    return Picture(name.replace(", ", "_").lower(), "Mean loss by step; twice as many as it was trained for.", figure)
+
+
+STUDY = Study("learned-optimizer", "Learned optimizers", STAGES, report)

@@ -1,0 +1,106 @@
+"""Few-shot learning on miniImageNet (section 5.2, table 3 and figure 4): C4L, and the residual network RN."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
+from bilevel_client.reproduction.figures import lines, over_seeds
+from bilevel_client.reproduction.study import Found, Results, Stage, Study
+from bilevel_client.reproduction.values import COLUMNS, against, cost, made_with, measured, unfinished
+
+C4L = {"kind": "conv4", "filters": 32, "downsample": "max_pool", "norm_scale": False}
+RN = {"kind": "residual"}
+STEPS = (2, 4, 5, 8)
+"""Of figure 4."""
+
+
+def _base(model: Mapping[str, Any], shot: int, meta_batch: int, rate: float, steps: int) -> dict[str, Any]:
+    return {
+        "problem": {
+            "kind": "hyper_representation",
+            "dataset": {"kind": "mini_imagenet"},
+            "model": dict(model),
+            "way": 5,
+            "shot": shot,
+            "query": 15,
+            "meta_batch": meta_batch,
+        },
+        "algorithm": {
+            "kind": "nested",
+            "steps": steps,
+            "dynamics": {"kind": "gradient_descent", "rate": rate},
+            "hypergradient": {"kind": "reverse"},
+            "optimizer": {"kind": "adam", "rate": 0.001, "decay": 1e-5},
+            "hyperiterations": 40000,
+        },
+        "evaluation": {"every": 1000, "episodes": 600},
+    }
+
+
+PAPER = {
+    "C4L 1-shot": (47.51, 48.5),
+    "C4L 5-shot": (61.9, None),
+    "RN 1-shot": (50.54, 52.0),
+    "RN 5-shot": (64.53, 67.0),
+}
+"""Stage -> the paper's accuracy (of C4L 5-shot: derived from its text), and ours to be at least."""
+QUICK: dict[str, Any] = {
+    "algorithm.hyperiterations": 10,
+    "evaluation.every": 10,
+    "evaluation.episodes": 20,
+    "problem.meta_batch": 2,
+}
+
+
+def report(results: Results) -> Document:
+    """The columns of table 3, and accuracy against T."""
+    rows, costs = [], []
+    for stage, (paper, bar) in PAPER.items():
+        members = results[stage].succeeded if stage in results else []
+        rows.append(against(stage, paper, measured(members), bar=bar))
+        chosen = ", ".join(str(member.result["best"]["hyperiteration"]) for member in members)
+        costs.append([stage, chosen, cost(members)])
+    sections = [
+        Section(
+            "Meta-test accuracy (per cent) over 600 episodes",
+            [
+                Table(COLUMNS, rows),
+                Text("Outer variables are chosen on meta-validation alone; support and query sets are disjoint."),
+                Table(("", "hyperiteration chosen", "cost"), costs),
+            ],
+        )
+    ]
+    if (found := results.get("RN 1-shot by T")) is not None:
+        sections.append(_by_steps(found))
+    sections.append(Section("Made with", [made_with(results), *unfinished(results)]))
+    return Document("miniImageNet", sections)
+
+
+def _by_steps(found: Found) -> Section:
+    groups = {f"T = {steps}": found.at(steps=steps) for steps in STEPS if found.at(steps=steps)}
+    bands = {
+        name: over_seeds([each.curves["validation/accuracy"] for each in members]) for name, members in groups.items()
+    }
+    rows = []
+    for name, members in groups.items():
+        value = measured(members)
+        assert value is not None
+        rows.append([name, f"{100 * value.mean:.2f} ± {100 * value.interval:.2f}", cost(members)])
+    figure = lines(bands, title="Meta-validation accuracy of RN, 1-shot", y="accuracy", fraction=True)
+    caption = "As figure 4 of the paper: T is chosen on meta-validation."
+    return Section("T", [Table(("", "meta-test accuracy", "cost"), rows), Picture("steps", caption, figure)])
+
+
+STUDY = Study(
+    "mini-imagenet",
+    "Few-shot learning on miniImageNet",
+    [
+        Stage("C4L 1-shot", _base(C4L, 1, 4, 0.01, 5), quick=QUICK),
+        Stage("C4L 5-shot", _base(C4L, 5, 2, 0.01, 5), quick=QUICK),
+        Stage("RN 1-shot", _base(RN, 1, 2, 0.04, 5), quick=QUICK, optional=True),
+        Stage("RN 5-shot", _base(RN, 5, 2, 0.04, 5), quick=QUICK, optional=True),
+        Stage("RN 1-shot by T", _base(RN, 1, 2, 0.04, 5), {"algorithm.steps": STEPS}, quick=QUICK, optional=True),
+    ],
+    report,
+    data=("mini_imagenet",),
+)

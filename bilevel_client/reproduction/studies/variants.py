@@ -1,0 +1,107 @@
+"""Variants of representation learning (section 5.3, table 4): 5-way 1-shot, heads fitted by 5 gradient steps."""
+
+from typing import Any
+
+from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
+from bilevel_client.reproduction.figures import lines, over_seeds
+from bilevel_client.reproduction.study import Results, Stage, Study
+from bilevel_client.reproduction.values import COLUMNS, Value, against, cost, made_with, measured, unfinished
+
+Spec = dict[str, Any]
+PAPER = {
+    "hyper-representation": 47.51,
+    "multiclass": 43.02,
+    "approx": 41.12,
+    "classic": 40.46,
+    "approx-train": 38.80,
+    "bilevel-train": 29.63,
+}
+"""Table 4, miniImageNet with C4L, in the order of their accuracy."""
+WITHOUT_QUERY = {"outer_set": "support", "training_shot": 16}
+
+
+def _stages(data: Spec, model: Spec, rate: float, hyperiterations: int, quick: Spec) -> list[Stage]:
+    """All six, on the same data with the same network and inner rate."""
+    episodes = {"dataset": data, "model": model, "way": 5, "shot": 1, "query": 15}
+    few_shot = {"kind": "hyper_representation", "meta_batch": 4, **episodes}
+    common: Spec = {
+        "steps": 5,
+        "dynamics": {"kind": "gradient_descent", "rate": rate},
+        "optimizer": {"kind": "adam", "rate": 0.001, "decay": 1e-5},
+        "hyperiterations": hyperiterations,
+    }
+    evaluation = {"every": max(hyperiterations // 20, 1), "episodes": 600}
+
+    def stage(name: str, problem: Spec, **algorithm: Any) -> Stage:
+        return Stage(
+            name, {"problem": problem, "algorithm": {**common, **algorithm}, "evaluation": evaluation}, quick=quick
+        )
+
+    without_query = {**few_shot, **WITHOUT_QUERY}
+    reverse, approx = {"kind": "reverse"}, {"kind": "first_order"}
+    return [
+        stage("hyper-representation", few_shot, hypergradient=reverse),
+        stage("multiclass", {"kind": "multiclass_transfer", "batch": 128, **episodes}, hypergradient={"kind": "exact"}),
+        stage("approx", few_shot, hypergradient=approx),
+        stage("classic", without_query, kind="joint", interval=5),
+        stage("approx-train", without_query, hypergradient=approx),
+        stage("bilevel-train", without_query, hypergradient=reverse),
+    ]
+
+
+def report(results: Results, *, paper: bool = True) -> Document:
+    """Table 4: accuracies, and whether their order is the paper's."""
+    values = {name: measured(results[name].succeeded if name in results else []) for name in PAPER}
+    rows = [against(name, PAPER[name] if paper else None, value) for name, value in values.items()]
+    order = sorted((name for name, value in values.items() if value), key=lambda name: -_mean(values[name]))
+    same = "the paper's order" if order == list(PAPER) else f"the paper's order is {', '.join(PAPER)}"
+    costs = [[name, cost(results[name].succeeded)] for name in PAPER if name in results]
+    bands = {
+        name: over_seeds([member.curves["validation/accuracy"] for member in results[name].succeeded])
+        for name in PAPER
+        if name in results and results[name].succeeded
+    }
+    figure = lines(bands, title="Meta-validation accuracy", y="accuracy", fraction=True) if bands else None
+    note = "" if paper else " The paper's table is of miniImageNet; here the same variants are compared on Omniglot."
+    return Document(
+        "Variants of representation learning",
+        [
+            Section(
+                "Meta-test accuracy (per cent), 5-way 1-shot",
+                [
+                    Text(f"Best first: {', '.join(order)} ({same}).{note}"),
+                    Table(COLUMNS, rows),
+                    Table(("", "cost"), costs),
+                    *([Picture("variants", "Accuracy on meta-validation episodes.", figure)] if figure else []),
+                ],
+            ),
+            Section("Made with", [made_with(results), *unfinished(results)]),
+        ],
+    )
+
+
+def _mean(value: Value | None) -> float:
+    return value.mean if value else 0.0
+
+
+def report_of_omniglot(results: Results) -> Document:
+    """As table 4, without figures of the paper's beside it."""
+    return report(results, paper=False)
+
+
+C4L: Spec = {"kind": "conv4", "filters": 32, "downsample": "max_pool", "norm_scale": False}
+QUICK: Spec = {"algorithm.hyperiterations": 10, "evaluation.every": 10, "evaluation.episodes": 20}
+STUDY = Study(
+    "variants",
+    "Variants of representation learning (table 4)",
+    _stages({"kind": "mini_imagenet"}, C4L, 0.01, 20000, QUICK),
+    report,
+    data=("mini_imagenet",),
+)
+OMNIGLOT = Study(
+    "variants-omniglot",
+    "The variants of table 4 on Omniglot",
+    _stages({"kind": "omniglot"}, {"kind": "conv4", "filters": 64, "norm_scale": False}, 0.1, 1500, QUICK),
+    report_of_omniglot,
+    data=("omniglot",),
+)

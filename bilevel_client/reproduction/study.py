@@ -1,0 +1,95 @@
+"""What a study is: stages, each a sweep, and a report that is made of what they gave."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from bilevel_client.records import Series
+from bilevel_client.reproduction.document import Document
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One sweep of a study."""
+
+    name: str
+    base: Mapping[str, Any]
+    """An experiment, as it would be submitted."""
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    seeds: Sequence[int] = (0,)
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    """Field -> value instead of that of `base`, for minutes instead of hours; `grid`, `seeds` replace those above."""
+    follows: Mapping[str, str] = field(default_factory=dict)
+    """Field of `base` -> name of an earlier stage, whose best experiment's id is set there."""
+    optional: bool = False
+    """Whether it runs only when asked for by `--all-stages`, for it takes many hours or a GPU."""
+
+
+class Member(NamedTuple):
+    """One experiment of a stage, when it has ended."""
+
+    parameters: Mapping[str, Any]
+    """Field -> value, and `seed`."""
+    experiment: str
+    """Its id."""
+    status: str
+    error: str | None
+    result: Mapping[str, Any]
+    """Empty unless it has succeeded."""
+    curves: Mapping[str, Series]
+
+    def test(self, metric: str = "accuracy") -> float:
+        """A test metric of the outer variables that were best on validation data."""
+        return float(self.result["test"][metric]["mean"])
+
+
+class Found(NamedTuple):
+    """What a stage gave."""
+
+    stage: Stage
+    spec: Mapping[str, Any]
+    """The sweep that was submitted."""
+    members: Sequence[Member]
+
+    @property
+    def succeeded(self) -> list[Member]:
+        """Those with a result."""
+        return [member for member in self.members if member.status == "succeeded"]
+
+    def cells(self) -> Iterator[tuple[dict[str, Any], list[Member]]]:
+        """Members that differ by their seed alone, those that have succeeded; in the order of the grid."""
+        groups: dict[str, tuple[dict[str, Any], list[Member]]] = {}
+        for member in self.members:
+            parameters = {name: value for name, value in member.parameters.items() if name != "seed"}
+            group = groups.setdefault(repr(parameters), (parameters, []))
+            if member.status == "succeeded":
+                group[1].append(member)
+        yield from groups.values()
+
+    def at(self, **wanted: Any) -> list[Member]:
+        """The members that have succeeded with these values; a field goes by the last part of its name."""
+        return [
+            member
+            for member in self.succeeded
+            if all(value == _by_end(member.parameters, name) for name, value in wanted.items())
+        ]
+
+
+Results = Mapping[str, Found]
+"""By the name of the stage; a stage that was not run is not there."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Some experiments of the paper."""
+
+    name: str
+    title: str
+    stages: Sequence[Stage]
+    report: Callable[[Results], Document]
+    data: Sequence[str] = ()
+    """Data sets that have to be prepared."""
+
+
+def _by_end(parameters: Mapping[str, Any], name: str) -> Any:
+    return next((value for path, value in parameters.items() if path.rsplit(".", 1)[-1] == name), None)
