@@ -20,8 +20,10 @@ from core.bilevel.derivatives import vjp_on_tape
 from core.bilevel.optimizers import adam
 from core.bilevel.problem import Algorithm, AlgorithmState, MethodSeries
 from core.build import build_inner, build_method, build_representation, make_context
-from core.datasets.omniglot import ClassImages
+from core.datasets.class_images import Loaded
+from core.datasets.class_sets import ClassImages
 from core.problems.hyper_representation import FewShot, heads, network
+from core.problems.sampling import Sampling
 from core.recording import MemoryRecorder
 from core.series import Series
 from core.spec import Experiment
@@ -128,9 +130,11 @@ def state(setting: dict[str, int], steps: int, *, precision: str = "float32", **
     )
     assert isinstance(spec.problem, HyperRepresentation)
     context = make_context(spec, device="cpu", data_dir=Path())
-    inner, model = build_inner(spec.algorithm), build_representation(spec.problem.model, context.dtype)
+    inner = build_inner(spec.algorithm)
+    model = build_representation(spec.problem.model, spec.problem.dataset, context.dtype)
     images = ClassImages(*(torch.randint(256, (CLASSES, 20, 1, 28, 28), dtype=torch.uint8) for _ in range(3)))
-    few_shot = FewShot(spec.problem, model, inner, context, images, heads(spec.problem, context))
+    sampling = Sampling(spec.problem, context, Loaded(images, None))
+    few_shot = FewShot(spec.problem, model, inner, context, sampling, heads(spec.problem, context))
     methods = build_method(spec, inner, context)
     made = nested(few_shot.at, methods, OPTIMIZER, lambda lam: lam, steps=steps)
     lam = {"representation": model.init(torch.Generator().manual_seed(0))}

@@ -35,6 +35,7 @@ from core.models.conv4 import conv4
 from core.models.linear import linear
 from core.models.mlp import mlp, mlp_representation
 from core.models.model import Model, Representation
+from core.models.residual import residual
 from core.problems import class_features
 from core.problems.artifacts import Artifacts, learned, no_artifacts
 from core.problems.cross_validation import cross_validated
@@ -50,16 +51,14 @@ from core.problems.multiclass_transfer import multiclass_transfer
 from core.problems.quadratic import quadratic
 from core.problems.random_quadratics import random_quadratics
 from core.problems.regularization import regularization
-from core.spec import Experiment, algorithms, learned_problems, models, problems
+from core.spec import Experiment, algorithms, datasets, learned_problems, models, problems
 from core.spec.heads import SoftmaxHeads
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem, code_of
 from core.spec.problem_checks import analytic
-from core.spec.sizes import feature_size, scores
+from core.spec.sizes import features, scores
 from core.spec.stochastic import Stochastic
 from core.stochastic import build_stochastic
-
-PIXELS = 28 * 28
 
 
 class Built(NamedTuple):
@@ -103,16 +102,16 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
                 return stated(spec, model, inner, context)
             return hyper_cleaning(spec, model, inner, context)
         case problems.HyperRepresentation():
-            return hyper_representation(spec, build_representation(spec.model, context.dtype), inner, context)
+            return hyper_representation(spec, representation_of(spec, context), inner, context)
         case MulticlassTransfer():
-            below, classes = build_representation(spec.model, context.dtype), spec.dataset.class_counts()[0]
-            model_of_all = classifier(below, feature_size(spec.model), classes, dtype=context.dtype)
+            below, classes = representation_of(spec, context), spec.dataset.class_counts()[0]
+            model_of_all = classifier(below, features(spec), classes, dtype=context.dtype)
             return multiclass_transfer(spec, model_of_all, inner, context)
         case problems.Initialization():
-            return initialization(spec, build_representation(spec.model, context.dtype), inner, context)
+            return initialization(spec, representation_of(spec, context), inner, context)
         case problems.LinearRepresentation():
             source = learned(spec, context.artifacts)
-            network = None if source is None else build_representation(source.problem.model, context.dtype)
+            network = None if source is None else representation_of(source.problem, context)
             return linear_representation(spec, class_features.load(spec, context, source, network), inner, context)
         case learned_problems.LearnedOptimizer():
             return learned_optimizer(spec, _fitted(spec.tasks, context.dtype), inner, context)
@@ -147,13 +146,31 @@ def build_model(spec: models.TableModel, features: int, scores: int, dtype: torc
             assert_never(spec)
 
 
-def build_representation(spec: models.Representation, dtype: torch.dtype) -> Representation:
-    """A network that makes features of 28x28 grey images."""
+def representation_of(spec: problems.FewShot, context: Context) -> Representation:
+    """The network of a few-shot problem, for the images of its data set."""
+    return build_representation(spec.model, spec.dataset, context.dtype)
+
+
+def build_representation(
+    spec: models.Representation, images: datasets.ClassesOfImages, dtype: torch.dtype
+) -> Representation:
+    """A network that makes features of the data set's images."""
     match spec:
         case models.Conv4():
-            return conv4(spec.filters, downsample=spec.downsample, norm_scale=spec.norm_scale, dtype=dtype)
+            return conv4(
+                spec.filters,
+                channels=images.channels,
+                downsample=spec.downsample,
+                norm_scale=spec.norm_scale,
+                dtype=dtype,
+            )
+        case models.Residual():
+            return residual(
+                spec.blocks, hidden=spec.hidden, features=spec.features, channels=images.channels, dtype=dtype
+            )
         case models.Mlp():
-            return mlp_representation(PIXELS, spec.hidden, activation=spec.activation, dtype=dtype)
+            pixels = images.channels * images.side**2
+            return mlp_representation(pixels, spec.hidden, activation=spec.activation, dtype=dtype)
         case _:
             assert_never(spec)
 
@@ -299,12 +316,14 @@ def analytic_rate(spec: Experiment, inner: Inner) -> Rate | None:
 
 
 def walks_in_dual(spec: Experiment) -> bool:
-    """Whether reverse mode goes through the span of the support features: softmax heads, plain gradient descent."""
+    """Whether reverse mode goes through the span of the support features: softmax heads under plain gradient descent,
+    of tasks that all have as many classes."""
     algorithm = stepped(spec)
     chosen = algorithm.hypergradient
     return (
         isinstance(spec.problem, problems.HyperRepresentation)
         and isinstance(spec.problem.heads, SoftmaxHeads)
+        and spec.problem.way_from is None
         and isinstance(chosen, algorithms.Reverse)
         and chosen.segment is None
         and chosen.truncate is None

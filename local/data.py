@@ -14,7 +14,7 @@ from core.settings import Settings
 from core.spec.catalog import KINDS, kind_of
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+_FILE = click.Path(path_type=Path, exists=True)
 _TO_PREPARE = click.Choice([entry.kind for entry in ENTRIES.values() if not entry.built_in])
 
 
@@ -74,20 +74,24 @@ def prepare_data(
     """Make the prepared file of data set NAME from its original distribution.
 
     \b
-    mnist     the four idx.gz files: training images, labels, test images, labels
-    20news    20news-bydate.tar.gz
-    a9a       a9a a9a.t
-    w8a       w8a
-    german    german.numer_scale
-    housing   housing.csv
-    magic     magic04.data
-    omniglot  images_background.zip images_evaluation.zip [train.txt val.txt test.txt]
-              (the three lists are needed for the split `vinyals` only)
+    mnist          the four idx.gz files: training images, labels, test images, labels
+    20news         20news-bydate.tar.gz
+    a9a            a9a a9a.t
+    w8a            w8a
+    german         german.numer_scale
+    housing        housing.csv
+    magic          magic04.data
+    omniglot       images_background.zip images_evaluation.zip [train.txt val.txt test.txt]
+                   (the three lists are needed for the split `vinyals` only)
+    mini_imagenet  train.csv val.csv test.csv images.zip
+                   (or the folder with the images; not downloaded: ImageNet's licence)
     """
     from core.datasets.preparing import prepare  # imports torch, which `list` need not wait for
 
     if download == bool(files or more):
         raise click.UsageError("Give either --from FILES... or --download.")
+    if download and not ENTRIES[name].fetched:
+        raise click.UsageError(f"{name} cannot be fetched ({ENTRIES[name].licence}): give its files with --from.")
     try:
         with tempfile.TemporaryDirectory() as fetched:
             originals = fetch(ENTRIES[name].originals, Path(fetched)) if download else [*files, *more]

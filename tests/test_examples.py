@@ -41,6 +41,8 @@ def shortened(spec: dict[str, Any]) -> Experiment:
     problem = canonical["problem"]
     if "meta_batch" in problem:
         problem["meta_batch"] = 2
+    if problem.get("model", {}).get("kind") == "residual":
+        problem["model"] |= {"blocks": [4, 8], "hidden": 16, "features": 8}
     if "final_steps" in problem:
         problem["final_steps"] = FEW_STEPS
     if problem["kind"] == "learned_data":

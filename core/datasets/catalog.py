@@ -10,7 +10,7 @@ from typing import NamedTuple
 from core.errors import DataInvalid, DataMissing
 from core.spec.base import kind_of
 from core.spec.catalog import KINDS
-from core.spec.datasets import EpisodeDataset, Omniglot, TableDataset
+from core.spec.datasets import ClassesOfImages, EpisodeDataset, Omniglot, TableDataset
 from core.spec.plugins import PluginTable
 from core.spec.problems import Problem
 from core.spec.table import Table
@@ -29,12 +29,22 @@ class Entry(NamedTuple):
     """Names under which the prepared file is looked for; `prepare` writes the first. Empty: built in."""
     keys: tuple[str, ...] = ()
     """Arrays that the prepared file has to hold."""
+    rest: Mapping[str, str] = MappingProxyType({})
+    """A name in `files` -> the file that has to lie beside it, with the same arrays of the other classes."""
     originals: tuple[str, ...] = ()
-    """Addresses of the files of the original distribution, in the order in which `prepare --from` takes them."""
+    """Addresses of the files of the original distribution, in the order in which `prepare --from` takes them; names
+    where there is nothing to fetch."""
     required: int = 0
     """How many of the original files have to be given; those after them are optional."""
     content: str = ""
     """Digest of the arrays `keys` of the complete data set (`prepared.content_digest`)."""
+    identity: tuple[str, ...] = ()
+    """Arrays that `content` is of where the others depend on who made the files."""
+
+    @property
+    def fetched(self) -> bool:
+        """Whether `prepare --download` can fetch the original files."""
+        return bool(self.originals) and all("://" in address for address in self.originals)
 
     @property
     def built_in(self) -> bool:
@@ -178,6 +188,20 @@ _ALL = (
         required=2,
         content="42748c2d514ef6cf8a7c7ae3d74ae2c86a9e5415fd435e6b6acda296bc34fb05",
     ),
+    Entry(
+        "mini_imagenet",
+        "100 classes of ImageNet, 600 colour images each, 84x84, split 64 / 16 / 20",
+        "Deng et al. 2009, Vinyals et al. 2016; the lists train.csv, val.csv and test.csv of Ravi and Larochelle 2017 "
+        "(twitter/meta-learning-lstm) with a folder or zip of the images that they name",
+        "ImageNet: non-commercial research and education only; not to be passed on",
+        files=("mini-imagenet-84.npz", "miniimagenet-84-webp75-train.npz"),
+        rest=MappingProxyType({"miniimagenet-84-webp75-train.npz": "miniimagenet-84-webp75-valtest.npz"}),
+        keys=("data", "offsets", "labels", "class_wnids", "class_split"),
+        originals=("train.csv", "val.csv", "test.csv", "images.zip"),
+        required=4,
+        content="6152d71ade41e6d729e9621d08f25e88aebb3e5b3e02279bb876f15b66d39f10",
+        identity=("labels", "class_wnids", "class_split", "image_names_utf8"),
+    ),
 )
 _PLUGINS = (
     Entry(kind_of(member), inspect.getdoc(member) or "", member.source, member.licence)
@@ -195,33 +219,52 @@ def require(spec: Problem | TableDataset | EpisodeDataset, data_dir: Path) -> No
         DataMissing: there is no prepared file; the message says which one and how to make it.
         DataInvalid: there is one, but it is no npz file or lacks arrays.
     """
-    dataset = spec if isinstance(spec, Table | Omniglot) else getattr(spec, "dataset", None)
+    dataset = spec if isinstance(spec, Table | ClassesOfImages) else getattr(spec, "dataset", None)
     if dataset is None:
         return
     entry = ENTRIES[dataset.kind]
     if entry.built_in:
         return
-    path = find(entry.kind, data_dir)
-    missing = [key for key in entry.keys if key not in arrays_of(path)]
-    if missing:
-        raise DataInvalid(f"{path} has no array {', '.join(missing)}: {_remedy(entry)}")
-    if isinstance(dataset, Omniglot) and dataset.split == "vinyals" and "vinyals_split" not in arrays_of(path):
+    for path in find_all(entry.kind, data_dir):
+        missing = [key for key in entry.keys if key not in arrays_of(path)]
+        if missing:
+            raise DataInvalid(f"{path} has no array {', '.join(missing)}: {_remedy(entry)}")
+    if isinstance(dataset, Omniglot):
+        _require_split(dataset, entry, find(entry.kind, data_dir))
+
+
+def _require_split(dataset: Omniglot, entry: Entry, path: Path) -> None:
+    if dataset.split == "vinyals" and "vinyals_split" not in arrays_of(path):
         raise DataMissing(
             f"{path} was prepared without the lists of the split `vinyals`: use the split `paper`, or add the "
             f"lists with `bilevel data prepare omniglot --from {_names(entry, len(entry.originals))}`"
         )
+    if dataset.split == "alphabets" and not {"alphabet", "background"} <= arrays_of(path):
+        raise DataMissing(f"{path} does not say which alphabets its characters are of: {_remedy(entry)}")
 
 
 def find(kind: str, data_dir: Path) -> Path:
-    """The prepared file of a data set that is not built in.
+    """The prepared file of a data set that is not built in, or the first where there are two.
 
     Raises:
         DataMissing: it is not in `data_dir`; the message says how to make it.
     """
+    return find_all(kind, data_dir)[0]
+
+
+def find_all(kind: str, data_dir: Path) -> tuple[Path, ...]:
+    """The prepared file, and the one that has to lie beside it where there is one.
+
+    Raises:
+        DataMissing: one is not in `data_dir`; the message says how to make it.
+    """
     entry = ENTRIES[kind]
     for name in entry.files:
         if (data_dir / name).is_file():
-            return data_dir / name
+            paths = tuple(data_dir / each for each in (name, entry.rest.get(name)) if each)
+            if not paths[-1].is_file():
+                raise DataMissing(f"{paths[0]} is there without {paths[-1].name}: add it, or {_remedy(entry)}")
+            return paths
     looked_for = " or ".join(str(data_dir / name) for name in entry.files)
     raise DataMissing(f"The data set {kind} is not there (looked for {looked_for}): {_remedy(entry)}")
 
@@ -244,7 +287,8 @@ def _names(entry: Entry, count: int) -> str:
 
 
 def _remedy(entry: Entry) -> str:
+    fetching = f"with `bilevel data prepare {entry.kind} --download`, or " if entry.fetched else ""
     return (
-        f"make it with `bilevel data prepare {entry.kind} --download`, or from files you have with "
+        f"make it {fetching}from files you have with "
         f"`bilevel data prepare {entry.kind} --from {_names(entry, entry.required)}`"
     )

@@ -1,13 +1,16 @@
 """Samples episodes: few-shot classification tasks with disjoint support and query sets."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
+from core.datasets.task_classes import draw_classes
+
 
 class Episodes(NamedTuple):
-    """A meta-batch of B tasks; pixels in [0, 1], ink = 1; examples are ordered by class."""
+    """A meta-batch of B tasks; pixels in [0, 1]; examples are ordered by class."""
 
     support: Tensor
     """[B, way * shot, channels, side, side]."""
@@ -17,6 +20,19 @@ class Episodes(NamedTuple):
     """[way * shot], the same for all tasks."""
     query_labels: Tensor
     """[way * query], the same for all tasks."""
+    ways: Tensor | None = None
+    """How many classes each task has, int64 [B], where that differs: the rest of its sets only pads them."""
+
+    def sets(self) -> dict[str, Tensor]:
+        """The images by name; no query sets where they are empty."""
+        return {"support": self.support, **({"query": self.query} if self.query.shape[1] else {})}
+
+    def split(self, size: int) -> Iterator["Episodes"]:
+        """The same tasks, `size` at a time."""
+        for first in range(0, len(self.support), size):
+            rows = slice(first, first + size)
+            ways = None if self.ways is None else self.ways[rows]
+            yield self._replace(support=self.support[rows], query=self.query[rows], ways=ways)
 
 
 def sample_episodes(
@@ -28,21 +44,27 @@ def sample_episodes(
     count: int,
     generator: Generator,
     dtype: torch.dtype = torch.float32,
+    groups: Tensor | None = None,
+    way_from: int | None = None,
 ) -> Episodes:
     """Draws `count` tasks from images u8 [classes, images a class, channels, side, side].
 
     The classes of a task are distinct and drawn uniformly; so are the images of a class. The draws are made on the
-    CPU by `generator`, which makes them the same on every device.
+    CPU by `generator`, which makes them the same on every device. With `groups` [classes] the classes of a task are of
+    one group, and with `way_from` a task has that many to `way` of them: see `draw_classes`.
 
     Raises:
         ValueError: there are fewer classes than `way`, or fewer images a class than `shot + query`.
     """
     classes, available = images.shape[:2]
-    if way > classes or shot + query > available:
+    if (way_from or way) > classes or shot + query > available:
         raise ValueError(
             f"way = {way} of {classes} classes and shot + query = {shot + query} of {available} images: lower them"
         )
-    chosen = _distinct((count,), classes, way, generator)
+    if groups is None and way_from is None:
+        chosen, ways = _distinct((count,), classes, way, generator), None
+    else:
+        chosen, ways = draw_classes(count, way, classes=classes, groups=groups, way_from=way_from, generator=generator)
     examples = _distinct((count, way), available, shot + query, generator)
     # Without waiting for the device, which may be at work on the hyperiteration before.
     rows, columns = (index.to(images.device, non_blocking=True) for index in (chosen.unsqueeze(-1), examples))
@@ -53,6 +75,7 @@ def sample_episodes(
         drawn[:, :, shot:].flatten(1, 2),
         labels.repeat_interleave(shot),
         labels.repeat_interleave(query),
+        None if ways is None else ways.to(images.device, non_blocking=True),
     )
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from core.datasets.catalog import ENTRIES, find
-from core.datasets.omniglot import load_omniglot
+from core.datasets.class_images import load_class_images
 from core.datasets.originals import convert
 from core.datasets.prepared import content_digest, write
 from core.datasets.tables import load_table
 from core.errors import DataInvalid
 from core.spec.catalog import KINDS, kind_of
-from core.spec.datasets import Omniglot, TableDataset
+from core.spec.datasets import ClassesOfImages, EpisodeDataset, TableDataset
 
 
 class Prepared(NamedTuple):
@@ -24,7 +24,8 @@ class Prepared(NamedTuple):
     sha256: str
     """Hash of the file."""
     published: bool
-    """Whether the content is that of the published data set to the bit."""
+    """Whether the content is that of the published data set to the bit, but for arrays that depend on who made the
+    files (`Entry.identity`)."""
 
 
 def prepare(kind: str, files: Sequence[Path], data_dir: Path) -> Prepared:
@@ -47,14 +48,14 @@ def prepare(kind: str, files: Sequence[Path], data_dir: Path) -> Prepared:
         with staged.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         os.replace(staged, path)
-    return Prepared(path, sha256, content_digest(arrays, entry.keys) == entry.content)
+    return Prepared(path, sha256, content_digest(arrays, entry.identity or entry.keys) == entry.content)
 
 
 def load(kind: str, data_dir: Path) -> None:
     """Reads a data set as an experiment with default settings would, and forgets it."""
     find(kind, data_dir)
     dataset = next(member for member in KINDS["dataset"] if kind_of(member) == kind)()
-    if isinstance(dataset, Omniglot):
-        load_omniglot(dataset, seed=0, data_dir=data_dir)
+    if isinstance(dataset, ClassesOfImages):
+        load_class_images(cast(EpisodeDataset, dataset), seed=0, data_dir=data_dir)
     else:
         load_table(cast(TableDataset, dataset), data_dir)

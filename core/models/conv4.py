@@ -1,6 +1,6 @@
 """Four blocks of 3x3 convolution, norm and ReLU (Franceschi et al. 2018, section 5.2)."""
 
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +8,10 @@ from torch import Generator, Tensor
 
 from core.bilevel.problem import Tree
 from core.models.convolutions import convolve_copies
-from core.models.image_sets import ImageSets, image_sets
+from core.models.image_sets import ImageSets, channels_last, image_sets
 from core.models.initialization import glorot
 from core.models.model import Representation
-from core.models.norm import Statistics, normalize, normalize_sets
+from core.models.norm import Statistics, normalize, normalize_copies, normalize_sets
 
 
 def conv4(
@@ -49,7 +49,7 @@ def conv4(
         return (F.max_pool2d(x, 2) if downsample == "max_pool" else x), used
 
     def walk(params: Tree, x: Tensor, sets: "ImageSets | list[Statistics]") -> tuple[Tensor, list[Statistics]]:
-        features, used = _channels_last(x), []
+        features, used = channels_last(x), []
         for number, layer in enumerate(cast(list[dict[str, Tensor]], params)):
             features, values = block(layer, features, sets if isinstance(sets, ImageSets) else sets[number])
             used.append(values)
@@ -61,11 +61,8 @@ def conv4(
         for number, layer in enumerate(cast(list[dict[str, Tensor]], params)):
             pixels = convolve_copies(features, layer["weight"], stride=2 if downsample == "stride" else 1)
             affine, flat = (layer["offset"], layer.get("scale")), pixels.flatten(1, 2)
-            if given is None:
-                y, values = normalize_sets(flat, sets, *affine)
-            else:
-                values = cast(list[Statistics], given)[number]
-                y = normalize(flat, *_rows(sets, values, *affine))
+            own = None if given is None else cast(list[Statistics], given)[number]
+            y, values = normalize_copies(flat, sets, *affine, own)
             used.append(values)
             features = torch.relu_(y).view(pixels.shape)
             if downsample == "max_pool":
@@ -83,20 +80,6 @@ def conv4(
         statistics,
         copies,
     )
-
-
-def _rows(sets: ImageSets, values: Statistics, offset: Tensor, scale: Tensor | None) -> tuple[Any, ...]:
-    """Of each image instead of each set."""
-    images = Statistics(*(sets.member @ value for value in values))
-    return images, sets.member @ offset, None if scale is None else sets.member @ scale
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """The same images with the channels of a pixel side by side: the layout that convolutions then keep.
-
-    It says so even of one channel, where to.memory_format and contiguous() see nothing to do.
-    """
-    return x.movedim(1, -1).reshape(len(x), -1).view(len(x), *x.shape[2:], x.shape[1]).movedim(-1, 1)
 
 
 def _block(inputs: int, filters: int, norm_scale: bool, generator: Generator, dtype: torch.dtype) -> Tree:

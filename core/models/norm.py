@@ -42,6 +42,16 @@ def normalize_sets(x: Tensor, sets: ImageSets, offset: Tensor, scale: Tensor | N
     return y, Statistics(mean, variance)
 
 
+def normalize_copies(
+    x: Tensor, sets: ImageSets, offset: Tensor, scale: Tensor | None, given: Statistics | None
+) -> tuple[Tensor, Statistics]:
+    """As `normalize_sets` for sets with offsets and scales [S, channels] of their own; `given`: these statistics."""
+    if given is None:
+        return normalize_sets(x, sets, offset, scale)
+    images = Statistics(*(sets.member @ value for value in given))
+    return normalize(x, images, sets.member @ offset, None if scale is None else sets.member @ scale), given
+
+
 def _coefficients(values: Statistics, offset: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """y = constant + slope x, both [S, channels]."""
     slope = scale * torch.rsqrt(values.variance + EPSILON)

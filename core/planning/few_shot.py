@@ -3,23 +3,30 @@
 from typing import NamedTuple, assert_never
 
 from core.planning.costs import Costs, item_size
-from core.planning.networks import SIDE, VALUE, conv4_gradient, conv4_holds, conv4_keeps, network_gradient
+from core.planning.networks import (
+    VALUE,
+    conv4_gradient,
+    conv4_holds,
+    conv4_keeps,
+    network_gradient,
+    values_of_an_image,
+)
+from core.planning.residual import residual_gradient, residual_holds, residual_keeps
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
+from core.spec.datasets import MiniImagenet
 from core.spec.heads import PrototypeHeads, RidgeHeads, SoftmaxHeads
-from core.spec.models import Conv4, Mlp
+from core.spec.models import Conv4, Mlp, Residual
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.problem_checks import closed_form
 from core.spec.problems import FewShot, HyperRepresentation
-from core.spec.sizes import feature_size, inner_variables, outer_variables, training_sets
+from core.spec.sizes import features, images_at_once, inner_variables, outer_variables, population, training_sets
 from core.spec.stochastic import Stochastic
 
-IMAGES_AT_ONCE = 1280
-"""Images that an evaluation of a few-shot problem sends through the network together."""
-POPULATION = 2000
-"""Images whose statistics stand for those of all."""
 LOADED = 2.06
 """Images in memory after they are split and rotated, with what that leaves around them, over the images themselves."""
+ENCODED = 0.1
+"""What the files of miniImageNet take beside the decoded images while these are made: 2 kB an image, as measured."""
 
 
 def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
@@ -29,24 +36,25 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
     shot, query = training_sets(problem)
     support, outer = way * shot, way * (query or shot)
     images = tasks * way * (shot + query)
-    features = feature_size(problem.model)
+    made, pixels = features(problem), values_of_an_image(problem.dataset)
+    stored, loading = _stored(problem)
     scored = _scored(spec, problem, problem.task_chunk)
-    z = images * features
+    z = images * made
     return Costs(
         item=item,
         variables=inner_variables(problem),
         leaves=1,
         seen=z,
         outer=outer_variables(problem, spec.algorithm),
-        gradient=_heads_gradient(tasks, support, features, way, item),
-        graph=item * tasks * (3 * support * way + (features + 1) * way),
-        objective=_heads_gradient(tasks, outer, features, way, item),
-        data=_stored(problem),
-        loading=_stored(problem),
+        gradient=_heads_gradient(tasks, support, made, way, item),
+        graph=item * tasks * (3 * support * way + (made + 1) * way),
+        objective=_heads_gradient(tasks, outer, made, way, item),
+        data=stored,
+        loading=loading,
         embedding=_representation(problem, images, item) + Work(0, 0, 20),
-        features=images * (_passing_size(spec) * _kept_units(problem) + 2 * item * SIDE**2) + 2 * item * z,
-        solution=_solution(problem, tasks, support, features, item),
-        solution_memory=item * 3.0 * tasks * support * (features + support) * closed_form(problem),
+        features=images * (_passing_size(spec) * _kept_units(problem) + 2 * item * pixels) + 2 * item * z,
+        solution=_solution(problem, tasks, support, made, item),
+        solution_memory=item * 3.0 * tasks * support * (made + support) * closed_form(problem),
         scoring=VALUE * _representation(problem, scored.images, item),
         scoring_memory=item * scored.together * _passing_units(problem, item),
         walks=scored.tasks / tasks * problem.shot / shot,
@@ -57,7 +65,8 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
 def transfer(spec: Experiment, problem: MulticlassTransfer) -> Costs:
     """A minibatch of images a hyperiteration, no inner variables; evaluations fit softmax heads on the scores."""
     item, passing, images = item_size(spec), _passing_size(spec), problem.batch
-    classes, below = problem.dataset.class_counts()[0], feature_size(problem.model)
+    classes, below = problem.dataset.class_counts()[0], features(problem)
+    stored, loading = _stored(problem)
     scored = _scored(spec, problem, None)
     steps = 0 if isinstance(spec.algorithm, Stochastic) else spec.algorithm.steps
     last = product(images, below, classes, item)
@@ -73,10 +82,11 @@ def transfer(spec: Experiment, problem: MulticlassTransfer) -> Costs:
         gradient=Work(0, 0, 5),
         graph=0,
         objective=Work(0, 8 * item * scores, 20),
-        data=_stored(problem),
-        loading=_stored(problem),
+        data=stored,
+        loading=loading,
         embedding=_representation(problem, images, item) + 3 * last + Work(0, 0, 20),
-        features=images * (passing * _kept_units(problem) + 2 * item * SIDE**2) + (passing + 4 * item) * scores,
+        features=images * (passing * _kept_units(problem) + 2 * item * values_of_an_image(problem.dataset))
+        + (passing + 4 * item) * scores,
         scoring=VALUE * _representation(problem, scored.images, item)
         + product(scored.images, below, classes, item)
         + fits * heads,
@@ -98,21 +108,25 @@ class _Scored(NamedTuple):
 
 
 def _scored(spec: Experiment, problem: FewShot, chunk: int | None) -> _Scored:
-    episodes, modes = spec.evaluation.episodes, 2 if isinstance(problem.model, Conv4) else 1
+    episodes, modes = spec.evaluation.episodes, 1 if isinstance(problem.model, Mlp) else 2
     each = problem.way * (problem.shot + problem.query)
-    at_once = min(chunk or max(1, IMAGES_AT_ONCE // each), episodes)
-    population = POPULATION if modes == 2 else 0
+    at_once = min(chunk or max(1, images_at_once(problem.dataset) // each), episodes)
+    drawn = population(problem.dataset) if modes == 2 else 0
     return _Scored(
-        2 * modes * episodes * each + population,
-        max(at_once * each, population),
+        2 * modes * episodes * each + drawn,
+        max(at_once * each, drawn),
         at_once,
         2 * modes * -(-episodes // at_once) * at_once,
     )
 
 
-def _stored(problem: FewShot) -> float:
-    """Bytes of the images, which are u8."""
-    return LOADED * sum(problem.dataset.class_counts()) * problem.dataset.images_per_class * SIDE**2
+def _stored(problem: FewShot) -> tuple[float, float]:
+    """Bytes of the images, one a pixel, and of what their loading takes at its peak."""
+    dataset = problem.dataset
+    stored = float(sum(dataset.class_counts()) * dataset.images_per_class * values_of_an_image(dataset))
+    if isinstance(dataset, MiniImagenet):
+        return stored, (1 + ENCODED) * stored
+    return LOADED * stored, LOADED * stored
 
 
 def _passing_size(spec: Experiment) -> int:
@@ -148,9 +162,11 @@ def _representation(problem: FewShot, images: int, item: int) -> Work:
     model = problem.model
     match model:
         case Conv4():
-            return conv4_gradient(model, images, item)
+            return conv4_gradient(model, problem.dataset, images, item)
+        case Residual():
+            return residual_gradient(model, problem.dataset, images, item)
         case Mlp():
-            return network_gradient((SIDE**2, *model.hidden), images, item)
+            return network_gradient((values_of_an_image(problem.dataset), *model.hidden), images, item)
         case _:
             assert_never(model)
 
@@ -160,7 +176,9 @@ def _kept_units(problem: FewShot) -> float:
     model = problem.model
     match model:
         case Conv4():
-            return conv4_keeps(model)
+            return conv4_keeps(model, problem.dataset)
+        case Residual():
+            return residual_keeps(model, problem.dataset)
         case Mlp():
             return 2 * sum(model.hidden)
         case _:
@@ -172,8 +190,10 @@ def _passing_units(problem: FewShot, item: int) -> float:
     model = problem.model
     match model:
         case Conv4():
-            return conv4_holds(model, item)
+            return conv4_holds(model, problem.dataset, item)
+        case Residual():
+            return residual_holds(model, problem.dataset, item)
         case Mlp():
-            return SIDE**2 + 2 * max(model.hidden)
+            return values_of_an_image(problem.dataset) + 2 * max(model.hidden)
         case _:
             assert_never(model)

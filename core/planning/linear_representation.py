@@ -2,7 +2,7 @@
 
 from core.planning.costs import Costs, item_size
 from core.planning.few_shot import LOADED
-from core.planning.networks import SIDE
+from core.planning.networks import values_of_an_image
 from core.planning.work import Work, product
 from core.spec import Experiment
 from core.spec.algorithms import Stepped
@@ -16,7 +16,8 @@ def linear_representation(spec: Experiment, problem: LinearRepresentation) -> Co
     n, m, tested = (classes * count for count in (problem.train, problem.validation, problem.test))
     variables = k * classes
     z = k * k + variables + m * k
-    stored = sum(problem.dataset.class_counts()) * problem.dataset.images_per_class * SIDE**2  # u8
+    pixels = values_of_an_image(problem.dataset)
+    stored = sum(problem.dataset.class_counts()) * problem.dataset.images_per_class * pixels  # u8
     step = product(classes, k, k, item) + Work(0, 6 * item * variables, 4)
     forward = product(n + m, d, k, item) + product(k, n, k, item) + product(classes, n, k, item)
     scored = product(m + tested, d, k, item) + product(m + tested, k, classes, item)
@@ -30,7 +31,7 @@ def linear_representation(spec: Experiment, problem: LinearRepresentation) -> Co
         graph=item * 3 * variables,
         objective=3 * product(m, k, classes, item) + Work(0, 4 * item * m * classes, 15),
         data=item * (n + m + tested) * (d + classes),
-        loading=LOADED * stored + item * (n + m + tested) * (SIDE**2 + d),
+        loading=LOADED * stored + item * (n + m + tested) * (pixels + d),
         embedding=3 * forward + Work(0, 6 * item * z, 25),
         features=item * ((n + m) * k + 2 * z),
         solution=product(k, k, k, item) + 2 * product(classes, k, k, item) + Work(0, 0, 15),

@@ -15,7 +15,7 @@ from core.planning.work import NARROW, Work
 from core.spec import Experiment, algorithms
 from core.spec.heads import SoftmaxHeads
 from core.spec.problems import HyperRepresentation
-from core.spec.sizes import feature_size, training_sets
+from core.spec.sizes import features, training_sets
 
 STEP_MEMORY = 17e6
 """Code and caches that the first hyperiteration loads."""
@@ -66,9 +66,12 @@ def joint(algorithm: algorithms.Joint, costs: Costs) -> Need:
 
 def walks_in_dual(spec: Experiment, algorithm: algorithms.Stepped) -> bool:
     """Whether reverse mode goes through the span of the support features, as `core.build` decides it."""
-    heads = isinstance(spec.problem, HyperRepresentation) and isinstance(spec.problem.heads, SoftmaxHeads)
-    plain = algorithm.hypergradient == algorithms.Reverse()
-    return heads and plain and isinstance(algorithm.dynamics, algorithms.GradientDescent)
+    problem, plain = spec.problem, algorithm.hypergradient == algorithms.Reverse()
+    if not isinstance(problem, HyperRepresentation) or problem.way_from is not None:
+        return False
+    return (
+        isinstance(problem.heads, SoftmaxHeads) and plain and isinstance(algorithm.dynamics, algorithms.GradientDescent)
+    )
 
 
 def _reverse(chosen: algorithms.Reverse, steps: int, step: Step) -> Need:
@@ -134,10 +137,10 @@ def _dual_walk(problem: HyperRepresentation, costs: Costs, steps: int) -> Need:
     tasks, way = min(problem.task_chunk or problem.meta_batch, problem.meta_batch), problem.way
     shot, query = training_sets(problem)
     n, q = way * shot, way * (query or shot)
-    features = feature_size(problem.model) + 1
+    seen = features(problem) + 1
     each = Work(4 * 6 * tasks * n * n * way, costs.item * tasks * (3 * n * n + 30 * n * way), 9)
-    kernels = Work(3 * 2 * 2 * tasks * n * (n + q) * features, costs.item * 6 * tasks * (n + q) * (features + n), 40)
-    numbers = tasks * (2 * (n + q) * features + 2 * n * n + 2 * q * n)
+    kernels = Work(3 * 2 * 2 * tasks * n * (n + q) * seen, costs.item * 6 * tasks * (n + q) * (seen + n), 40)
+    numbers = tasks * (2 * (n + q) * seen + 2 * n * n + 2 * q * n)
     walk = 3 * (costs.item * tasks * n * way + LEAF_BYTES / 2)
     return Need(
         {"kernels of the features": kernels, "inner steps and way back": steps * each},

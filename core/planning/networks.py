@@ -3,10 +3,9 @@
 from itertools import pairwise
 
 from core.planning.work import NOTHING, Work, product
+from core.spec.datasets import ClassesOfImages
 from core.spec.models import Conv4
 
-SIDE = 28
-"""Pixels of a side of an image."""
 VALUE = 0.4
 """Part of a gradient that its value, or the scores, alone take."""
 GRADIENT_HOLDS = 4.0
@@ -36,9 +35,14 @@ def activations(sizes: tuple[int, ...], n: int) -> float:
     return 3 * n * sum(sizes[1:])
 
 
-def _blocks(model: Conv4) -> list[tuple[int, int, int]]:
+def values_of_an_image(images: ClassesOfImages) -> int:
+    """Numbers that an image is."""
+    return images.channels * images.side**2
+
+
+def _blocks(model: Conv4, images: ClassesOfImages) -> list[tuple[int, int, int]]:
     """(inputs, pixels of the convolution's output, pixels of the block's output) of each block."""
-    found, side, inputs = [], SIDE, 1
+    found, side, inputs = [], images.side, images.channels
     for _ in range(4):
         convolved = (side + 1) // 2 if model.downsample == "stride" else side
         side = convolved if model.downsample == "stride" else side // 2
@@ -47,23 +51,23 @@ def _blocks(model: Conv4) -> list[tuple[int, int, int]]:
     return found
 
 
-def conv4_gradient(model: Conv4, images: int, item: int) -> Work:
+def conv4_gradient(model: Conv4, images: ClassesOfImages, count: int, item: int) -> Work:
     """Forward and backward on so many images."""
-    blocks = _blocks(model)
+    blocks = _blocks(model, images)
     operations = sum(18 * inputs * model.filters * pixels for inputs, pixels, _ in blocks)
-    traffic = CONVOLUTION_TRAFFIC * item * images * sum(model.filters * pixels for _, pixels, _ in blocks)
-    return Work(CONVOLUTION * 3 * images * operations * item / 4, traffic, 2 * 160)
+    traffic = CONVOLUTION_TRAFFIC * item * count * sum(model.filters * pixels for _, pixels, _ in blocks)
+    return Work(CONVOLUTION * 3 * count * operations * item / 4, traffic, 2 * 160)
 
 
-def conv4_keeps(model: Conv4) -> float:
+def conv4_keeps(model: Conv4, images: ClassesOfImages) -> float:
     """Numbers an image that it takes, forward with its graph and backward."""
-    return CONVOLUTION_KEEPS * sum(model.filters * pixels for _, pixels, _ in _blocks(model))
+    return CONVOLUTION_KEEPS * sum(model.filters * pixels for _, pixels, _ in _blocks(model, images))
 
 
-def conv4_holds(model: Conv4, item: int) -> float:
+def conv4_holds(model: Conv4, images: ClassesOfImages, item: int) -> float:
     """Numbers an image that it holds at a time without a graph: input and outputs of its largest layer."""
-    blocks = _blocks(model)
+    blocks = _blocks(model, images)
     tensors = CONVOLUTION_HOLDS + (POOLING_HOLDS if model.downsample == "max_pool" else 0)
     # float64 has no convolution of its own: it becomes a product with the patches of all images.
     patches = max(9 * inputs * pixels for inputs, pixels, _ in blocks) if item == 8 else 0
-    return 2 * SIDE**2 + patches + tensors * max(model.filters * pixels for _, pixels, _ in blocks)
+    return 2 * values_of_an_image(images) + patches + tensors * max(model.filters * pixels for _, pixels, _ in blocks)

@@ -8,14 +8,16 @@ from torch import Tensor
 
 from core.bilevel.problem import Tree
 from core.bilevel.randomness import stream
+from core.datasets.class_images import load_class_images
+from core.datasets.class_sets import ClassImages
 from core.datasets.episodes import sample_episodes
-from core.datasets.omniglot import ClassImages, load_omniglot
 from core.datasets.splits import Examples, Split
 from core.models.model import Representation
 from core.problems.artifacts import Learned
-from core.problems.few_shot import IMAGES_AT_ONCE, population
+from core.problems.few_shot import representative
 from core.problems.instance import Context
 from core.spec.problems import LinearRepresentation
+from core.spec.sizes import images_at_once
 
 PIXELS = 28 * 28
 
@@ -33,7 +35,7 @@ def load(
     over the training set 1.
     """
     seed = context.seed if source is None else source.seed
-    images = load_omniglot(problem.dataset, seed=seed, data_dir=context.data_dir)
+    images = load_class_images(problem.dataset, seed=seed, data_dir=context.data_dir).images
     if source is None or network is None:
         features = _pixels(problem.features.size, context)
     else:
@@ -52,10 +54,10 @@ def _sets(problem: LinearRepresentation, images: Tensor, features: FeaturesOf, c
         generator=stream(context.seed, "characters"),
         dtype=context.dtype,
     )
-    classes = torch.arange(problem.classes, device=context.device)
+    classes, size = torch.arange(problem.classes, device=context.device), images_at_once(problem.dataset)
 
     def examples(images: Tensor) -> Examples:  # [classes * examples, ...]
-        x = torch.cat([features(some) for some in torch.split(images.to(context.device), IMAGES_AT_ONCE)])
+        x = torch.cat([features(some) for some in torch.split(images.to(context.device), size)])
         return Examples(x, classes.repeat_interleave(len(x) // len(classes)))
 
     query = drawn.query[0]
@@ -76,7 +78,9 @@ def _pixels(size: int, context: Context) -> FeaturesOf:
 def _learned(source: Learned, network: Representation, images: ClassImages, context: Context) -> FeaturesOf:
     """With the statistics of meta-training images in the norms: the features of an image do not depend on others."""
     parameters: Tree = context.place(source.parameters(network.init(stream(0))))
-    statistics = network.statistics(parameters, population(images.train, source.seed, context))
+    statistics = network.statistics(
+        parameters, representative(images.train, source.problem.dataset, source.seed, context)
+    )
     return lambda images: network.apply_with(parameters, images, statistics)
 
 

@@ -1,30 +1,26 @@
 """What few-shot problems share: features of the images of episodes, and how good heads on these are for new classes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from core.bilevel import trees
 from core.bilevel.problem import Tree
 from core.bilevel.randomness import stream
-from core.datasets.episodes import Episodes, sample_episodes
-from core.datasets.omniglot import ClassImages
+from core.datasets.episodes import Episodes
 from core.models.image_sets import ImageSets, image_sets
 from core.models.model import Representation
 from core.problems.heads import Heads
 from core.problems.inner import Inner
 from core.problems.instance import Context, Evaluation, Metrics, metric
+from core.problems.sampling import MetaSet, Sampling
 from core.spec import problems as spec
+from core.spec.datasets import ClassesOfImages
 from core.spec.multiclass_transfer import MulticlassTransfer
-
-POPULATION = 2000
-"""Meta-training images whose statistics stand for those of all, for the normalization `running`."""
-IMAGES_AT_ONCE = 1280
-"""Images that an evaluation sends through the network together."""
+from core.spec.sizes import population
 
 Features = Callable[[Tree, Tensor, ImageSets], Tensor]
 """(lam, images [N, ...], the sets that they are of) -> features [N, F]."""
@@ -41,9 +37,9 @@ class Network:
         """With the statistics of each set of images itself."""
         return self.model.apply(*self.in_format(lam, images), sets).to(self.context.dtype)
 
-    def running(self, lam: Tree, images: Tensor) -> Features | None:
+    def running(self, lam: Tree, images: Tensor, dataset: ClassesOfImages) -> Features | None:
         """With the statistics of meta-training images u8 [classes, images a class, ...]; None if there are no norms."""
-        some = population(images, self.context.seed, self.context)
+        some = representative(images, dataset, self.context.seed, self.context)
         statistics = self.model.statistics(*self.in_format(lam, some))
         if not trees.leaves(statistics):
             return None
@@ -58,19 +54,25 @@ class Network:
         dtype = self.context.network or self.context.dtype
         return trees.map_leaves(lambda leaf: leaf.to(dtype), network(lam)), images.to(dtype)
 
-    def embed(self, lam: Tree, sets: Mapping[str, Tensor], features: Features) -> dict[str, Tree]:
-        """Features [tasks, examples, F] of sets [tasks, examples, ...]; all images go through the network together."""
+    def embed(
+        self, lam: Tree, sets: Mapping[str, Tensor], features: Features, present: Tensor | None = None
+    ) -> dict[str, Tree]:
+        """Features [tasks, examples, F] of sets [tasks, examples, ...]; all images go through the network together.
+
+        `present` says which of them, one set behind the other, do not only pad a set; None: all.
+        """
         images = torch.cat([part.flatten(0, 1) for part in sets.values()])
         counts = [(len(part), part.shape[1]) for part in sets.values()]
-        found = features(lam, images, image_sets(*counts, device=images.device, dtype=self.context.dtype))
+        grouped = image_sets(*counts, device=images.device, dtype=self.context.dtype, present=present)
+        found = features(lam, images, grouped)
         pieces = torch.split(found, [tasks * size for tasks, size in counts])
         return {name: piece.view(*count, -1) for name, piece, count in zip(sets, pieces, counts, strict=True)}
 
 
-def population(images: Tensor, seed: int, context: Context) -> Tensor:
-    """Some of the meta-training images [classes, images a class, ...], drawn by the seed; on the device."""
+def representative(images: Tensor, dataset: ClassesOfImages, seed: int, context: Context) -> Tensor:
+    """The meta-training images whose statistics stand for those of all, drawn by the seed; on the device."""
     flat = images.flatten(0, 1)
-    drawn = torch.randint(len(flat), (POPULATION,), generator=stream(seed, "population"))
+    drawn = torch.randint(len(flat), (population(dataset),), generator=stream(seed, "population"))
     return flat[drawn.to(flat.device)].to(context.device, context.dtype).div_(255)
 
 
@@ -86,30 +88,27 @@ class Scoring:
     problem: spec.HyperRepresentation | MulticlassTransfer
     network: Network
     inner: Inner
-    context: Context
-    images: ClassImages
+    sampling: Sampling
     heads: Heads
     """With the labels of an evaluation's sets."""
     together: int | None = None
-    """Episodes that go through the network together; None: as many as `IMAGES_AT_ONCE` allows."""
+    """Episodes that go through the network together; None: as many as `images_at_once` allows."""
 
     @torch.no_grad()
     def evaluate(self, lam: Tree, w: "Tree | None" = None) -> Evaluation:
         """On the same episodes at every call, with heads fitted to each: heads of other tasks are of no use."""
         modes: dict[str, Features] = {"batch": self.network.batch}
-        if (running := self.network.running(lam, self.images.train)) is not None:
+        images = self.sampling.loaded.images.train
+        if (running := self.network.running(lam, images, self.problem.dataset)) is not None:
             modes["running"] = running
-        validation, test = self.images.validation, self.images.test
-        return Evaluation(self.score(lam, validation, "validation", modes), self.score(lam, test, "test", modes))
+        return Evaluation(self.score(lam, "validation", modes), self.score(lam, "test", modes))
 
-    def score(self, lam: Tree, images: Tensor, part: str, modes: Mapping[str, Features]) -> Metrics:
+    def score(self, lam: Tree, part: MetaSet, modes: Mapping[str, Features]) -> Metrics:
         """Metrics over the episodes of a meta-set; a network without norms has one accuracy under both names."""
         scores: dict[str, list[tuple[Tensor, Tensor]]] = {mode: [] for mode in modes}
-        for episodes in self.chunks(images, part):
-            sets = {"support": episodes.support, "query": episodes.query}
+        for episodes in self.sampling.evaluation(part, self.together):
             for mode, features in modes.items():
-                z = {**self.network.embed(lam, sets, features), **self.inner.carried(lam), **self.heads.carried(lam)}
-                scores[mode].append(self.fit_and_score(z))
+                scores[mode].append(self.fit_and_score(lam, episodes, features))
         found = {
             mode: [metric(torch.cat(values), "episodes") for values in zip(*parts, strict=True)]
             for mode, parts in scores.items()
@@ -122,28 +121,12 @@ class Scoring:
             "accuracy_running_statistics": found.get("running", found["batch"])[0],
         }
 
-    def chunks(self, images: Tensor, part: str) -> Iterator[Episodes]:
-        """The episodes of an evaluation, a bounded number of images at a time."""
-        problem = self.problem
-        size = max(1, IMAGES_AT_ONCE // (problem.way * (problem.shot + problem.query)))
-        for first in range(0, self.context.episodes, size):
-            drawn = sample_episodes(
-                images,
-                way=problem.way,
-                shot=problem.shot,
-                query=problem.query,
-                count=min(size, self.context.episodes - first),
-                generator=stream(self.context.seed, part, first),
-                dtype=self.context.dtype,
-            )
-            together = self.together or size
-            for support, query in zip(*(torch.split(part, together) for part in drawn[:2]), strict=True):
-                yield drawn._replace(support=support, query=query)
-
-    def fit_and_score(self, z: Tree) -> tuple[Tensor, Tensor]:
+    def fit_and_score(self, lam: Tree, episodes: Episodes, features: Features) -> tuple[Tensor, Tensor]:
         """Fits the heads on the support sets: accuracy [B] and mean cross-entropy [B] of the query sets."""
-        w = self.inner.solve(*self.heads.state(self.inner), z)
-        scores = self.heads.functions().scores(w, z)  # [B, q, way]
-        labels = self.heads.query_labels.expand(scores.shape[:2])
-        loss = functional.cross_entropy(scores.mT, labels, reduction="none").mean(-1)
-        return (scores.argmax(-1) == labels).double().mean(-1), loss.double()
+        heads, sets = self.heads.of(episodes.ways), episodes.sets()
+        z: Tree = {
+            **self.network.embed(lam, sets, features, heads.present(sets)),
+            **self.inner.carried(lam),
+            **self.heads.carried(lam),
+        }
+        return heads.score(self.inner.solve(*heads.state(self.inner), z), z)

@@ -1,16 +1,18 @@
 """Heads of few-shot tasks: the inner problem, once the features of all images of a meta-batch are there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from core.bilevel import prototypes, ridge_heads, softmax_heads
+from core.bilevel import prototypes, ragged_heads, ridge_heads, softmax_heads
 from core.bilevel.dynamics import full_batch
 from core.bilevel.problem import Dynamics, Method, Objective, Problem, Tree
 from core.problems.inner import Inner, entry
+from core.problems.ragged import RaggedHeads
 from core.spec import heads as spec
 
 
@@ -33,6 +35,17 @@ class Heads(NamedTuple):
     way: int
     l2: float = 0.0
     kind: spec.Heads = spec.SoftmaxHeads()
+
+    def of(self, ways: Tensor | None) -> "Heads | RaggedHeads":
+        """Of tasks with these numbers of classes [B]; None: all have as many."""
+        if ways is None:
+            return self
+        assert isinstance(self.kind, spec.SoftmaxHeads)
+        support, query = (ragged_heads.labels(whole, ways) for whole in (self.support_labels, self.query_labels))
+        return RaggedHeads(support, query, ways, self.way, self.l2)
+
+    def present(self, names: Iterable[str]) -> None:
+        """All images of the named sets are in one."""
 
     def functions(self) -> Functions:
         """The two objectives, w_0, the scores, and the closed form where there is one."""
@@ -69,6 +82,13 @@ class Heads(NamedTuple):
         stated = self.functions()
         problem = Problem(stated.inner, stated.outer, stated.init, stated.solution, embed=embed)
         return problem, inner.dynamics(full_batch(stated.inner), stated.init)
+
+    def score(self, w: Tree, z: Tree) -> tuple[Tensor, Tensor]:
+        """Accuracy [B] and mean cross-entropy [B] of the query sets."""
+        scores = self.functions().scores(w, z)  # [B, q, way]
+        labels = self.query_labels.expand(scores.shape[:2])
+        loss = functional.cross_entropy(scores.mT, labels, reduction="none").mean(-1)
+        return (scores.argmax(-1) == labels).double().mean(-1), loss.double()
 
     def dual_walk(self, inner: Inner) -> Method:
         """Algorithm 1 in the span of the support features; only right for softmax heads under gradient descent."""

@@ -5,6 +5,7 @@ L sums over tasks the mean loss of the support set (cross-entropy for softmax he
 cross-entropy of the query set, or of the support set itself where that is the outer set.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -12,14 +13,14 @@ from torch import Tensor
 
 from core.bilevel.problem import Dynamics, Problem, Tasks, Tree
 from core.bilevel.randomness import stream
-from core.datasets.episodes import sample_episodes
-from core.datasets.omniglot import ClassImages, load_omniglot
 from core.models.model import Representation
 from core.problems.artifacts import learned
 from core.problems.few_shot import Network, Scoring, network
 from core.problems.heads import Heads, labelled
 from core.problems.inner import Inner
 from core.problems.instance import HIGHEST_ACCURACY, Context, Instance
+from core.problems.ragged import RaggedHeads
+from core.problems.sampling import Sampling, sampling
 from core.spec import problems as spec
 from core.spec.sizes import training_sets
 
@@ -40,47 +41,39 @@ class FewShot:
     model: Representation
     inner: Inner
     context: Context
-    images: ClassImages
+    sampling: Sampling
     heads: Heads
 
     def at(self, k: int) -> tuple[Problem, Dynamics]:
         """The meta-batch of hyperiteration k."""
-        shot, query = training_sets(self.problem)
-        episodes = sample_episodes(
-            self.images.train,
-            way=self.problem.way,
-            shot=shot,
-            query=query,
-            count=self.problem.meta_batch,
-            generator=stream(self.context.seed, "episodes", k),
-            dtype=self.context.dtype,
-        )
-        images: Tree = {"support": episodes.support, **({"query": episodes.query} if query else {})}
+        sizes = training_sets(self.problem)
+        episodes = self.sampling.episodes("train", *sizes, self.problem.meta_batch, "episodes", k)
+        data: dict[str, Tree] = {**episodes.sets(), **({} if episodes.ways is None else {"ways": episodes.ways})}
+        problem, dynamics = self.state(data)
+        return replace(problem, tasks=Tasks(data, self.state, self.problem.task_chunk)), dynamics
 
-        def state(images: Tree) -> tuple[Problem, Dynamics]:
-            return self.heads.state(self.inner, lambda lam: self.embed(lam, images))
+    def state(self, data: Tree) -> tuple[Problem, Dynamics]:
+        """The problem of tasks with these sets, and numbers of classes where they differ."""
+        sets = dict(cast("dict[str, Tensor]", data))
+        heads = self.heads.of(sets.pop("ways", None))
+        return heads.state(self.inner, lambda lam: self.embed(lam, sets, heads))
 
-        problem, dynamics = state(images)
-        return replace(problem, tasks=Tasks(images, state, self.problem.task_chunk)), dynamics
-
-    def embed(self, lam: Tree, images: Tree) -> Tree:
+    def embed(self, lam: Tree, sets: Mapping[str, Tensor], heads: Heads | RaggedHeads) -> Tree:
         """z: the features of the support and outer sets, and the outer variables of the dynamics and heads.
 
         Where there are no query sets the support features stand for theirs: D_val := D_tr.
         """
         made = Network(self.model, self.context)
-        z = made.embed(lam, cast("dict[str, Tensor]", images), made.batch)
+        z = made.embed(lam, sets, made.batch, heads.present(sets))
         outer = z.get("query", z["support"])
         return {**z, "query": outer, **self.inner.carried(lam), **self.heads.carried(lam)}
 
     def scoring(self) -> Scoring:
         """Evaluations: heads of the same kind on the sets that the spec says, always with query sets."""
-        problem, context = self.problem, self.context
-        scored = labelled(
-            problem.way, problem.shot, problem.query, device=context.device, l2=problem.l2, kind=problem.heads
-        )
-        made = Network(self.model, context)
-        return Scoring(problem, made, self.inner, context, self.images, scored, problem.task_chunk)
+        problem, device = self.problem, self.context.device
+        scored = labelled(problem.way, problem.shot, problem.query, device=device, l2=problem.l2, kind=problem.heads)
+        made = Network(self.model, self.context)
+        return Scoring(problem, made, self.inner, self.sampling, scored, problem.task_chunk)
 
 
 def hyper_representation(
@@ -88,10 +81,8 @@ def hyper_representation(
 ) -> Instance:
     """Metrics over episodes: accuracy and loss, and the accuracy with either kind of statistics in the norms."""
     source = learned(problem, context.artifacts)
-    seed = context.seed if source is None else source.seed
-    images = load_omniglot(problem.dataset, seed=seed, data_dir=context.data_dir)
-    placed = ClassImages(*(part.to(context.device) for part in images))
-    few_shot = FewShot(problem, model, inner, context, placed, heads(problem, context))
+    drawn = sampling(problem, context, split_seed=None if source is None else source.seed)
+    few_shot = FewShot(problem, model, inner, context, drawn, heads(problem, context))
     start = model.init(stream(context.seed, "initialization"))
     if source is not None:
         start = source.parameters(start)

@@ -4,7 +4,7 @@ lam is the parameters of a network and its linear head; w is a copy of them for 
 tasks the mean cross-entropy of the support set, + proximal/2 ||w - w_0||^2; E averages that of the query set.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -16,21 +16,15 @@ from core.bilevel import softmax_heads, trees
 from core.bilevel.dynamics import full_batch
 from core.bilevel.problem import Dynamics, Problem, Tasks, Tree
 from core.bilevel.randomness import stream
-from core.datasets.episodes import sample_episodes
-from core.datasets.omniglot import ClassImages, load_omniglot
 from core.models.copies import initial_head, scores, scores_by_support
 from core.models.image_sets import image_sets
 from core.models.model import Representation
 from core.problems.inner import Inner, entry
 from core.problems.instance import HIGHEST_ACCURACY, Context, Evaluation, Instance, Metrics, metric
+from core.problems.sampling import MetaSet, Sampling, sampling
 from core.spec import problems as spec
-from core.spec.sizes import feature_size
+from core.spec.sizes import features
 
-IMAGES_AT_ONCE = 1280
-"""Images that an evaluation sends through the network together."""
-
-Images = dict[str, Tree]
-"""{"support": [B, way * shot, ...], "query": [B, way * query, ...]}, ordered by class."""
 Scores = Callable[[Tree, Tree], Tensor]
 """(w, z) -> scores [B, n, way] of a set of each task."""
 
@@ -43,20 +37,14 @@ class Adaptation:
     model: Representation
     inner: Inner
     context: Context
-    images: ClassImages
+    sampling: Sampling
     labels: dict[str, Tensor]
     """Of a support set and a query set; those of all tasks are the same."""
 
-    def sample(self, images: Tensor, count: int, *index: str | int) -> Images:
-        """Images of episodes that are a function of the seed and the index."""
-        sizes = {"way": self.problem.way, "shot": self.problem.shot, "query": self.problem.query}
-        generator = stream(self.context.seed, *index)
-        drawn = sample_episodes(images, **sizes, count=count, generator=generator, dtype=self.context.dtype)
-        return {"support": drawn.support, "query": drawn.query}
-
     def at(self, k: int) -> tuple[Problem, Dynamics]:
         """The meta-batch of hyperiteration k."""
-        images = self.sample(self.images.train, self.problem.meta_batch, "episodes", k)
+        shot, query, count = self.problem.shot, self.problem.query, self.problem.meta_batch
+        images: Tree = {**self.sampling.episodes("train", shot, query, count, "episodes", k).sets()}
         problem, dynamics = self.state(images)
         return replace(problem, tasks=Tasks(images, self.state, self.problem.task_chunk)), dynamics
 
@@ -97,7 +85,7 @@ class Adaptation:
         """The head's w_0 where it is not learned."""
         if self.problem.head_start == "learned":
             return {}
-        size = (feature_size(self.problem.model) + 1, self.problem.way)
+        size = (features(self.problem) + 1, self.problem.way)
         return {"head": torch.zeros(size, dtype=self.context.dtype, device=self.context.device)}
 
     def embed(self, lam: Tree, images: Tree) -> Tree:
@@ -117,7 +105,7 @@ class Adaptation:
         dtype, seed, problem = self.context.dtype, self.context.seed, self.problem
         learned: dict[str, Tree] = {"representation": self.model.init(stream(seed, "initialization"))}
         if problem.head_start == "learned":
-            learned["head"] = initial_head(feature_size(problem.model), problem.way, stream(seed, "head"), dtype)
+            learned["head"] = initial_head(features(problem), problem.way, stream(seed, "head"), dtype)
         lam: dict[str, Tree] = self.context.place({"initialization": learned, **self.inner.initial()})
         if (rate := self.inner.parameter_rate) is not None:
             moved: dict[str, Tree] = {**self.zero_head(), **cast("dict[str, Any]", lam["initialization"])}
@@ -138,13 +126,12 @@ class Adaptation:
     @torch.no_grad()
     def evaluate(self, lam: Tree, w: "Tree | None" = None) -> Evaluation:
         """On the same episodes at every call, with T inner steps on each: w is of other tasks, and of no use."""
-        return Evaluation(
-            self.score(lam, self.images.validation, "validation"), self.score(lam, self.images.test, "test")
-        )
+        return Evaluation(self.score(lam, "validation"), self.score(lam, "test"))
 
-    def score(self, lam: Tree, images: Tensor, part: str) -> Metrics:
+    def score(self, lam: Tree, part: MetaSet) -> Metrics:
         """Metrics over the episodes of a meta-set; a network without norms has one accuracy under all names."""
-        found = [self.fit_and_score(lam, some) for some in self.chunks(images, part)]
+        chunks = self.sampling.evaluation(part, self.problem.task_chunk)
+        found = [self.fit_and_score(lam, {**episodes.sets()}) for episodes in chunks]
         accuracy, loss, by_support = (metric(torch.cat(values), "episodes") for values in zip(*found, strict=True))
         return {
             "accuracy": accuracy,
@@ -153,16 +140,7 @@ class Adaptation:
             "accuracy_support_statistics": by_support,
         }
 
-    def chunks(self, images: Tensor, part: str) -> Iterator[Images]:
-        """The episodes of an evaluation, a bounded number of images at a time."""
-        size = max(1, IMAGES_AT_ONCE // (self.problem.way * (self.problem.shot + self.problem.query)))
-        together = self.problem.task_chunk or size
-        for first in range(0, self.context.episodes, size):
-            drawn = self.sample(images, min(size, self.context.episodes - first), part, first)
-            for support, query in zip(*(torch.split(entry(drawn, part), together) for part in drawn), strict=True):
-                yield {"support": support, "query": query}
-
-    def fit_and_score(self, lam: Tree, images: Images) -> tuple[Tensor, Tensor, Tensor]:
+    def fit_and_score(self, lam: Tree, images: Tree) -> tuple[Tensor, Tensor, Tensor]:
         """Of the query sets after T inner steps: accuracy, mean cross-entropy, accuracy by support statistics [B]."""
         problem, dynamics = self.state(images)
         z = lam if problem.embed is None else problem.embed(lam)
@@ -183,11 +161,9 @@ def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
 
 def initialization(problem: spec.Initialization, model: Representation, inner: Inner, context: Context) -> Instance:
     """Metrics over episodes: accuracy and loss, and the accuracy with the support set's statistics in the norms."""
-    images = load_omniglot(problem.dataset, seed=context.seed, data_dir=context.data_dir)
-    placed = ClassImages(*(part.to(context.device) for part in images))
     classes = torch.arange(problem.way, device=context.device)
     labels = {part: classes.repeat_interleave(getattr(problem, size)) for part, size in SIZES.items()}
-    adaptation = Adaptation(problem, model, inner, context, placed, labels)
+    adaptation = Adaptation(problem, model, inner, context, sampling(problem, context), labels)
     return Instance(
         initial=adaptation.initial(),
         at=adaptation.at,

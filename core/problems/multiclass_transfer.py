@@ -14,13 +14,13 @@ from torch.nn import functional
 from core.bilevel.dynamics import full_batch
 from core.bilevel.problem import Dynamics, Problem, Tree
 from core.bilevel.randomness import stream
-from core.datasets.omniglot import ClassImages, load_omniglot
 from core.models.image_sets import image_sets
 from core.models.model import Representation
 from core.problems.few_shot import Network, Scoring
 from core.problems.heads import labelled
 from core.problems.inner import Inner, entry
 from core.problems.instance import HIGHEST_ACCURACY, Context, Instance
+from core.problems.sampling import sampling
 from core.spec.multiclass_transfer import MulticlassTransfer
 
 
@@ -71,14 +71,12 @@ def nothing(w: Tree, z: Tree) -> Tensor:
 
 def multiclass_transfer(problem: MulticlassTransfer, model: Representation, inner: Inner, context: Context) -> Instance:
     """`model` gives one score a meta-training class; metrics as for `hyper_representation`."""
-    images = load_omniglot(problem.dataset, seed=context.seed, data_dir=context.data_dir)
-    placed = ClassImages(*(part.to(context.device) for part in images))
-    made = Network(model, context)
+    made, drawn = Network(model, context), sampling(problem, context)
     scored = labelled(problem.way, problem.shot, problem.query, device=context.device)
     return Instance(
         initial=context.place({"representation": model.init(stream(context.seed, "initialization"))}),
-        at=Training(problem, made, inner, context, placed.train).at,
-        evaluate=Scoring(problem, made, inner, context, placed, scored).evaluate,
+        at=Training(problem, made, inner, context, drawn.loaded.images.train).at,
+        evaluate=Scoring(problem, made, inner, drawn, scored).evaluate,
         selection=HIGHEST_ACCURACY,
         natural=inner.natural,
     )

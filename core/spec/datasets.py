@@ -1,8 +1,8 @@
 """Data sets by kind, with the facts that validation needs: sizes, classes, features."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from core.spec.base import Spec
 from core.spec.plugins import PluginTable, extended
@@ -123,27 +123,77 @@ class SyntheticRegression(Table):
         return self.relevant + self.irrelevant
 
 
-class Omniglot(Spec):
-    """Omniglot: 1623 handwritten characters of 20 images, 28x28; classes are split before they are rotated."""
+class ClassesOfImages(Spec):
+    """A data set of many classes with few images each, from which episodes are sampled."""
 
-    characters: ClassVar[int] = 1623
-    images_per_class: ClassVar[int] = 20
-    kind: Literal["omniglot"] = "omniglot"
-    split: Literal["paper", "vinyals"] = "paper"
-    """`paper`: all characters shuffled by the experiment's seed, 1200 / 100 / 323 for meta-training,
-    meta-validation and meta-test; `vinyals`: the lists of Vinyals et al. 2016, 1028 / 172 / 423."""
-    rotations: bool = True
-    """Whether the rotations by 90, 180 and 270 degrees are classes of their own (4 times as many classes)."""
+    channels: ClassVar[int]
+    side: ClassVar[int]
+    """Pixels of a side of an image."""
+    images_per_class: ClassVar[int]
+    kind: str
 
     def class_counts(self) -> tuple[int, int, int]:
         """Classes for meta-training, meta-validation and meta-test."""
-        train, validation, test = (1200, 100, 323) if self.split == "paper" else (1028, 172, 423)
+        raise NotImplementedError
+
+    def pools(self) -> tuple[int, int]:
+        """Fewest and most classes that those of a task are drawn from: of the smallest and largest meta-set."""
+        counts = self.class_counts()
+        return min(counts), max(counts)
+
+
+class Omniglot(ClassesOfImages):
+    """Omniglot: 1623 handwritten characters of 20 images, 28x28; classes are split before they are rotated."""
+
+    channels, side, images_per_class = 1, 28, 20
+    characters: ClassVar[int] = 1623
+    kind: Literal["omniglot"] = "omniglot"
+    split: Literal["paper", "vinyals", "alphabets"] = "paper"
+    """`paper`: all characters shuffled by the experiment's seed, 1200 / 100 / 323 for meta-training,
+    meta-validation and meta-test; `vinyals`: the lists of Vinyals et al. 2016, 1028 / 172 / 423; `alphabets`: every
+    task is within one alphabet, the 30 background alphabets (964 characters) for meta-training, the 20 evaluation
+    alphabets (659 characters) shuffled by the seed, ten for meta-validation and ten for meta-test."""
+    rotations: bool = True
+    """Whether the rotations by 90, 180 and 270 degrees are classes of their own (4 times as many classes); with the
+    split `alphabets` whole alphabets are rotated, and a task is within one alphabet and rotation."""
+
+    def class_counts(self) -> tuple[int, int, int]:
+        """Classes of the meta-sets; with `alphabets` the last two depend on the seed: these are the means."""
+        counts = {"paper": (1200, 100, 323), "vinyals": (1028, 172, 423), "alphabets": (964, 330, 329)}
+        train, validation, test = counts[self.split]
         factor = 4 if self.rotations else 1
         return train * factor, validation * factor, test * factor
 
+    def test_classes(self) -> int:
+        """Classes for meta-test at least, whatever the seed: with `alphabets` those of the ten smallest ones."""
+        if self.split != "alphabets":
+            return self.class_counts()[2]
+        return 250 * (4 if self.rotations else 1)
 
-EpisodeDataset = Omniglot
-"""Data sets of many classes with few examples each, from which episodes are sampled."""
+    def pools(self) -> tuple[int, int]:
+        """Of the alphabets, which have 14 to 55 characters, or of the meta-sets."""
+        counts = self.class_counts()
+        return (14, 55) if self.split == "alphabets" else (min(counts), max(counts))
+
+
+class MiniImagenet(ClassesOfImages):
+    """miniImageNet: 100 classes of ImageNet, 600 colour images each, 84x84; 64 / 16 / 20 classes for meta-training,
+    meta-validation and meta-test (Ravi and Larochelle 2017)."""
+
+    channels, side, images_per_class = 3, 84, 600
+    kind: Literal["mini_imagenet"] = "mini_imagenet"
+
+    def class_counts(self) -> tuple[int, int, int]:
+        """Whatever the seed."""
+        return 64, 16, 20
+
+
+def _omniglot_by_default(dataset: Any) -> Any:
+    return {"kind": "omniglot", **dataset} if isinstance(dataset, dict) else dataset
+
+
+EpisodeDataset = Annotated[Omniglot | MiniImagenet, Field(discriminator="kind"), BeforeValidator(_omniglot_by_default)]
+"""Data sets that episodes are sampled from; a spec that does not say which means `omniglot`."""
 
 _TableDataset = (
     Digits
@@ -162,4 +212,4 @@ _TableDataset = (
 if TYPE_CHECKING:
     TableDataset = _TableDataset | PluginTable
 else:
-    TableDataset = Annotated[extended(_TableDataset, PluginTable, Omniglot), Field(discriminator="kind")]
+    TableDataset = Annotated[extended(_TableDataset, PluginTable, Omniglot, MiniImagenet), Field(discriminator="kind")]

@@ -1,4 +1,4 @@
-"""What only few-shot problems can have: heads, joint training, meta-batches in chunks, networks in shorter formats."""
+"""What only few-shot problems can have: classes, heads, joint training, meta-batches in chunks, shorter formats."""
 
 from core.spec.algorithms import (
     Algorithm,
@@ -17,7 +17,7 @@ from core.spec.algorithms import (
 from core.spec.base import refuse
 from core.spec.heads import RidgeHeads, SoftmaxHeads
 from core.spec.multiclass_transfer import MulticlassTransfer
-from core.spec.problems import HyperRepresentation, Initialization, Problem
+from core.spec.problems import FewShot, HyperRepresentation, Initialization, Problem
 from core.spec.stochastic import Stochastic
 
 
@@ -92,6 +92,29 @@ def check_transfer(problem: Problem, algorithm: Stepped) -> None:
             f"/algorithm/dynamics/{learned[0]}",
             f"the dynamics fit the heads of evaluations only, where nothing is differentiated, for {problem.kind} has "
             "no inner variables: leave it out",
+        )
+
+
+def check_ways(problem: FewShot) -> None:
+    """Refuses tasks with more classes than there are to draw from."""
+    fewest, most = problem.dataset.pools()
+    pool = "alphabet" if getattr(problem.dataset, "split", None) == "alphabets" else "meta-set"
+    least = problem.way_from if isinstance(problem, HyperRepresentation) else None
+    if least is None:
+        if problem.way > fewest:
+            refuse("/problem/way", f"{problem.way} ways, but the smallest {pool} has {fewest} classes: lower `way`")
+        return
+    if least > problem.way:
+        refuse("/problem/way_from", f"{least} is above `way`, the most classes of a task, {problem.way}: lower it")
+    if least > fewest:
+        refuse("/problem/way_from", f"{least} ways, but the smallest {pool} has {fewest} classes: lower `way_from`")
+    if problem.way > most:
+        refuse("/problem/way", f"{problem.way} ways, but the largest {pool} has {most} classes: lower `way`")
+    if isinstance(problem, HyperRepresentation) and not isinstance(problem.heads, SoftmaxHeads):
+        refuse(
+            "/problem/way_from",
+            f"`{problem.heads.kind}` heads are for tasks that all have as many classes: leave it out, or use the heads "
+            "`softmax`",
         )
 
 

@@ -1,6 +1,7 @@
 """What a problem is, by its spec alone, and the problems that its data cannot serve."""
 
 from core.spec.base import refuse
+from core.spec.few_shot_checks import check_ways
 from core.spec.heads import SoftmaxHeads
 from core.spec.learned_problems import Classification, LearnedData, LearnedOptimizer
 from core.spec.models import Linear
@@ -50,12 +51,7 @@ def check_problem(problem: Problem) -> None:
 
 
 def _check_episodes(problem: FewShot) -> None:
-    classes = min(problem.dataset.class_counts())
-    if problem.way > classes:
-        refuse(
-            "/problem/way",
-            f"{problem.way} ways, but the smallest meta-set has {classes} classes: lower `way`",
-        )
+    check_ways(problem)
     images = problem.dataset.images_per_class
     if problem.shot + problem.query > images:
         refuse(
@@ -83,7 +79,7 @@ def _check_training(problem: HyperRepresentation) -> None:
 
 
 def _check_characters(problem: LinearRepresentation) -> None:
-    classes = problem.dataset.class_counts()[2]
+    classes = problem.dataset.test_classes()
     if problem.classes > classes:
         refuse(
             "/problem/classes",

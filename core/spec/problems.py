@@ -163,7 +163,10 @@ class HyperRepresentation(Spec):
     model: Representation = Field(default_factory=Conv4, discriminator="kind")
     """The representation."""
     way: Annotated[int, Field(ge=2, le=100)] = 5
-    """Classes of an episode."""
+    """Classes of an episode; with `way_from`, the most that one may have."""
+    way_from: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Fewest classes of an episode: each task draws its own number of classes, uniformly from `way_from` to `way`, or
+    to as many as it can draw from. By default all tasks have `way` classes."""
     shot: Annotated[int, Field(ge=1, le=100)] = 1
     """Support examples of each class."""
     query: Annotated[int, Field(ge=1, le=100)] = 15

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from core.spec.experiment import Experiment
 from core.spec.problems import HyperRepresentation, LinearRepresentation, Problem
-from core.spec.sizes import feature_size
+from core.spec.sizes import features
 from core.spec.sources import ExperimentFeatures, FromExperiment
 
 
@@ -52,7 +52,7 @@ def unsuited(problem: Problem, reference: Reference, source: Experiment) -> Unsu
         )
     if isinstance(problem, HyperRepresentation):
         return _another_model(problem, learned)
-    made = feature_size(learned.model)
+    made = features(learned)
     if problem.features.size != made:
         return Unsuited(
             f"{reference.pointer}/size",

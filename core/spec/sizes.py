@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import assert_never
 
 from core.spec.algorithms import Algorithm, Stepped
+from core.spec.datasets import ClassesOfImages
 from core.spec.heads import PrototypeHeads, RidgeHeads
 from core.spec.learned_problems import (
     Classification,
@@ -13,10 +14,11 @@ from core.spec.learned_problems import (
     MlpOptimizer,
     Quadratics,
 )
-from core.spec.models import Conv4, Linear, Mlp, TableModel
+from core.spec.models import Conv4, Linear, Mlp, Residual, TableModel
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem
 from core.spec.problems import (
+    FewShot,
     HyperCleaning,
     HyperRepresentation,
     Initialization,
@@ -128,7 +130,7 @@ def inner_variables(problem: Problem) -> int:
             return problem.meta_batch * coordinates(problem)
         case HyperRepresentation():
             bias = not isinstance(problem.heads, PrototypeHeads)
-            return problem.meta_batch * (feature_size(problem.model) + bias) * problem.way
+            return problem.meta_batch * (features(problem) + bias) * problem.way
         case MulticlassTransfer():
             return 0
         case Initialization():
@@ -148,11 +150,21 @@ def training_sets(problem: HyperRepresentation) -> tuple[int, int]:
 
 def adapted(problem: Initialization) -> int:
     """Inner variables of one task."""
-    return _head(problem) + (representation_size(problem.model) if problem.adapt == "all" else 0)
+    return _head(problem) + (parameters(problem) if problem.adapt == "all" else 0)
 
 
 def _head(problem: Initialization) -> int:
-    return (feature_size(problem.model) + 1) * problem.way
+    return (features(problem) + 1) * problem.way
+
+
+def features(problem: FewShot) -> int:
+    """Of an image of the problem's data set."""
+    return feature_size(problem.model, problem.dataset.side)
+
+
+def parameters(problem: FewShot) -> int:
+    """Of the problem's representation."""
+    return representation_size(problem.model, problem.dataset.channels, problem.dataset.side)
 
 
 def models(problem: TableProblem) -> int:
@@ -203,30 +215,48 @@ def optimizer_size(optimizer: LstmOptimizer | MlpOptimizer) -> int:
             assert_never(optimizer)
 
 
-def feature_size(model: Conv4 | Mlp, side: int = 28) -> int:
+def feature_size(model: Conv4 | Residual | Mlp, side: int = 28) -> int:
     """Features that a representation makes of a side x side image."""
     match model:
         case Conv4():
             for _ in range(4):
                 side = (side + 1) // 2 if model.downsample == "stride" else side // 2
             return model.filters * side * side
+        case Residual():
+            return model.features
         case Mlp():
             return model.hidden[-1]
         case _:
             assert_never(model)
 
 
-def representation_size(model: Conv4 | Mlp, channels: int = 1, side: int = 28) -> int:
+def representation_size(model: Conv4 | Residual | Mlp, channels: int = 1, side: int = 28) -> int:
     """Parameters of a representation."""
     match model:
         case Conv4():
             norms = 2 if model.norm_scale else 1
             first = 9 * channels * model.filters
             return first + 3 * 9 * model.filters**2 + 4 * norms * model.filters
+        case Residual():
+            blocks = sum(
+                9 * (inputs + 2 * outputs) * outputs + 3 * outputs + (inputs + 1) * outputs
+                for inputs, outputs in pairwise((channels, *model.blocks))
+            )
+            return blocks + _affine((model.blocks[-1], model.hidden, model.features))
         case Mlp():
             return _affine((channels * side * side, *model.hidden))
         case _:
             assert_never(model)
+
+
+def images_at_once(dataset: ClassesOfImages) -> int:
+    """Images that an evaluation sends through the network together: as many pixels as 1280 images of 28x28 have."""
+    return max(1, 1280 * 28**2 // dataset.side**2)
+
+
+def population(dataset: ClassesOfImages) -> int:
+    """Meta-training images whose statistics stand for those of all: as many pixels as 2000 images of 28x28 have."""
+    return max(1, 2000 * 28**2 // dataset.side**2)
 
 
 def _learned(problem: Problem, algorithm: Stepped) -> int:
@@ -253,12 +283,11 @@ def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
         case LearnedData():
             own = learned_examples(problem) * problem.dataset.features
         case HyperRepresentation():
-            own = representation_size(problem.model) + 3 * isinstance(problem.heads, RidgeHeads)
+            own = parameters(problem) + 3 * isinstance(problem.heads, RidgeHeads)
         case MulticlassTransfer():
-            classes = problem.dataset.class_counts()[0]
-            own = representation_size(problem.model) + _affine((feature_size(problem.model), classes))
+            own = parameters(problem) + _affine((features(problem), problem.dataset.class_counts()[0]))
         case Initialization():
-            own = representation_size(problem.model) + (_head(problem) if problem.head_start == "learned" else 0)
+            own = parameters(problem) + (_head(problem) if problem.head_start == "learned" else 0)
         case LinearRepresentation():
             own = dimension(problem) * problem.features.size
         case PluginProblem():

@@ -52,7 +52,7 @@ SPECS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"problem": {"kind": "hyper_representation", "dataset": {"kind": "omniglot", "split": "papr"}}},
         "/problem/dataset/split",
-        "`papr` is not possible here (did you mean `paper`?): use `paper` or `vinyals`",
+        "`papr` is not possible here (did you mean `paper`?): use `paper`, `vinyals` or `alphabets`",
     ),
     ({"problem": {"kind": "hyper_representation", "way": 1}}, "/problem/way", "greater than or equal to 2"),
     (

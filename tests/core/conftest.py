@@ -21,3 +21,21 @@ def synthetic_omniglot(tmp_path_factory: pytest.TempPathFactory) -> Path:
         names=np.array([f"Alphabet/character{i}" for i in range(1623)]),
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_alphabets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder whose omniglot-28.npz has 30 background and 20 other alphabets, which the images' ink tells."""
+    folder = tmp_path_factory.mktemp("alphabets")
+    more = [np.arange(964 - 30 * 14) % 30, 30 + np.arange(659 - 20 * 14) % 20]  # 964 and 659 characters in all
+    alphabet = np.sort(np.concatenate([np.arange(50).repeat(14), *more])).astype(np.uint8)
+    images = np.zeros((1623, 20, 28, 28), dtype=np.uint8)
+    images[:, :, 4:9, 2:22] = (alphabet + 100)[:, None, None, None]
+    np.savez_compressed(
+        folder / "omniglot-28.npz",
+        images=images,
+        alphabet=alphabet,
+        background=alphabet < 30,
+        names=np.array([f"Alphabet{number}/character{i}" for i, number in enumerate(alphabet)]),
+    )
+    return folder

@@ -128,7 +128,7 @@ def test_every_optimizer_descends_and_decays(optimizer: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("member", KINDS["model"])
 def test_every_model_serves_where_it_is_allowed(member: type[Spec], synthetic_omniglot: Path) -> None:
     model = {"kind": kind_of(member)}
-    problem = "hyper_representation" if model["kind"] == "conv4" else "regularization"
+    problem = "hyper_representation" if model["kind"] in ("conv4", "residual") else "regularization"
     described = {"kind": problem, **SMALL[problem], "model": model}
     experiment = Experiment.model_validate({"problem": described, "algorithm": {"steps": 1}})
     instance, algorithm = build(experiment, device="cpu", data_dir=synthetic_omniglot)

@@ -111,6 +111,19 @@ def test_commands_that_cannot_be_are_usage_errors(arguments: list[str]) -> None:
     assert invoke(*arguments).exit_code == 2
 
 
+def test_what_its_licence_keeps_from_being_fetched_is_not_tried() -> None:
+    done = invoke("prepare", "mini_imagenet", "--download")
+    assert done.exit_code == 2
+    assert "non-commercial research" in done.output
+    assert "give its files with --from" in done.output
+
+
+def test_a_folder_is_an_original_only_where_it_says_so(tmp_path: Path) -> None:
+    done = invoke("prepare", "magic", "--from", tmp_path, "--to", tmp_path / "data")
+    assert done.exit_code == 1
+    assert "is not a file" in done.output
+
+
 def test_download(tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, "magic", f"{site}/magic04.data")
     write_magic(tmp_path / "site" / "magic04.data")

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.datasets.catalog import ENTRIES
-from core.datasets.originals import idx, libsvm_text, newsgroups_archive, omniglot_zips, tabular_text
+from core.datasets.originals import idx, image_lists, libsvm_text, newsgroups_archive, omniglot_zips, tabular_text
 from core.datasets.prepared import Array
 from core.errors import DataInvalid
+
+UNPACKED = ("mini_imagenet",)
+"""Data sets whose last original may be a folder."""
 
 
 def convert(kind: str, files: Sequence[Path]) -> dict[str, Array]:
@@ -23,7 +26,7 @@ def convert(kind: str, files: Sequence[Path]) -> dict[str, Array]:
             f"{kind} is made from {' '.join(names[: entry.required])} in this order{optional}; {len(files)} files given"
         )
     for path in files:
-        if not path.is_file():
+        if not path.is_file() and not (path == files[-1] and path.is_dir() and kind in UNPACKED):
             raise DataInvalid(f"{path} is not a file")
     match kind:
         case "mnist":
@@ -42,5 +45,7 @@ def convert(kind: str, files: Sequence[Path]) -> dict[str, Array]:
             return tabular_text.magic(*files)
         case "omniglot":
             return omniglot_zips.omniglot(files[0], files[1], files[2:])
+        case "mini_imagenet":
+            return image_lists.mini_imagenet(files[:3], files[3])
         case _:
             raise DataInvalid(f"{kind} comes with scikit-learn: there is nothing to prepare")

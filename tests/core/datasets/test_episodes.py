@@ -82,7 +82,7 @@ def test_all_images_of_all_classes_can_be_asked_for() -> None:
 
 
 def test_episodes_are_a_function_of_the_generator() -> None:
-    assert all(torch.equal(one, other) for one, other in zip(sample(seed=1), sample(seed=1), strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(sample(seed=1)[:4], sample(seed=1)[:4], strict=True))
     assert not torch.equal(sample(seed=1).support, sample(seed=2).support)
 
 

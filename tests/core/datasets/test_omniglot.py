@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.datasets.omniglot import ClassImages, load_omniglot, rotate, split_characters
+from core.datasets.class_sets import ClassImages
+from core.datasets.omniglot import load_omniglot, omniglot_groups, rotate, split_characters
 from core.errors import DataInvalid, DataMissing
 from core.spec.datasets import Omniglot
 
@@ -95,3 +96,53 @@ def test_real_images_are_ink_on_empty_paper(data_dir: Path, split: str) -> None:
     for images in sets:
         assert images.max() == 255
         assert 0.03 < images.double().mean() / 255 < 0.15
+
+
+@pytest.mark.parametrize("rotations", [True, False])
+def test_the_split_of_alphabets_keeps_them_whole(synthetic_alphabets: Path, rotations: bool) -> None:
+    dataset = Omniglot(split="alphabets", rotations=rotations)
+    sets = load_omniglot(dataset, seed=0, data_dir=synthetic_alphabets)
+    groups = omniglot_groups(dataset, seed=0, data_dir=synthetic_alphabets)
+    assert groups is not None
+    found, turns = [], 4 if rotations else 1
+    for images, group, count in zip(sets, groups, (30, 10, 10), strict=True):
+        assert len(images) == len(group)
+        alphabet = images[:, 0].amax((-1, -2, -3)).long() - 100
+        assert torch.equal(torch.bincount(group) > 0, torch.ones(turns * count, dtype=torch.bool))
+        assert len(set(zip(alphabet.tolist(), (group // count).tolist(), strict=True))) == turns * count
+        assert all(len(set(alphabet[group == number].tolist())) == 1 for number in range(turns * count))
+        found.append(set(alphabet.tolist()))
+    assert found[0] == set(range(30))
+    assert found[1] | found[2] == set(range(30, 50))
+    other = load_omniglot(dataset, seed=1, data_dir=synthetic_alphabets)
+    assert set((other.test[:, 0].amax((-1, -2, -3)).long() - 100).tolist()) != found[2]
+    assert torch.equal(other.train, sets.train)
+
+
+def test_a_rotation_turns_whole_alphabets(synthetic_alphabets: Path) -> None:
+    dataset = Omniglot(split="alphabets")
+    sets = load_omniglot(dataset, seed=0, data_dir=synthetic_alphabets)
+    groups = omniglot_groups(dataset, seed=0, data_dir=synthetic_alphabets)
+    assert groups is not None
+    first = sets.train[groups.train == 3][0, 0]
+    for turns in range(4):
+        turned = sets.train[groups.train == 3 + 30 * turns]
+        assert (turned == first.rot90(turns, dims=(-2, -1))).all()
+
+
+def test_a_file_without_alphabets_says_so(folder: Path) -> None:
+    with pytest.raises(DataMissing, match="does not say which alphabets"):
+        load_omniglot(Omniglot(split="alphabets"), seed=0, data_dir=folder)
+
+
+@pytest.mark.data
+def test_real_alphabets_have_the_sizes_that_specs_are_checked_against(data_dir: Path) -> None:
+    dataset = Omniglot(split="alphabets")
+    groups = omniglot_groups(dataset, seed=0, data_dir=data_dir)
+    assert groups is not None
+    assert [len(set(group.tolist())) for group in groups] == [120, 40, 40]
+    sizes = torch.cat([torch.bincount(group) for group in groups])
+    assert (int(sizes.min()), int(sizes.max())) == dataset.pools()
+    assert len(groups.train) == 4 * 964
+    others = torch.cat([torch.bincount(group)[:10] for group in groups[1:]]).sort().values
+    assert 4 * int(others[:10].sum()) == dataset.test_classes()

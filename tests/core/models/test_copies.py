@@ -16,12 +16,15 @@ from core.models.convolutions import convolve_copies
 from core.models.image_sets import image_sets
 from core.models.mlp import mlp_representation
 from core.models.norm import normalize_sets
+from core.models.residual import residual
+from tests.core.models.test_residual import plainly
 
 MODELS = {
     "strides": conv4(3, dtype=torch.float64),
     "max-pools": conv4(3, downsample="max_pool", dtype=torch.float64),
     "wide": conv4(6, dtype=torch.float64),
     "no scale": conv4(2, norm_scale=False, dtype=torch.float64),
+    "residual": residual((2, 3), hidden=4, features=3, channels=1, dtype=torch.float64),
     "mlp": mlp_representation(28 * 28, (4, 3), dtype=torch.float64),
 }
 COPIES, SIZE = 3, 4
@@ -118,6 +121,8 @@ def test_second_derivatives_are_those_of_one_network_at_a_time(name: str) -> Non
 
 def written_out(name: str, params: Any, x: Tensor) -> Tensor:
     """Features [n, F] by torch's convolutions and the formula of the norm."""
+    if name == "residual":
+        return plainly(params, x)
     if name == "mlp":
         for layer in params:
             x = torch.tanh(x.flatten(1) @ layer["weight"] + layer["bias"])

@@ -23,7 +23,7 @@ from core.datasets.splits import Split
 from core.errors import DataInvalid, ReferenceInvalid
 from core.problems import class_features
 from core.problems.artifacts import Artifact, MemoryArtifacts, learned
-from core.problems.few_shot import network, population
+from core.problems.few_shot import network, representative
 from core.recording import MemoryRecorder
 from core.run import Finished, run
 from core.spec import Experiment
@@ -233,14 +233,14 @@ def test_learned_features_are_those_of_the_network_on_unseen_characters(
     context = make_context(spec, device="cpu", data_dir=synthetic_omniglot, artifacts=artifacts)
     source = learned(spec.problem, artifacts)
     assert source is not None
-    model = build_representation(source.problem.model, torch.float64)
+    model = build_representation(source.problem.model, source.problem.dataset, torch.float64)
     found = class_features.load(spec.problem, context, source, model)
 
     images = load_omniglot(spec.problem.dataset, seed=7, data_dir=synthetic_omniglot)  # split by the source's seed
     knobs: dict[str, Any] = {"generator": stream(spec.seed, "characters"), "dtype": torch.float64}
     drawn = sample_episodes(images.test, way=5, shot=3, query=7, count=1, **knobs)
     parameters = context.place(source.parameters(model.init(torch.Generator())))
-    statistics = model.statistics(parameters, population(images.train, 7, context))
+    statistics = model.statistics(parameters, representative(images.train, source.problem.dataset, 7, context))
     raw = model.apply_with(parameters, drawn.support[0], statistics)
     centred = raw - raw.mean(0)
     torch.testing.assert_close(found.train.x, centred / centred.square().sum(1).mean().sqrt())

@@ -39,7 +39,7 @@ def test_the_hypergradient_is_plain_autograd(
     drawn = torch.randint(CLASSES * 20, (12,), generator=stream(0, "images", 0))
     x = torch.stack([images[int(i) // 20, int(i) % 20] for i in drawn]).double() / 255
     labels = torch.tensor([int(i) // 20 for i in drawn])
-    below = build_representation(Conv4(filters=3), torch.float64)
+    below = build_representation(Conv4(filters=3), Omniglot(), torch.float64)
     lam: Any = trees.map_leaves(lambda leaf: leaf.clone().requires_grad_(), instance.initial)
     parts = lam["representation"]
     features = below.apply(parts["below"], x, image_sets((1, 12), device=x.device, dtype=x.dtype))

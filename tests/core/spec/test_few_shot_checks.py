@@ -54,6 +54,8 @@ SUPPORT = FEW_SHOT | {"outer_set": "support"}
         (FEW_SHOT | {"heads": RIDGE}, APPROX, "/algorithm/hypergradient", "use `exact` or `reverse`"),
         (FEW_SHOT | {"heads": RIDGE, "l2": 0.1}, {}, "/problem/l2", "leave `l2` out"),
         (FEW_SHOT | {"heads": {"kind": "prototypes"}, "l2": 0.1}, EXACT, "/problem/l2", "leave `l2` out"),
+        (FEW_SHOT | {"heads": RIDGE, "way_from": 3}, EXACT, "/problem/way_from", "or use the heads `softmax`"),
+        (FEW_SHOT | {"heads": {"kind": "prototypes"}, "way_from": 3}, EXACT, "/problem/way_from", "leave it out"),
         (FEW_SHOT | {"training_shot": 6}, {}, "/problem/training_shot", "lower `training_shot` to at most 5"),
         (SUPPORT | {"training_shot": 21}, {}, "/problem/training_shot", "at most 20"),
         ({"kind": "quadratic"}, JOINT, "/algorithm/kind", "or the problem `hyper_representation`"),
@@ -117,3 +119,77 @@ def test_tf32_is_for_float32() -> None:
     found = refused(problem=FEW_SHOT, resources={"precision": "float64", "tf32": True})
     assert found["pointer"] == "/resources/tf32"
     assert Experiment.model_validate({"problem": FEW_SHOT, "resources": {"tf32": True, "deterministic": True}})
+
+
+@pytest.mark.parametrize(
+    ("problem", "pointer", "message"),
+    [
+        ({"dataset": {"kind": "mini_imagenet"}, "way": 17}, "/problem/way", "the smallest meta-set has 16 classes"),
+        ({"dataset": {"split": "alphabets"}, "way": 15}, "/problem/way", "the smallest alphabet has 14 classes"),
+        ({"way_from": 6}, "/problem/way_from", "above `way`, the most classes of a task, 5"),
+        (
+            {"dataset": {"split": "alphabets"}, "way_from": 15, "way": 20},
+            "/problem/way_from",
+            "15 ways, but the smallest alphabet has 14 classes: lower `way_from`",
+        ),
+        (
+            {"dataset": {"split": "alphabets"}, "way_from": 5, "way": 56},
+            "/problem/way",
+            "the largest alphabet has 55 classes: lower `way`",
+        ),
+        (
+            {"dataset": {"kind": "mini_imagenet"}, "way_from": 17, "way": 20},
+            "/problem/way_from",
+            "the smallest meta-set has 16 classes",
+        ),
+    ],
+)
+def test_more_classes_than_there_are_to_draw_from(problem: dict[str, Any], pointer: str, message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Experiment.model_validate({"problem": {"kind": "hyper_representation", **problem}})
+    (error,) = caught.value.errors()
+    assert error["ctx"]["pointer"] == pointer
+    assert message in error["msg"]
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        {"dataset": {"kind": "mini_imagenet"}, "way": 16, "query": 100},
+        {"dataset": {"split": "alphabets"}, "way": 14},
+        {"dataset": {"split": "alphabets"}, "way_from": 14, "way": 55},
+        {"way_from": 5},
+    ],
+)
+def test_as_many_classes_as_there_are_to_draw_from(problem: dict[str, Any]) -> None:
+    assert Experiment.model_validate({"problem": {"kind": "hyper_representation", **problem}})
+
+
+@pytest.mark.parametrize("kind", ["multiclass_transfer", "initialization"])
+def test_other_few_shot_problems_are_within_alphabets_too(kind: str) -> None:
+    problem: dict[str, Any] = {"kind": kind, "dataset": {"split": "alphabets"}}
+    assert Experiment.model_validate({"problem": problem | {"way": 14}})
+    found = refused(problem=problem | {"way": 15})
+    assert found["pointer"] == "/problem/way"
+    assert "the smallest alphabet has 14 classes" in found["message"]
+    assert Experiment.model_validate({"problem": {"kind": kind, "dataset": {"kind": "mini_imagenet"}, "way": 16}})
+
+
+def test_characters_of_the_smallest_alphabets() -> None:
+    """Of the ten of meta-test, which the seed draws."""
+    dataset = {"split": "alphabets", "rotations": False}
+    problem: dict[str, Any] = {"kind": "linear_representation", "dataset": dataset, "classes": 250}
+    assert Experiment.model_validate({"problem": problem})
+    found = refused(problem=problem | {"classes": 251})
+    assert found["pointer"] == "/problem/classes"
+
+
+@pytest.mark.parametrize("algorithm", [{}, JOINT])
+def test_tasks_of_different_sizes_go_with_the_support_set_as_outer_set(algorithm: dict[str, Any]) -> None:
+    problem = SUPPORT | {"way_from": 3, "training_shot": 16}
+    assert Experiment.model_validate({"problem": problem, "algorithm": algorithm})
+
+
+def test_a_data_set_that_does_not_say_which_is_omniglot() -> None:
+    spec = Experiment.model_validate({"problem": {"kind": "hyper_representation", "dataset": {"split": "vinyals"}}})
+    assert spec.canonical()["problem"]["dataset"]["kind"] == "omniglot"

@@ -1,0 +1,159 @@
+"""Residual blocks, then two 1x1 convolutions (Mishra et al. 2018; RN of Franceschi et al. 2018, section 5.2).
+
+A block: y = max-pool(skip(x) + main(x)), skip a 1x1 convolution with bias, main three times 3x3 convolution, norm,
+leaky ReLU of slope 0.1; the 2x2 max-pool rounds up. After the blocks: 1x1 convolution, ReLU, mean over all pixels
+(6x6 of them for images of 84x84), 1x1 convolution, ReLU.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from core.bilevel.problem import Tree
+from core.models.convolutions import convolve_copies
+from core.models.image_sets import ImageSets, channels_last, image_sets
+from core.models.initialization import glorot
+from core.models.linear import affine
+from core.models.model import Representation
+from core.models.norm import Statistics, normalize, normalize_copies, normalize_sets
+
+SLOPE = 0.1
+"""Of the leaky ReLU below zero."""
+CONVOLUTIONS = 3
+"""Of the main path of a block."""
+
+Layer = dict[str, Tensor]
+
+
+def residual(
+    blocks: Sequence[int] = (64, 96, 128, 256),
+    *,
+    hidden: int = 2048,
+    features: int = 512,
+    channels: int = 3,
+    dtype: torch.dtype = torch.float32,
+) -> Representation:
+    """The representation h: images [N, channels, height, width] -> features [N, features].
+
+    Args:
+        blocks: channels of each block.
+        hidden: channels of the first 1x1 convolution after the blocks.
+        features: channels of the second.
+        channels: channels of the images.
+        dtype: type of the parameters.
+
+    Parameters: {"blocks": for each block {"main": three {"weight": [outputs, inputs, 3, 3], "offset"}, "skip": affine},
+    "hidden": affine, "features": affine}, affine being {"weight": [inputs, outputs], "bias": [outputs]}, as a 1x1
+    convolution is an affine layer on pixels. Weights are Glorot, the rest 0; all of them are learned, the skip
+    convolutions and offsets too, which the paper's code leaves at their start.
+    """
+
+    def init(generator: Generator) -> Tree:
+        sizes = (channels, *blocks)
+        return {
+            "blocks": [_block(inputs, outputs, generator, dtype) for inputs, outputs in pairwise(sizes)],
+            "hidden": _affine(sizes[-1], hidden, generator, dtype),
+            "features": _affine(hidden, features, generator, dtype),
+        }
+
+    def walk(params: Tree, x: Tensor, sets: "ImageSets | list[Statistics]") -> tuple[Tensor, list[Statistics]]:
+        layers = cast("dict[str, Tree]", params)
+        x, used = channels_last(x), list[Statistics]()
+        for number, block in enumerate(cast("list[dict[str, Tree]]", layers["blocks"])):
+            first = CONVOLUTIONS * number
+            given = sets if isinstance(sets, ImageSets) else sets[first : first + CONVOLUTIONS]
+            y, found = _main(cast("list[Layer]", block["main"]), x, given)
+            x = F.max_pool2d(y + _on_pixels(block["skip"], x), 2, ceil_mode=True)
+            used += found
+        pixels = torch.relu_(affine(layers["hidden"], x.movedim(1, -1).flatten(1, 2)))  # [N, height width, hidden]
+        return torch.relu_(affine(layers["features"], pixels.mean(1))), used
+
+    def copies(params: Tree, x: Tensor, given: "Tree | None") -> tuple[Tensor, Tree]:
+        layers, sets = (
+            cast("dict[str, Tree]", params),
+            image_sets((x.shape[0], x.shape[1]), device=x.device, dtype=x.dtype),
+        )
+        pixels, used = x.flatten(0, 1).movedim(1, -1), list[Statistics]()  # [N, height, width, channels]
+        for number, block in enumerate(cast("list[dict[str, Tree]]", layers["blocks"])):
+            first = CONVOLUTIONS * number
+            own = None if given is None else cast("list[Statistics]", given)[first : first + CONVOLUTIONS]
+            y, found = _main_copies(cast("list[Layer]", block["main"]), pixels, sets, own)
+            y = y + _affine_copies(block["skip"], pixels, len(x))
+            pixels = F.max_pool2d(y.movedim(-1, 1), 2, ceil_mode=True).movedim(1, -1)
+            used += found
+        means = torch.relu_(_affine_copies(layers["hidden"], pixels, len(x))).mean((1, 2))
+        return torch.relu_(_affine_copies(layers["features"], means, len(x))).view(*x.shape[:2], -1), cast(Tree, used)
+
+    def statistics(params: Tree, x: Tensor) -> Tree:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return cast(Tree, walk(params, x, image_sets((1, len(x)), device=x.device, dtype=dtype))[1])
+
+    return Representation(
+        init,
+        lambda params, x, sets: walk(params, x, sets)[0],
+        lambda params, x, given: walk(params, x, cast("list[Statistics]", given))[0],
+        statistics,
+        copies,
+    )
+
+
+def _main(layers: list[Layer], x: Tensor, sets: "ImageSets | list[Statistics]") -> tuple[Tensor, list[Statistics]]:
+    """Three times convolution, norm, leaky ReLU; and the statistics of the norms."""
+    used = []
+    for number, layer in enumerate(layers):
+        x = F.conv2d(x, layer["weight"], padding=1)
+        pixels = x.movedim(1, -1)  # [N, height, width, channels]
+        if isinstance(sets, ImageSets):
+            y, found = normalize_sets(pixels.flatten(1, 2), sets, layer["offset"], None)
+        else:
+            found = sets[number]
+            y = normalize(pixels.flatten(1, 2), found, layer["offset"], None)
+        x = F.leaky_relu_(y, SLOPE).view(pixels.shape).movedim(-1, 1)
+        used.append(found)
+    return x, used
+
+
+def _main_copies(
+    layers: list[Layer], x: Tensor, sets: ImageSets, given: list[Statistics] | None
+) -> tuple[Tensor, list[Statistics]]:
+    """The same on [N, height, width, channels], with weights of each copy of the network for its images."""
+    used = []
+    for number, layer in enumerate(layers):
+        x = convolve_copies(x, layer["weight"], stride=1)
+        own = None if given is None else given[number]
+        y, found = normalize_copies(x.flatten(1, 2), sets, layer["offset"], None, own)
+        x = F.leaky_relu_(y, SLOPE).view(x.shape)
+        used.append(found)
+    return x, used
+
+
+def _affine_copies(layer: Tree, x: Tensor, count: int) -> Tensor:
+    """The affine layer of each of `count` copies on the last axis of its rows of x [N, ..., inputs]."""
+    rows = affine(layer, x.reshape(count, -1, x.shape[-1]))
+    return rows.view(*x.shape[:-1], -1)
+
+
+def _on_pixels(layer: Tree, x: Tensor) -> Tensor:
+    """A 1x1 convolution: the affine layer on every pixel."""
+    return affine(layer, x.movedim(1, -1)).movedim(-1, 1)
+
+
+def _block(inputs: int, outputs: int, generator: Generator, dtype: torch.dtype) -> Tree:
+    sizes = [(inputs, outputs), *[(outputs, outputs)] * (CONVOLUTIONS - 1)]
+    main: list[Tree] = [
+        {
+            "weight": glorot((after, before, 3, 3), 9 * before, 9 * after, generator, dtype),
+            "offset": torch.zeros(after, dtype=dtype),
+        }
+        for before, after in sizes
+    ]
+    return {"main": main, "skip": _affine(inputs, outputs, generator, dtype)}
+
+
+def _affine(inputs: int, outputs: int, generator: Generator, dtype: torch.dtype) -> Tree:
+    weight = glorot((inputs, outputs), inputs, outputs, generator, dtype)
+    return {"weight": weight, "bias": torch.zeros(outputs, dtype=dtype)}

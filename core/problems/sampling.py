@@ -1,0 +1,59 @@
+"""Episodes of a few-shot problem, drawn from the meta-sets of its data set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from core.bilevel.randomness import stream
+from core.datasets.class_images import Loaded, load_class_images
+from core.datasets.class_sets import ClassImages
+from core.datasets.episodes import Episodes, sample_episodes
+from core.problems.instance import Context
+from core.spec import problems as spec
+from core.spec.sizes import images_at_once
+
+MetaSet = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Episodes that are functions of the seed and an index."""
+
+    problem: spec.FewShot
+    context: Context
+    loaded: Loaded
+
+    def episodes(self, part: MetaSet, shot: int, query: int, count: int, *index: str | int) -> Episodes:
+        """`count` tasks with so many support and query examples of each class."""
+        problem, groups = self.problem, self.loaded.groups
+        return sample_episodes(
+            getattr(self.loaded.images, part),
+            way=problem.way,
+            shot=shot,
+            query=query,
+            count=count,
+            generator=stream(self.context.seed, *index),
+            dtype=self.context.dtype,
+            groups=None if groups is None else getattr(groups, part),
+            way_from=problem.way_from if isinstance(problem, spec.HyperRepresentation) else None,
+        )
+
+    def evaluation(self, part: MetaSet, together: int | None = None) -> Iterator[Episodes]:
+        """The episodes of an evaluation, `together` at a time; None: as many as `images_at_once` allows."""
+        shot, query, whole = self.problem.shot, self.problem.query, self.context.episodes
+        size = max(1, images_at_once(self.problem.dataset) // (self.problem.way * (shot + query)))
+        for first in range(0, whole, size):
+            drawn = self.episodes(part, shot, query, min(size, whole - first), part, first)
+            yield from drawn.split(together or size)
+
+
+def sampling(problem: spec.FewShot, context: Context, split_seed: int | None = None) -> Sampling:
+    """From the problem's data set, whose images lie on the device; classes are split by the context's seed or this one.
+
+    Raises:
+        DataMissing: there is no prepared file, or it lacks what the split needs.
+        DataInvalid: it does not have the arrays, or not of the right shapes.
+    """
+    seed = context.seed if split_seed is None else split_seed
+    images, groups = load_class_images(problem.dataset, seed=seed, data_dir=context.data_dir)
+    return Sampling(problem, context, Loaded(ClassImages(*(part.to(context.device) for part in images)), groups))
