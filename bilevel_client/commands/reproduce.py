@@ -15,6 +15,7 @@ NAMES = (
     "variants-omniglot",
     "hyper-cleaning",
     "learned-optimizer",
+    "overfitting",
 )
 """Known here, so that `--help` loads no plotting."""
 
@@ -35,7 +36,8 @@ def reproduce(service: Service, names: Sequence[str], quick: bool, all_stages: b
     """Run the paper's experiments on the service and write a report of each, beside the paper's own figures.
 
     \b
-    NAME: effect-of-t, omniglot, mini-imagenet, variants, variants-omniglot, hyper-cleaning, learned-optimizer, all
+    NAME: effect-of-t, omniglot, mini-imagenet, variants, variants-omniglot, hyper-cleaning, learned-optimizer,
+    overfitting, all
     """
     from bilevel_client.reproduction.document import write
     from bilevel_client.reproduction.running import Reproduction, with_command
