@@ -31,9 +31,9 @@ BASE: dict[str, Any] = {
         "dynamics": {"kind": "gradient_descent", "rate": 0.1},
         "hypergradient": {"kind": "reverse"},
         "optimizer": {"kind": "adam", "rate": 0.001},
-        "hyperiterations": 1000,
+        "hyperiterations": 600,
     },
-    "evaluation": {"every": 250, "episodes": 200},
+    "evaluation": {"every": 200, "episodes": 200},
 }
 AXES = {
     "tasks": "number of tasks in meta-training",
