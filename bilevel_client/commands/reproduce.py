@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, with_service
+
+if TYPE_CHECKING:
+    from bilevel_client.reproduction.study import Results, Study
 
 NAMES = (
     "effect-of-t",
@@ -15,6 +19,7 @@ NAMES = (
     "variants-omniglot",
     "hyper-cleaning",
     "learned-optimizer",
+    "overfitting",
 )
 """Known here, so that `--help` loads no plotting."""
 
@@ -35,7 +40,8 @@ def reproduce(service: Service, names: Sequence[str], quick: bool, all_stages: b
     """Run the paper's experiments on the service and write a report of each, beside the paper's own figures.
 
     \b
-    NAME: effect-of-t, omniglot, mini-imagenet, variants, variants-omniglot, hyper-cleaning, learned-optimizer, all
+    NAME: effect-of-t, omniglot, mini-imagenet, variants, variants-omniglot, hyper-cleaning, learned-optimizer,
+    overfitting, all
     """
     from bilevel_client.reproduction.document import write
     from bilevel_client.reproduction.running import Reproduction, with_command
@@ -46,14 +52,17 @@ def reproduce(service: Service, names: Sequence[str], quick: bool, all_stages: b
     with service.client() as client:
         client.patience = PATIENT
         for name in dict.fromkeys(NAMES if "all" in names else names):
-            folder = out / (f"{name}-quick" if quick else name)
+            study, folder = STUDIES[name], out / (f"{name}-quick" if quick else name)
+
+            def report(results: "Results", study: "Study" = study, folder: Path = folder) -> None:
+                write(with_command(study.report(results), study.name, quick=quick), folder)
+
             try:
-                reproduction = Reproduction(client, STUDIES[name], folder, quick=quick, quiet=service.as_json)
-                results = reproduction.run(all_stages=all_stages)
+                reproduction = Reproduction(client, study, folder, quick=quick, quiet=service.as_json)
+                results = reproduction.run(all_stages=all_stages, each=report)
             except BadSpec as error:
                 raise click.UsageError(str(error)) from error
-            files = write(with_command(STUDIES[name].report(results), name, quick=quick), folder)
             complete &= all(member.result for found in results.values() for member in found.members)
-            click.echo(files[0])
+            click.echo(folder / "report.md")
     if not complete:
         raise SystemExit(DID_NOT_SUCCEED)

@@ -1,7 +1,7 @@
 """Runs a study: submits its stages one after the other, waits, keeps what they gave; begun again, it goes on."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -39,8 +39,11 @@ class Reproduction:
             raise BadSpec(f"{folder} holds the {length} study `{self._state['study']}`: give another --out")
         self._save()
 
-    def run(self, *, all_stages: bool) -> Results:
-        """What every stage gave; stages that are optional only if they are asked for or were begun."""
+    def run(self, *, all_stages: bool, each: Callable[[Results], None] = lambda results: None) -> Results:
+        """What every stage gave; stages that are optional only if they are asked for or were begun.
+
+        `each` is called after every stage with what there is so far.
+        """
         found: dict[str, Found] = {}
         for stage in self._study.stages:
             if stage.optional and not all_stages and stage.name not in self._state["sweeps"]:
@@ -48,6 +51,7 @@ class Reproduction:
             if any(before not in found or not found[before].succeeded for before in stage.follows.values()):
                 continue
             found[stage.name] = self._stage(stage, found)
+            each(found)
         return found
 
     def _stage(self, stage: Stage, before: Results) -> Found:

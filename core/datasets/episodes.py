@@ -1,6 +1,6 @@
 """Samples episodes: few-shot classification tasks with disjoint support and query sets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,6 +33,16 @@ class Episodes(NamedTuple):
             rows = slice(first, first + size)
             ways = None if self.ways is None else self.ways[rows]
             yield self._replace(support=self.support[rows], query=self.query[rows], ways=ways)
+
+
+def joined(parts: Sequence[Episodes]) -> Episodes:
+    """The tasks of several meta-batches of the same sizes, in one."""
+    ways = [part.ways for part in parts if part.ways is not None]
+    return parts[0]._replace(
+        support=torch.cat([part.support for part in parts]),
+        query=torch.cat([part.query for part in parts]),
+        ways=torch.cat(ways) if ways else None,
+    )
 
 
 def sample_episodes(

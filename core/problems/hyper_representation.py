@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from core.bilevel.problem import Dynamics, Problem, Tasks, Tree
 from core.bilevel.randomness import stream
+from core.datasets.episodes import Episodes, joined
 from core.models.model import Representation
 from core.problems.artifacts import learned
 from core.problems.few_shot import Network, Scoring, network
@@ -46,11 +48,19 @@ class FewShot:
 
     def at(self, k: int) -> tuple[Problem, Dynamics]:
         """The meta-batch of hyperiteration k."""
-        sizes = training_sets(self.problem)
-        episodes = self.sampling.episodes("train", *sizes, self.problem.meta_batch, "episodes", k)
+        episodes = self.meta_batch(k)
         data: dict[str, Tree] = {**episodes.sets(), **({} if episodes.ways is None else {"ways": episodes.ways})}
         problem, dynamics = self.state(data)
         return replace(problem, tasks=Tasks(data, self.state, self.problem.task_chunk)), dynamics
+
+    def meta_batch(self, k: int) -> Episodes:
+        """New episodes, or some of a fixed number of tasks."""
+        problem, sizes = self.problem, training_sets(self.problem)
+        if problem.tasks is None:
+            return self.sampling.episodes("train", *sizes, problem.meta_batch, "episodes", k)
+        order = torch.randperm(problem.tasks, generator=stream(self.context.seed, "meta-batch", k))
+        chosen = order[: problem.meta_batch].tolist()
+        return joined([self.sampling.episodes("train", *sizes, 1, "task", task) for task in chosen])
 
     def state(self, data: Tree) -> tuple[Problem, Dynamics]:
         """The problem of tasks with these sets, and numbers of classes where they differ."""

@@ -70,6 +70,11 @@ def _check_training(problem: HyperRepresentation) -> None:
             f"{shot} support and {query} query examples of each class, but a class has {images} images and the sets "
             f"are disjoint: lower `training_shot` to at most {max(images - query, 0)}",
         )
+    if problem.tasks is not None and problem.tasks < problem.meta_batch:
+        refuse(
+            "/problem/tasks",
+            f"a meta-batch of {problem.meta_batch} out of {problem.tasks} tasks: raise `tasks` or lower `meta_batch`",
+        )
     if problem.l2 and not isinstance(problem.heads, SoftmaxHeads):
         refuse(
             "/problem/l2",

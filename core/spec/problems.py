@@ -173,6 +173,9 @@ class HyperRepresentation(Spec):
     """Query examples of each class, disjoint from the support examples."""
     meta_batch: Annotated[int, Field(ge=1, le=1024)] = 16
     """Episodes of a hyperiteration."""
+    tasks: Count | None = None
+    """Tasks of meta-training: so many episodes, drawn once by the seed, from which every meta-batch is drawn without
+    replacement; by default each meta-batch is of new episodes. Few of them, and the outer objective overfits."""
     task_chunk: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Episodes that go through the network together, which memory is proportional to; the hypergradient is that of the
     whole meta-batch. By default all. For `reverse`, `unrolled` and `exact`."""

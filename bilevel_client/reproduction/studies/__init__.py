@@ -6,6 +6,7 @@ from bilevel_client.reproduction.studies import (
     learned_optimizer,
     mini_imagenet,
     omniglot,
+    overfitting,
     variants,
 )
 from bilevel_client.reproduction.study import Study
@@ -20,5 +21,6 @@ STUDIES: dict[str, Study] = {
         variants.OMNIGLOT,
         hyper_cleaning.STUDY,
         learned_optimizer.STUDY,
+        overfitting.STUDY,
     )
 }

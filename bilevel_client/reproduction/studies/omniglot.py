@@ -47,7 +47,7 @@ QUICK: dict[str, Any] = {
     "problem.meta_batch": 4,
 }
 STAGES = [
-    Stage("5-way 1-shot", _base(5, 1, 32, 4, 5000), quick=QUICK),
+    Stage("5-way 1-shot", _base(5, 1, 16, 4, 3000), quick=QUICK),
     Stage("5-way 5-shot", _base(5, 5, 16, 4, 3000), quick=QUICK),
     Stage("20-way 1-shot", _base(20, 1, 8, 4, 4000), quick=QUICK),
     Stage("20-way 5-shot", _base(20, 5, 4, 4, 3000), quick=QUICK),

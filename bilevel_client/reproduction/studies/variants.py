@@ -30,7 +30,7 @@ def _stages(data: Spec, model: Spec, rate: float, hyperiterations: int, quick: S
         "optimizer": {"kind": "adam", "rate": 0.001, "decay": 1e-5},
         "hyperiterations": hyperiterations,
     }
-    evaluation = {"every": max(hyperiterations // 20, 1), "episodes": 600}
+    evaluation = {"every": hyperiterations // 5, "episodes": 600}
 
     def stage(name: str, problem: Spec, **algorithm: Any) -> Stage:
         return Stage(
@@ -101,7 +101,7 @@ STUDY = Study(
 OMNIGLOT = Study(
     "variants-omniglot",
     "The variants of table 4 on Omniglot",
-    _stages({"kind": "omniglot"}, {"kind": "conv4", "filters": 64, "norm_scale": False}, 0.1, 1500, QUICK),
+    _stages({"kind": "omniglot"}, {"kind": "conv4", "filters": 64, "norm_scale": False}, 0.1, 1000, QUICK),
     report_of_omniglot,
     data=("omniglot",),
 )

@@ -240,3 +240,43 @@ def test_learning_improves_unseen_classes(built: Callable[..., Built], synthetic
     assert after["loss"].mean < before["loss"].mean - 3 * before["loss"].ci95
     assert series.keys() >= {"outer_objective", "hypergradient_norm", "inner_objective_start", "inner_gradient_norm"}
     assert trees.norm(trees.subtract(network(state.lam), network(found.instance.initial))) > 0
+
+
+def test_a_fixed_number_of_tasks_is_drawn_once(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+    """With as many as a meta-batch has, every meta-batch is of the same tasks in another order."""
+    instance = built({**SMALL, "meta_batch": 3, "tasks": 3}, {}, data_dir=synthetic_omniglot).instance
+    seen = []
+    for k in (0, 1, 2, 0):
+        tasks = instance.at(k)[0].tasks
+        assert tasks is not None
+        assert isinstance(tasks.data, dict)
+        support = tasks.data["support"]
+        assert isinstance(support, torch.Tensor)
+        seen.append(support)
+    assert torch.equal(seen[0], seen[3])
+    sums = [support.flatten(1).sum(1) for support in seen]
+    assert all(torch.equal(each.sort().values, sums[0].sort().values) for each in sums)
+    assert not torch.equal(seen[0], seen[1]) or not torch.equal(seen[0], seen[2])
+    assert len(sums[0].unique()) == 3
+
+
+def test_meta_batches_of_many_tasks_are_without_replacement(
+    built: Callable[..., Built], synthetic_omniglot: Path
+) -> None:
+    instance = built({**SMALL, "meta_batch": 4, "tasks": 5}, {}, data_dir=synthetic_omniglot).instance
+    sums = set()
+    for k in range(12):
+        tasks = instance.at(k)[0].tasks
+        assert tasks is not None
+        assert isinstance(tasks.data, dict)
+        support = tasks.data["support"]
+        assert isinstance(support, torch.Tensor)
+        own = support.flatten(1).sum(1).tolist()
+        assert len(set(own)) == 4
+        sums |= set(own)
+    assert len(sums) == 5
+
+
+def test_more_episodes_than_tasks_are_refused() -> None:
+    with pytest.raises(ValueError, match="raise `tasks` or lower `meta_batch`"):
+        Experiment.model_validate({"problem": {"kind": "hyper_representation", "meta_batch": 8, "tasks": 4}})
