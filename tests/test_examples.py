@@ -45,6 +45,9 @@ def shortened(spec: dict[str, Any]) -> Experiment:
         problem["model"] |= {"blocks": [4, 8], "hidden": 16, "features": 8}
     if "final_steps" in problem:
         problem["final_steps"] = FEW_STEPS
+    if problem["kind"] == "learned_optimizer":
+        problem["unrolls"] = min(problem["unrolls"], 2)
+        problem["horizon"] = canonical["algorithm"]["steps"] * problem["unrolls"] + 1
     if problem["kind"] == "learned_data":
         problem |= {"train": 1500, "validation": 200, "draws": 2}
     return Experiment.model_validate(canonical)
