@@ -70,7 +70,7 @@ RIDGE: dict[str, Any] = {
         "dynamics": {"kind": "gradient_descent", "rate": 0.02},
         "hypergradient": {"kind": "reverse"},
         "optimizer": {"kind": "adam", "rate": 0.05},
-        "hyperiterations": 300,
+        "hyperiterations": 100,
     },
     "evaluation": {"every": 10},
 }
@@ -192,7 +192,7 @@ STUDY = Study(
             RIDGE,
             {"algorithm.steps": STEPS},
             seeds=(0, 1, 2),
-            quick={"seeds": (0, 1), "algorithm.hyperiterations": 100},
+            quick={"seeds": (0, 1), "algorithm.hyperiterations": 50},
         ),
     ],
     report,
