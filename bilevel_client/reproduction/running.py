@@ -48,7 +48,7 @@ class Reproduction:
         for stage in self._study.stages:
             if stage.optional and not all_stages and stage.name not in self._state["sweeps"]:
                 continue
-            if any(before not in found or not found[before].succeeded for before in stage.follows.values()):
+            if any(before not in found or found[before].best is None for before in stage.follows.values()):
                 continue
             found[stage.name] = self._stage(stage, found)
             each(found)
@@ -62,7 +62,13 @@ class Reproduction:
         record = self._submitted(stage, spec)
         record = follow_sweep(self._client, record["id"], quiet=self._quiet)
         members = [self._member(member) for member in self._client.sweep_members(record["id"])]
-        kept = {"sweep": record["id"], "date": record["created_at"][:10], "spec": record["spec"], "members": members}
+        kept = {
+            "sweep": record["id"],
+            "date": record["created_at"][:10],
+            "spec": record["spec"],
+            "best": record["best"]["experiment_id"] if record["best"] else None,
+            "members": members,
+        }
         if all(member["status"] == "succeeded" for member in members):  # else a retry may bring the others
             _write(path, kept)
         return _read(stage, kept)
@@ -122,7 +128,7 @@ def sweep_of(study: Study, stage: Stage, before: Results, *, quick: bool) -> dic
     """The sweep that is submitted for a stage."""
     shorter = dict(stage.quick) if quick else {}
     grid, seeds = shorter.pop("grid", stage.grid), shorter.pop("seeds", stage.seeds)
-    settings = {**shorter, **{field: _best(before[name]) for field, name in stage.follows.items()}}
+    settings = {**shorter, **{field: before[name].best for field, name in stage.follows.items()}}
     return {
         "name": f"{study.name}: {stage.name}",
         "labels": {"study": study.name},
@@ -132,17 +138,9 @@ def sweep_of(study: Study, stage: Stage, before: Results, *, quick: bool) -> dic
     }
 
 
-def _best(found: Found) -> str:
-    """The experiment whose validation metric is the best."""
-    selection = found.succeeded[0].result["selection"]
-    sign = 1 if selection["better"] == "higher" else -1
-    value = {m.experiment: m.result["best"]["validation"][selection["metric"]]["mean"] for m in found.succeeded}
-    return max(value, key=lambda experiment: sign * float(value[experiment]))
-
-
 def _read(stage: Stage, kept: Mapping[str, Any]) -> Found:
     members = [
         Member(**{**member, "curves": {name: Series(**each, attempt=None) for name, each in member["curves"].items()}})
         for member in kept["members"]
     ]
-    return Found(stage, kept["spec"], members, kept["date"])
+    return Found(stage, kept["spec"], members, kept["date"], kept["best"])

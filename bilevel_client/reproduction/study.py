@@ -52,6 +52,8 @@ class Found(NamedTuple):
     members: Sequence[Member]
     date: str
     """When it was submitted."""
+    best: str | None = None
+    """Id of the experiment with the best validation metric, as the service judges it; None: there is none."""
 
     @property
     def succeeded(self) -> list[Member]:

@@ -39,6 +39,7 @@ def test_the_command_knows_every_study() -> None:
 @pytest.mark.parametrize(("study", "stage"), STAGES, ids=lambda part: part.name)
 def test_every_sweep_is_one_that_the_service_takes(study: Study, stage: Stage, quick: bool) -> None:
     chosen = Found(stage, {}, [member(0, 0.5)._replace(experiment="0b86f29c-5e12-4f37-9c0e-6c1f1a0ce9a1")], "")
+    chosen = chosen._replace(best=chosen.members[0].experiment)
     spec = sweep_of(study, stage, dict.fromkeys(stage.follows.values(), chosen), quick=quick)
     sweep = Sweep.model_validate(spec)
     assert len(sweep.members) >= 1
@@ -56,7 +57,7 @@ def test_a_report_of_nothing_says_so(study: Study, tmp_path: Path) -> None:
 def test_the_best_experiment_goes_on() -> None:
     first = Stage("first", {})
     second = Stage("second", {"problem": {"kind": "quadratic"}}, follows={"problem.from": "first"})
-    found = Found(first, {}, [member(0, 0.5), member(1, 0.7), member(2, 0.6)], "")
+    found = Found(first, {}, [member(0, 0.5), member(1, 0.7), member(2, 0.6)], "", "00000001-0000")
     spec = sweep_of(
         Study("s", "S", [first, second], lambda results: Document("", [])), second, {"first": found}, quick=False
     )

@@ -66,6 +66,8 @@ def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypa
             for member in found.succeeded:
                 assert member.result == client.result(member.experiment)
                 assert member.curves["outer_objective"].step == [0, 1, 2, 3]
+            losses = {each.experiment: each.result["best"]["validation"]["loss"]["mean"] for each in found.members}
+            assert found.best == min(losses, key=losses.__getitem__)
         assert [len(found.succeeded) for found in results.values()] == [4, 1]
         again = Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)
         assert again == results
