@@ -9,7 +9,7 @@ import torch
 
 from core.bilevel import dynamics as inner_dynamics
 from core.bilevel import linear_models, optimizers
-from core.bilevel.algorithms import carried_forward, continued, joint, nested, real_time
+from core.bilevel.algorithms import averaged, carried_forward, continued, joint, nested, real_time
 from core.bilevel.dynamics import Init, Scalar, StepObjective
 from core.bilevel.embedding import through_embedding
 from core.bilevel.graphs import graphed
@@ -254,11 +254,12 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
         assert instance.finite_sum is not None  # core.spec.checks refuses the others
         plain = build_stochastic(chosen, instance.finite_sum, instance.project, seed=spec.seed)
         return measuring_steps(spec, chosen, plain, instance.at, methods)
-    optimizer = build_optimizer(chosen.optimizer)
+    optimizer = build_optimizer(chosen.optimizer, chosen.hyperiterations)
     match chosen:
         case algorithms.Nested():
             measured = continued(measuring(spec, methods), unrolls=instance.unrolls)
-            return nested(instance.at, measured, optimizer, instance.project, steps=chosen.steps)
+            plain = nested(instance.at, measured, optimizer, instance.project, steps=chosen.steps)
+            return plain if chosen.averaging is None else averaged(plain, decay=chosen.averaging)
         case algorithms.RealTime():
             forward_mode = isinstance(chosen.hypergradient, algorithms.Forward)
             going_on = measuring(spec, (lambda spec: carried_forward) if forward_mode else methods)
@@ -346,16 +347,17 @@ def _random_forward(spec: algorithms.RandomForward, seed: int) -> MethodSeries:
     return MethodSeries(lambda problem, dynamics, lam: (), lambda k, carry: partial(method, k=k))
 
 
-def build_optimizer(spec: algorithms.Optimizer) -> OuterOptimizer:
+def build_optimizer(spec: algorithms.Optimizer, hyperiterations: int) -> OuterOptimizer:
     """The outer optimizer."""
+    rate = optimizers.inverse_time(spec.rate, spec.decay)
+    if spec.cosine:
+        rate = optimizers.cosine(rate, hyperiterations)
     match spec:
         case algorithms.Sgd():
-            return optimizers.sgd(rate=spec.rate, decay=spec.decay)
+            return optimizers.sgd(rate=rate)
         case algorithms.MomentumSgd():
-            return optimizers.momentum(rate=spec.rate, momentum=spec.momentum, decay=spec.decay)
+            return optimizers.momentum(rate=rate, momentum=spec.momentum)
         case algorithms.Adam():
-            return optimizers.adam(
-                rate=spec.rate, beta1=spec.beta1, beta2=spec.beta2, epsilon=spec.epsilon, decay=spec.decay
-            )
+            return optimizers.adam(rate=rate, beta1=spec.beta1, beta2=spec.beta2, epsilon=spec.epsilon)
         case _:
             assert_never(spec)

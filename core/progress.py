@@ -76,12 +76,13 @@ class Progress:
         """Evaluates lam, which becomes the best so far if it is; only the validation metric has a say."""
         started = time.perf_counter()
         kept = () if algorithm.inner is None else (algorithm.inner(self.state),)
-        found = instance.evaluate(self.state.lam, *kept)
+        lam = self.state.lam if algorithm.outer is None else algorithm.outer(self.state)
+        found = instance.evaluate(lam, *kept)
         scores = Scores(self.hyperiteration, _plain(found.validation), _plain(found.test))
         name = instance.selection.metric
         before = float(self.best[0].validation[name]["mean"]) if self.best else None
         better = instance.selection.improves(found.validation[name].mean, before)
-        best = (scores, self.state.lam) if better else self.best
+        best = (scores, lam) if better else self.best
         return replace(self, best=best).spent(evaluations=time.perf_counter() - started), scores
 
     def best_lam(self) -> Tree:

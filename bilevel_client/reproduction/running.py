@@ -42,12 +42,19 @@ class Reproduction:
     def run(self, *, all_stages: bool, each: Callable[[Results], None] = lambda results: None) -> Results:
         """What every stage gave; stages that are optional only if they are asked for or were begun.
 
+        Those that follow no other are submitted at once, so that no slot waits for the last experiment of a stage.
         `each` is called after every stage with what there is so far.
         """
         found: dict[str, Found] = {}
-        for stage in self._study.stages:
-            if stage.optional and not all_stages and stage.name not in self._state["sweeps"]:
-                continue
+        asked = [
+            stage
+            for stage in self._study.stages
+            if all_stages or not stage.optional or stage.name in self._state["sweeps"]
+        ]
+        for stage in asked:
+            if not stage.follows and not self._path(stage).exists():
+                self._submitted(stage, sweep_of(self._study, stage, found, quick=self._quick))
+        for stage in asked:
             if any(before not in found or found[before].best is None for before in stage.follows.values()):
                 continue
             found[stage.name] = self._stage(stage, found)
@@ -55,7 +62,7 @@ class Reproduction:
         return found
 
     def _stage(self, stage: Stage, before: Results) -> Found:
-        path = self._folder / "stages" / f"{stage.name}.json"
+        path = self._path(stage)
         if path.exists():
             return _read(stage, json.loads(path.read_text()))
         spec = sweep_of(self._study, stage, before, quick=self._quick)
@@ -100,6 +107,9 @@ class Reproduction:
             "result": self._client.result(experiment) if succeeded else {},
             "curves": {name: {"step": series.step, "value": series.value} for name, series in curves.items()},
         }
+
+    def _path(self, stage: Stage) -> Path:
+        return self._folder / "stages" / f"{stage.name}.json"
 
     def _save(self) -> None:
         _write(self._folder / STATE, self._state)

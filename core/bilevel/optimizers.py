@@ -1,5 +1,6 @@
-"""Outer optimizers: pairs of pure functions over trees, with inverse-time decay rate_k = rate / (1 + decay k)."""
+"""Outer optimizers: pairs of pure functions over trees, with a rate that depends on the hyperiteration k."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,9 @@ from torch import Tensor
 
 from core.bilevel import trees
 from core.bilevel.problem import Tree
+
+Rates = Callable[[int], float]
+"""k -> the rate of hyperiteration k."""
 
 
 class OuterOptimizer(NamedTuple):
@@ -19,42 +23,42 @@ class OuterOptimizer(NamedTuple):
     """(k, gradient, state, lam) -> (next lam, next state), for k = 0, 1, ..."""
 
 
-def inverse_time(rate: float, decay: float) -> Callable[[int], float]:
+def inverse_time(rate: float, decay: float = 0.0) -> Rates:
     """k -> rate / (1 + decay k)."""
     return lambda k: rate / (1 + decay * k)
 
 
-def power_law(rate: float, exponent: float) -> Callable[[int], float]:
+def cosine(rate: Rates, hyperiterations: int) -> Rates:
+    """k -> rate(k) (1 + cos(pi k / K)) / 2, which falls to 0 at K = hyperiterations (Loshchilov and Hutter 2017)."""
+    return lambda k: rate(k) * (1 + math.cos(math.pi * k / hyperiterations)) / 2
+
+
+def power_law(rate: float, exponent: float) -> Rates:
     """k -> rate / (k + 1)^exponent; grows where the exponent is negative."""
     return lambda k: rate / float((k + 1) ** exponent)
 
 
-def sgd(*, rate: float, decay: float = 0.0) -> OuterOptimizer:
-    """lam_{k+1} = lam_k - rate_k g_k."""
-    rate_at = inverse_time(rate, decay)
+def sgd(*, rate: Rates) -> OuterOptimizer:
+    """lam_{k+1} = lam_k - rate(k) g_k."""
 
     def step(k: int, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
-        return trees.axpy(-rate_at(k), grad, lam), state
+        return trees.axpy(-rate(k), grad, lam), state
 
     return OuterOptimizer(lambda lam: (), step)
 
 
-def momentum(*, rate: float, momentum: float = 0.9, decay: float = 0.0) -> OuterOptimizer:
-    """v_{k+1} = mu v_k + g_k, lam_{k+1} = lam_k - rate_k v_{k+1}."""
-    rate_at = inverse_time(rate, decay)
+def momentum(*, rate: Rates, momentum: float = 0.9) -> OuterOptimizer:
+    """v_{k+1} = mu v_k + g_k, lam_{k+1} = lam_k - rate(k) v_{k+1}."""
 
     def step(k: int, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
         velocity = trees.axpy(momentum, state, grad)
-        return trees.axpy(-rate_at(k), velocity, lam), velocity
+        return trees.axpy(-rate(k), velocity, lam), velocity
 
     return OuterOptimizer(trees.zeros_like, step)
 
 
-def adam(
-    *, rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, decay: float = 0.0
-) -> OuterOptimizer:
-    """Adam (Kingma and Ba 2015): lam_{k+1} = lam_k - rate_k mhat / (sqrt(vhat) + epsilon)."""
-    rate_at = inverse_time(rate, decay)
+def adam(*, rate: Rates, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> OuterOptimizer:
+    """Adam (Kingma and Ba 2015): lam_{k+1} = lam_k - rate(k) mhat / (sqrt(vhat) + epsilon)."""
 
     def init(lam: Tree) -> Tree:
         return {"first": trees.zeros_like(lam), "second": trees.zeros_like(lam)}
@@ -72,7 +76,7 @@ def adam(
         root = torch._foreach_div(second, correction2)
         torch._foreach_sqrt_(root)
         torch._foreach_add_(root, epsilon)
-        moved = torch._foreach_addcdiv(x, first, root, value=-rate_at(k) / correction1)
+        moved = torch._foreach_addcdiv(x, first, root, value=-rate(k) / correction1)
         moments = {"first": _tree(first, structure), "second": _tree(second, structure)}
         return _tree(moved, structure), moments
 

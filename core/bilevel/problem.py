@@ -124,3 +124,5 @@ class Algorithm(NamedTuple):
     inner: Callable[[AlgorithmState], Tree] | None = None
     """state -> the inner variables that belong to state.lam, where the algorithm keeps them from one hyperiteration to
     the next; None where they are found anew by T steps."""
+    outer: Callable[[AlgorithmState], Tree] | None = None
+    """state -> the outer variables that evaluations, results and artifacts take; None: state.lam."""

@@ -31,9 +31,9 @@ ENCODED = 0.1
 
 def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
     """A meta-batch a hyperiteration."""
-    item, way = item_size(spec), problem.way
+    item = item_size(spec)
     tasks = min(problem.task_chunk or problem.meta_batch, problem.meta_batch)
-    shot, query = training_sets(problem)
+    way, shot, query = training_sets(problem)
     support, outer = way * shot, way * (query or shot)
     images = tasks * way * (shot + query)
     made, pixels = features(problem), values_of_an_image(problem.dataset)
@@ -57,7 +57,7 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         solution_memory=item * 3.0 * tasks * support * (made + support) * closed_form(problem),
         scoring=VALUE * _representation(problem, scored.images, item),
         scoring_memory=item * scored.together * _passing_units(problem, item),
-        walks=scored.tasks / tasks * problem.shot / shot,
+        walks=scored.tasks / tasks * (problem.way * problem.shot) / (way * shot),
         repeats=-(-problem.meta_batch // tasks),
     )
 

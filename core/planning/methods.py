@@ -134,8 +134,8 @@ def _analytic_forward(costs: Costs, steps: int) -> Need:
 
 def _dual_walk(problem: HyperRepresentation, costs: Costs, steps: int) -> Need:
     """Small products of the support examples with each other, outside of torch.func: operators at half the price."""
-    tasks, way = min(problem.task_chunk or problem.meta_batch, problem.meta_batch), problem.way
-    shot, query = training_sets(problem)
+    tasks = min(problem.task_chunk or problem.meta_batch, problem.meta_batch)
+    way, shot, query = training_sets(problem)
     n, q = way * shot, way * (query or shot)
     seen = features(problem) + 1
     each = Work(4 * 6 * tasks * n * n * way, costs.item * tasks * (3 * n * n + 30 * n * way), 9)

@@ -15,7 +15,7 @@ from core.planning.verdict import verdict
 from core.planning.ways import alternatives
 from core.planning.work import DEVICES, MIB, NOTHING, Device, Work
 from core.spec import Experiment
-from core.spec.algorithms import Exact, GradientDescent, Joint, Sgd, Stepped
+from core.spec.algorithms import Exact, GradientDescent, Joint, Nested, Sgd, Stepped
 from core.spec.assumptions import assumptions
 from core.spec.sizes import inner_variables, outer_variables
 from core.spec.stochastic import AnyStochastic, Stochastic
@@ -113,9 +113,12 @@ def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[st
 
 
 def _outer_copies(spec: Experiment) -> int:
-    """lam, its gradient, the best so far, the next lam, and the moments of the optimizer, old and new."""
+    """lam, its gradient, the best so far, the next lam, the moments of the optimizer and the average, old and new."""
     algorithm = spec.algorithm
-    return 4 if isinstance(algorithm, Stochastic) or isinstance(algorithm.optimizer, Sgd) else 8
+    if isinstance(algorithm, Stochastic):
+        return 4
+    average = 2 if isinstance(algorithm, Nested) and algorithm.averaging is not None else 0
+    return average + (4 if isinstance(algorithm.optimizer, Sgd) else 8)
 
 
 def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str, Work]) -> Time:

@@ -31,8 +31,8 @@ __all__ = ["FewShot", "heads", "hyper_representation", "network"]
 
 def heads(problem: spec.HyperRepresentation, context: Context) -> Heads:
     """The heads of meta-training: the labels of the outer set stand for those of the query set."""
-    shot, query = training_sets(problem)
-    return labelled(problem.way, shot, query or shot, device=context.device, l2=problem.l2, kind=problem.heads)
+    way, shot, query = training_sets(problem)
+    return labelled(way, shot, query or shot, device=context.device, l2=problem.l2, kind=problem.heads)
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class FewShot:
 
     def meta_batch(self, k: int) -> Episodes:
         """New episodes, or some of a fixed number of tasks."""
-        problem, sizes = self.problem, training_sets(self.problem)
+        problem, sets = self.problem, training_sets(self.problem)
         if problem.tasks is None:
-            return self.sampling.episodes("train", *sizes, problem.meta_batch, "episodes", k)
+            return self.sampling.episodes("train", sets, problem.meta_batch, "episodes", k)
         order = torch.randperm(problem.tasks, generator=stream(self.context.seed, "meta-batch", k))
         chosen = order[: problem.meta_batch].tolist()
-        return joined([self.sampling.episodes("train", *sizes, 1, "task", task) for task in chosen])
+        return joined([self.sampling.episodes("train", sets, 1, "task", task) for task in chosen])
 
     def state(self, data: Tree) -> tuple[Problem, Dynamics]:
         """The problem of tasks with these sets, and numbers of classes where they differ."""

@@ -10,7 +10,7 @@ from core.datasets.class_sets import ClassImages
 from core.datasets.episodes import Episodes, sample_episodes
 from core.problems.instance import Context
 from core.spec import problems as spec
-from core.spec.sizes import images_at_once
+from core.spec.sizes import Sets, images_at_once
 
 MetaSet = Literal["train", "validation", "test"]
 
@@ -23,14 +23,14 @@ class Sampling:
     context: Context
     loaded: Loaded
 
-    def episodes(self, part: MetaSet, shot: int, query: int, count: int, *index: str | int) -> Episodes:
-        """`count` tasks with so many support and query examples of each class."""
+    def episodes(self, part: MetaSet, sets: Sets, count: int, *index: str | int) -> Episodes:
+        """`count` tasks with so many classes, and support and query examples of each."""
         problem, groups = self.problem, self.loaded.groups
         return sample_episodes(
             getattr(self.loaded.images, part),
-            way=problem.way,
-            shot=shot,
-            query=query,
+            way=sets.way,
+            shot=sets.shot,
+            query=sets.query,
             count=count,
             generator=stream(self.context.seed, *index),
             dtype=self.context.dtype,
@@ -40,10 +40,10 @@ class Sampling:
 
     def evaluation(self, part: MetaSet, together: int | None = None) -> Iterator[Episodes]:
         """The episodes of an evaluation, `together` at a time; None: as many as `images_at_once` allows."""
-        shot, query, whole = self.problem.shot, self.problem.query, self.context.episodes
-        size = max(1, images_at_once(self.problem.dataset) // (self.problem.way * (shot + query)))
+        sets, whole = Sets(self.problem.way, self.problem.shot, self.problem.query), self.context.episodes
+        size = max(1, images_at_once(self.problem.dataset) // (sets.way * (sets.shot + sets.query)))
         for first in range(0, whole, size):
-            drawn = self.episodes(part, shot, query, min(size, whole - first), part, first)
+            drawn = self.episodes(part, sets, min(size, whole - first), part, first)
             yield from drawn.split(together or size)
 
 

@@ -331,6 +331,8 @@ class OuterOptimizer(Spec):
     """Outer step size at hyperiteration 0."""
     decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Inverse-time decay: the step size at hyperiteration k is rate / (1 + decay k)."""
+    cosine: bool = False
+    """Whether it falls to 0 at the last hyperiteration besides: times (1 + cos(pi k / hyperiterations)) / 2."""
 
 
 class Sgd(OuterOptimizer):
@@ -380,6 +382,9 @@ class Nested(Spec):
     """The outer optimizer."""
     hyperiterations: Annotated[int, Field(ge=1, le=10_000_000)] = 100
     """Outer steps."""
+    averaging: Momentum | None = None
+    """Evaluations, the result and the artifacts take the average of lam_1 .. lam_k with weights averaging^(k - i)
+    instead of lam_k, which the hyperiterations go on from; by default lam_k."""
 
 
 class RealTime(Spec):

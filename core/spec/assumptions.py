@@ -39,7 +39,7 @@ from core.spec.problems import (
     RandomQuadratics,
     Regularization,
 )
-from core.spec.sizes import minibatch_examples
+from core.spec.sizes import minibatch_examples, training_sets
 
 Status = Literal["by construction", "measured", "not met"]
 CONVERGENCE_SERIES = ("contraction_factor", "inner_gradient_relative")
@@ -172,8 +172,8 @@ def _unique(problem: Problem) -> Verdict:
         case HyperRepresentation(heads=PrototypeHeads()):
             return _met(
                 "The class means alone minimize the mean squared distance of the support features to the prototypes of "
-                f"their classes, strongly convex with modulus 1/way = {1 / problem.way:.3g}. (Prototypical networks "
-                "state no inner problem; this one is ours.)"
+                f"their classes, strongly convex with modulus 1/way = {1 / training_sets(problem).way:.3g}. "
+                "(Prototypical networks state no inner problem; this one is ours.)"
             )
         case MulticlassTransfer():
             return _met("There are no inner variables: the empty vector is the only one.")
@@ -356,7 +356,8 @@ def _admissible(problem: Problem, algorithm: Nested) -> Verdict:
             return _met(f"Linear dynamics with a rate below {bound:.4g}: they contract by the same factor for all lam.")
         return _not_met(f"The rate is not below {bound:.4g}: the inner dynamics do not converge.")
     if isinstance(problem, HyperRepresentation) and isinstance(problem.heads, PrototypeHeads):
-        bound = problem.way * _stable(dynamics) if isinstance(dynamics, GradientDescent | HeavyBall | Nesterov) else 0
+        way = training_sets(problem).way
+        bound = way * _stable(dynamics) if isinstance(dynamics, GradientDescent | HeavyBall | Nesterov) else 0
         if dynamics.rate < bound:
             return _met(f"Linear dynamics of curvature 1/way with a rate below {bound:.4g}: the same for all lam.")
     if isinstance(problem, HyperCleaning) and problem.standardize and isinstance(problem.model, Linear):

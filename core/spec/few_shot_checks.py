@@ -100,6 +100,17 @@ def check_ways(problem: FewShot) -> None:
     fewest, most = problem.dataset.pools()
     pool = "alphabet" if getattr(problem.dataset, "split", None) == "alphabets" else "meta-set"
     least = problem.way_from if isinstance(problem, HyperRepresentation) else None
+    training = problem.training_way if isinstance(problem, HyperRepresentation) else None
+    if training is not None and least is not None:
+        refuse(
+            "/problem/training_way",
+            "with `way_from` each task draws its number of classes, in meta-training too: leave one of both out",
+        )
+    if training is not None and training > fewest:
+        refuse(
+            "/problem/training_way",
+            f"{training} ways, but the smallest {pool} has {fewest} classes: lower `training_way`",
+        )
     if least is None:
         if problem.way > fewest:
             refuse("/problem/way", f"{problem.way} ways, but the smallest {pool} has {fewest} classes: lower `way`")

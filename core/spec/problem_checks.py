@@ -63,12 +63,18 @@ def _check_episodes(problem: FewShot) -> None:
 
 def _check_training(problem: HyperRepresentation) -> None:
     images = problem.dataset.images_per_class
-    shot, query = training_sets(problem)
+    _, shot, query = training_sets(problem)
     if shot + query > images:
+        field, most = ("training_shot", images - query) if query < images else ("training_query", images - shot)
         refuse(
-            "/problem/training_shot",
+            f"/problem/{field}",
             f"{shot} support and {query} query examples of each class, but a class has {images} images and the sets "
-            f"are disjoint: lower `training_shot` to at most {max(images - query, 0)}",
+            f"are disjoint: lower `{field}` to at most {max(most, 0)}",
+        )
+    if problem.training_query is not None and problem.outer_set == "support":
+        refuse(
+            "/problem/training_query",
+            "with `outer_set: support` meta-training draws no query sets: leave it out",
         )
     if problem.tasks is not None and problem.tasks < problem.meta_batch:
         refuse(

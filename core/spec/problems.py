@@ -186,9 +186,14 @@ class HyperRepresentation(Spec):
     outer_set: Literal["query", "support"] = "query"
     """What the outer objective sees in meta-training: `query`, other examples than the heads are fitted on; `support`,
     the same (`-train` in section 5.3 of the paper), and no query sets are drawn. Evaluations see the query sets."""
+    training_way: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Classes of an episode of meta-training; by default `way`, as in evaluations. More of them are a harder task, and
+    may teach more (Snell et al. 2017)."""
     training_shot: Annotated[int, Field(ge=1, le=100)] | None = None
     """Support examples of each class in meta-training; by default `shot`, as in evaluations. The paper has 16 where
     there are no query sets."""
+    training_query: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Query examples of each class in meta-training; by default `query`, as in evaluations. Fewer cost less."""
     normalization: Literal["batch", "running"] = "batch"
     """Statistics of the norms when meta-validation chooses the checkpoint: `batch`, of each support or query set
     itself (the paper's convention, transductive); `running`, of meta-training images. Both are reported."""

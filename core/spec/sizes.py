@@ -1,7 +1,7 @@
 """How many outer and inner variables a problem has, from its spec alone."""
 
 from itertools import pairwise
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from core.spec.algorithms import Algorithm, Stepped
 from core.spec.datasets import ClassesOfImages
@@ -130,7 +130,7 @@ def inner_variables(problem: Problem) -> int:
             return problem.meta_batch * coordinates(problem)
         case HyperRepresentation():
             bias = not isinstance(problem.heads, PrototypeHeads)
-            return problem.meta_batch * (features(problem) + bias) * problem.way
+            return problem.meta_batch * (features(problem) + bias) * training_sets(problem).way
         case MulticlassTransfer():
             return 0
         case Initialization():
@@ -143,9 +143,21 @@ def inner_variables(problem: Problem) -> int:
             assert_never(problem)
 
 
-def training_sets(problem: HyperRepresentation) -> tuple[int, int]:
-    """Support and query examples of each class in meta-training."""
-    return problem.training_shot or problem.shot, problem.query if problem.outer_set == "query" else 0
+class Sets(NamedTuple):
+    """What an episode is made of."""
+
+    way: int
+    """Classes."""
+    shot: int
+    """Support examples of each class."""
+    query: int
+    """Query examples of each class."""
+
+
+def training_sets(problem: HyperRepresentation) -> Sets:
+    """An episode of meta-training."""
+    query = (problem.training_query or problem.query) if problem.outer_set == "query" else 0
+    return Sets(problem.training_way or problem.way, problem.training_shot or problem.shot, query)
 
 
 def adapted(problem: Initialization) -> int:

@@ -53,7 +53,7 @@ def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypa
             with pytest.raises(Interrupted):
                 Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)
         state = json.loads((tmp_path / "reproduction.json").read_text())
-        assert list(state["sweeps"]) == ["first"]
+        assert list(state["sweeps"]) == ["first", "second"]
         # The answer to the submission was lost, too: the key finds the sweep again.
         (tmp_path / "reproduction.json").write_text(json.dumps({**state, "sweeps": {}}))
         results = Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)

@@ -1,8 +1,9 @@
 """What the loop calls once a hyperiteration."""
 
+from core.bilevel.algorithms.averaged import averaged
 from core.bilevel.algorithms.continued import continued
 from core.bilevel.algorithms.joint import joint
 from core.bilevel.algorithms.nested import nested
 from core.bilevel.algorithms.real_time import carried_forward, real_time
 
-__all__ = ["carried_forward", "continued", "joint", "nested", "real_time"]
+__all__ = ["averaged", "carried_forward", "continued", "joint", "nested", "real_time"]

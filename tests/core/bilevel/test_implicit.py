@@ -70,7 +70,13 @@ def test_damping_is_the_formula_with_a_larger_diagonal(damping: float) -> None:
 
 def follow(methods: MethodSeries, count: int, *, steps: int = 200, dynamics: Dynamics = DESCENT) -> list[Any]:
     """The series of a slowly moving lam, the state saved and read again after every hyperiteration."""
-    algorithm = nested(lambda k: (PROBLEM, dynamics), methods, optimizers.sgd(rate=0.02), lambda lam: lam, steps=steps)
+    algorithm = nested(
+        lambda k: (PROBLEM, dynamics),
+        methods,
+        optimizers.sgd(rate=optimizers.inverse_time(0.02)),
+        lambda lam: lam,
+        steps=steps,
+    )
     state, series = algorithm.init(LAM), []
     for k in range(count):
         saved = {name: leaf.clone() for name, leaf in trees.named_leaves(state).items()}

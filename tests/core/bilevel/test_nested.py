@@ -17,9 +17,9 @@ from core.bilevel.randomness import stream
 
 TARGET = torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64)
 OPTIMIZERS = {
-    "sgd": optimizers.sgd(rate=0.3),
-    "momentum": optimizers.momentum(rate=0.1, momentum=0.8),
-    "adam": optimizers.adam(rate=0.1, decay=0.01),
+    "sgd": optimizers.sgd(rate=optimizers.inverse_time(0.3)),
+    "momentum": optimizers.momentum(rate=optimizers.inverse_time(0.1), momentum=0.8),
+    "adam": optimizers.adam(rate=optimizers.inverse_time(0.1, 0.01)),
 }
 
 

@@ -9,28 +9,35 @@ from core.bilevel import optimizers, trees
 from core.bilevel.optimizers import OuterOptimizer
 
 CASES = {
-    "sgd": (lambda decay: optimizers.sgd(rate=0.1, decay=decay), lambda w: torch.optim.SGD(w, lr=0.1)),
+    "sgd": (lambda rate: optimizers.sgd(rate=rate), lambda w: torch.optim.SGD(w, lr=0.1)),
     "momentum": (
-        lambda decay: optimizers.momentum(rate=0.1, momentum=0.8, decay=decay),
+        lambda rate: optimizers.momentum(rate=rate, momentum=0.8),
         lambda w: torch.optim.SGD(w, lr=0.1, momentum=0.8),
     ),
     "adam": (
-        lambda decay: optimizers.adam(rate=0.1, beta1=0.8, beta2=0.9, epsilon=1e-3, decay=decay),
+        lambda rate: optimizers.adam(rate=rate, beta1=0.8, beta2=0.9, epsilon=1e-3),
         lambda w: torch.optim.Adam(w, lr=0.1, betas=(0.8, 0.9), eps=1e-3),
     ),
 }
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.5])
+RATES = {
+    "constant": optimizers.inverse_time(0.1),
+    "inverse time": optimizers.inverse_time(0.1, 0.5),
+    "cosine": optimizers.cosine(optimizers.inverse_time(0.1, 0.5), 9),
+}
+
+
+@pytest.mark.parametrize("rate", RATES.values(), ids=RATES)
 @pytest.mark.parametrize("name", CASES)
-def test_is_torchs(name: str, decay: float) -> None:
+def test_is_torchs(name: str, rate: optimizers.Rates) -> None:
     make, make_torch = CASES[name]
-    ours: OuterOptimizer = make(decay)
+    ours: OuterOptimizer = make(rate)
     generator = torch.Generator().manual_seed(0)
     lam: Any = {"a": torch.randn(3, generator=generator, dtype=torch.float64), "b": torch.ones((), dtype=torch.float64)}
     theirs = [leaf.clone().requires_grad_() for leaf in lam.values()]
     optimizer: Any = make_torch(theirs)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1 / (1 + decay * k))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: rate(k) / 0.1)
     state = ours.init(lam)
     for k in range(7):
         grad = trees.map_leaves(lambda leaf: torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype), lam)
@@ -45,7 +52,7 @@ def test_is_torchs(name: str, decay: float) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_changes_nothing_in_place(name: str) -> None:
-    ours: OuterOptimizer = CASES[name][0](0.1)
+    ours: OuterOptimizer = CASES[name][0](optimizers.inverse_time(0.1))
     lam, grad = torch.ones(3), torch.ones(3)
     state = ours.init(lam)
     before = [leaf.clone() for leaf in trees.leaves(state)]
@@ -59,3 +66,14 @@ def test_inverse_time_decay() -> None:
     rate = optimizers.inverse_time(1e-3, 1e-5)
     assert rate(0) == 1e-3
     assert rate(50_000) == pytest.approx(1e-3 / 1.5)
+
+
+def test_cosine_is_torchs() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    theirs = torch.optim.SGD([parameter], lr=0.3)
+    annealing = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=20)
+    ours = optimizers.cosine(optimizers.inverse_time(0.3), 20)
+    for k in range(21):
+        assert ours(k) == pytest.approx(theirs.param_groups[0]["lr"], abs=1e-15)
+        theirs.step()
+        annealing.step()

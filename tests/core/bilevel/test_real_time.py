@@ -56,7 +56,7 @@ def close(found: Any, expected: Any) -> None:
 @pytest.mark.parametrize("mode", METHODS)
 def test_one_interval_of_all_steps_is_the_nested_method(mode: str) -> None:
     stated, phi, lam = problem()
-    optimizer = optimizers.momentum(rate=0.1)
+    optimizer = optimizers.momentum(rate=optimizers.inverse_time(0.1))
     plain = nested(lambda k: (stated, phi), steady(NESTED[mode]), optimizer, keep, steps=15)
     expected, expected_series = plain.step(0, plain.init(lam))
     algorithm = real_time(lambda k: (stated, phi), METHODS[mode], optimizer, keep, interval=15)
@@ -68,7 +68,9 @@ def test_one_interval_of_all_steps_is_the_nested_method(mode: str) -> None:
 def test_forward_is_the_recursion_that_is_never_reset() -> None:
     """Z_t = A_t Z_{t-1} + B_t by hand, with Jacobians of whole steps, at the lam of the time."""
     stated, phi, lam = problem()
-    algorithm = real_time(lambda k: (stated, phi), carried_forward, optimizers.sgd(rate=0.2), keep, interval=3)
+    algorithm = real_time(
+        lambda k: (stated, phi), carried_forward, optimizers.sgd(rate=optimizers.inverse_time(0.2)), keep, interval=3
+    )
     state, series = go(algorithm, lam, 4)
 
     by_hand, unravel = trees.ravel(lam)
@@ -102,7 +104,9 @@ def test_reverse_sees_the_last_interval_only() -> None:
     stated, phi, lam = problem()
     for window in (None, 2):
         method: MethodSeries = steady(partial(reverse, truncate=window))
-        algorithm = real_time(lambda k: (stated, phi), method, optimizers.sgd(rate=0.2), keep, interval=5)
+        algorithm = real_time(
+            lambda k: (stated, phi), method, optimizers.sgd(rate=optimizers.inverse_time(0.2)), keep, interval=5
+        )
         first, _ = algorithm.step(0, algorithm.init(lam))
         second, _ = algorithm.step(1, first)
         moved = trees.subtract(first.lam, lam)["start"]
@@ -126,8 +130,12 @@ def test_a_better_rate_is_found_on_the_way(mode: str) -> None:
     stated = Problem(inner, inner, lambda lam: torch.zeros_like(TARGET))
     phi = gradient_descent(full_batch(inner), stated.init, rate=lambda t, lam: lam.exp())
     lam = torch.tensor(0.05, dtype=torch.float64).log()
-    learned = real_time(lambda k: (stated, phi), METHODS[mode], optimizers.adam(rate=0.1), keep, interval=5)
-    fixed = real_time(lambda k: (stated, phi), METHODS[mode], optimizers.sgd(rate=1e-300), keep, interval=5)
+    learned = real_time(
+        lambda k: (stated, phi), METHODS[mode], optimizers.adam(rate=optimizers.inverse_time(0.1)), keep, interval=5
+    )
+    fixed = real_time(
+        lambda k: (stated, phi), METHODS[mode], optimizers.sgd(rate=optimizers.inverse_time(1e-300)), keep, interval=5
+    )
     found, series = go(learned, lam, 20)
     _, expected = go(fixed, lam, 20)
     assert float(series[-1]["outer_objective"]) < 0.25 * float(expected[-1]["outer_objective"])
@@ -137,7 +145,9 @@ def test_a_better_rate_is_found_on_the_way(mode: str) -> None:
 @pytest.mark.parametrize("mode", METHODS)
 def test_resumes_to_the_bit(mode: str) -> None:
     stated, phi, lam = problem()
-    algorithm = real_time(lambda k: (stated, phi), METHODS[mode], optimizers.adam(rate=0.1), keep, interval=3)
+    algorithm = real_time(
+        lambda k: (stated, phi), METHODS[mode], optimizers.adam(rate=optimizers.inverse_time(0.1)), keep, interval=3
+    )
     whole, _ = go(algorithm, lam, 5)
     part, _ = go(algorithm, lam, 2)
     named, _ = unpack(pack(trees.named_leaves(part), {}))

@@ -17,6 +17,7 @@ from core.models.image_sets import image_sets
 from core.problems.hyper_representation import FewShot, network
 from core.problems.inner import entry
 from core.spec import Experiment
+from core.spec.sizes import Sets
 
 RAGGED: dict[str, Any] = {
     "kind": "hyper_representation",
@@ -213,7 +214,7 @@ def test_within_alphabets_every_class_of_a_task_is_of_one(
     problem = {**RAGGED, "dataset": {"split": "alphabets"}, "way_from": 3, "way": 20}
     few_shot = few_shot_of(built(problem, data_dir=synthetic_alphabets))
     for part in ("train", "validation", "test"):
-        episodes = few_shot.sampling.episodes(part, 2, 3, 30, "episodes", 0)
+        episodes = few_shot.sampling.episodes(part, Sets(20, 2, 3), 30, "episodes", 0)
         assert episodes.ways is not None
         assert episodes.ways.min() >= 3
         assert episodes.ways.max() <= 20

@@ -168,10 +168,23 @@ def test_implicit_differentiation_of_every_kind_of_heads(
     close(found.grad, expected.grad, 1e-6)
 
 
-def test_the_training_shot_is_for_meta_training_alone(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+@pytest.mark.parametrize("train", [TRAIN, {"training_way": 5}, {"training_query": 1}], ids=["shot", "way", "query"])
+def test_training_sets_are_for_meta_training_alone(
+    built: Callable[..., Built], synthetic_omniglot: Path, train: dict[str, Any]
+) -> None:
     knobs: dict[str, Any] = {"data_dir": synthetic_omniglot, "evaluation": {"episodes": 5}}
-    plain, other = (built({**SMALL, **train}, {"steps": 3}, **knobs).instance for train in ({}, TRAIN))
+    plain, other = (built({**SMALL, **chosen}, {"steps": 3}, **knobs).instance for chosen in ({}, train))
     assert other.evaluate(other.initial) == plain.evaluate(plain.initial)
+
+
+def test_meta_training_on_other_sets_is_that_of_a_problem_with_these(
+    hypergradient: Callable[..., Hypergradient], synthetic_omniglot: Path
+) -> None:
+    direct = {**SMALL, "way": 4, "shot": 2, "query": 1}
+    trained = {**SMALL, "training_way": 4, "training_shot": 2, "training_query": 1}
+    ours, theirs = (hypergradient(problem, {"steps": 3}, data_dir=synthetic_omniglot) for problem in (trained, direct))
+    assert torch.equal(ours.outer_loss, theirs.outer_loss)
+    close(ours.grad, theirs.grad, 1e-14)
 
 
 def test_outer_variables_of_ridge_heads_are_series_and_learned(

@@ -45,6 +45,7 @@ def test_chunks_that_can_be(hypergradient: str) -> None:
 
 
 SUPPORT = FEW_SHOT | {"outer_set": "support"}
+ALPHABETS = {"kind": "omniglot", "split": "alphabets"}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,10 @@ SUPPORT = FEW_SHOT | {"outer_set": "support"}
         (FEW_SHOT | {"heads": {"kind": "prototypes"}, "way_from": 3}, EXACT, "/problem/way_from", "leave it out"),
         (FEW_SHOT | {"training_shot": 6}, {}, "/problem/training_shot", "lower `training_shot` to at most 5"),
         (SUPPORT | {"training_shot": 21}, {}, "/problem/training_shot", "at most 20"),
+        (FEW_SHOT | {"training_query": 20}, {}, "/problem/training_query", "lower `training_query` to at most 19"),
+        (SUPPORT | {"training_query": 2}, {}, "/problem/training_query", "leave it out"),
+        (FEW_SHOT | {"dataset": ALPHABETS, "training_way": 40}, {}, "/problem/training_way", "lower `training_way`"),
+        (FEW_SHOT | {"way_from": 3, "training_way": 7}, {}, "/problem/training_way", "leave one of both out"),
         ({"kind": "quadratic"}, JOINT, "/algorithm/kind", "or the problem `hyper_representation`"),
         (TRANSFER, JOINT, "/algorithm/kind", "use `nested`"),
         (FEW_SHOT, JOINT, "/problem/outer_set", "set it to `support`"),
