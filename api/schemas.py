@@ -27,7 +27,7 @@ class Progress(Answer):
     hyperiterations: int
     """Hyperiterations that the spec asks for."""
     fraction: float
-    """hyperiteration / hyperiterations, between 0 and 1."""
+    """hyperiteration / hyperiterations, between 0 and 1; an experiment that stopped early succeeds below 1."""
     eta_seconds: float | None
     """Seconds to go at the pace of the latest hyperiterations, evaluations not counted; null unless it runs."""
 

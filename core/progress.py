@@ -11,6 +11,7 @@ from core.checkpointing import Checkpoint, pack, unpack
 from core.errors import CheckpointInvalid
 from core.problems.instance import Instance, Metrics
 from core.spec import Experiment
+from core.spec.experiment import Evaluation
 from core.thresholds import Memory, Seen
 
 Plain = Mapping[str, Mapping[str, float | int]]
@@ -84,6 +85,12 @@ class Progress:
         better = instance.selection.improves(found.validation[name].mean, before)
         best = (scores, lam) if better else self.best
         return replace(self, best=best).spent(evaluations=time.perf_counter() - started), scores
+
+    def has_waited(self, evaluation: Evaluation) -> bool:
+        """Whether as many evaluations as the patience have come after the best one, this one among them."""
+        if evaluation.patience is None or self.best is None:
+            return False
+        return self.hyperiteration - self.best[0].hyperiteration >= evaluation.patience * evaluation.every
 
     def best_lam(self) -> Tree:
         """The best outer variables so far; those at hand before the first evaluation."""

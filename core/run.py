@@ -84,13 +84,17 @@ def run(
             progress = progress.spent(hyperiterations=series.drain()).seen(series.seen)
             progress, scores = progress.evaluate(instance, algorithm)
             recorder.points(k, scores.points())
-        if k < last:
-            series.start()
-            state, values = algorithm.step(k, progress.state)
-            series.add(k, values, instance.natural(progress.state.lam))
-            progress = progress.advance(state)
+            if k == last:
+                break
+            if progress.has_waited(spec.evaluation):
+                recorder.event("stopped_early", {"hyperiteration": k, "patience": spec.evaluation.patience})
+                break
+        series.start()
+        state, values = algorithm.step(k, progress.state)
+        series.add(k, values, instance.natural(progress.state.lam))
+        progress = progress.advance(state)
 
-    series.add_outer(last, instance.natural(progress.state.lam))
+    series.add_outer(progress.hyperiteration, instance.natural(progress.state.lam))
     result = make_result(spec, instance, progress, scores, device=device)
     recorder.flush()
     return Finished(result, make_artifacts(instance, progress.best_lam()))

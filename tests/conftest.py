@@ -23,7 +23,7 @@ from sqlalchemy import Engine
 
 import migrations
 from core.settings import Settings
-from core.store import claiming, finishing, points
+from core.store import claiming, finishing, points, reading
 from core.store.engine import make_engine, transaction
 
 DATABASE = "bilevel"
@@ -275,9 +275,11 @@ class Slot:
             points.write(session, UUID(experiment_id), attempt, points.Batch(chunks, told))
 
     def succeed(self, experiment_id: str, attempt: int, result: Mapping[str, Any], **artifacts: Any) -> None:
-        """Ends with a result."""
+        """Ends with a result, after all hyperiterations."""
         with transaction(self.engine) as session:
-            assert finishing.succeed(session, UUID(experiment_id), attempt, result=result, artifacts=artifacts)
+            last = reading.get(session, UUID(experiment_id)).row.hyperiterations
+            ended = {"hyperiteration": last, "result": result, "artifacts": artifacts}
+            assert finishing.succeed(session, UUID(experiment_id), attempt, **ended)
 
     def fail(self, experiment_id: str, attempt: int, failure: finishing.Failure) -> None:
         """Ends with an error."""

@@ -34,7 +34,8 @@ def transition(claimed: Claim, ending: Ending, budget: Budget) -> Transition:
 
     match ending.report:
         case Report("succeeded", data):
-            return held(succeed, result=data["result"], artifacts=_artifacts(data))
+            last = data["result"]["final"]["hyperiteration"]
+            return held(succeed, hyperiteration=last, result=data["result"], artifacts=_artifacts(data))
         case Report("failed", data):
             return held(fail, failure=Failure(**data))
         case Report("lost", data):

@@ -10,31 +10,20 @@ from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
 from api import schemas
+from api.accepting import Key, accept, key_of
 from api.deps import Caller, ExperimentId, Service, Uses, etag, matches
 from api.listing import ListQuery, cursor_at
 from api.watching import sleep_until
 from core.datasets.catalog import require
-from core.errors import BrokerUnreachable
 from core.spec import Experiment
 from core.status import Status
 from core.store import cancelling, reading, submitting
 from core.store.engine import transaction
-from core.store.idempotency import IdempotencyKey
 from core.store.listing import Position
 
 logger = logging.getLogger("api.experiments")
 router = APIRouter(tags=["experiments"])
 
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        description="Chosen by you for this submission: sent again with the same body, nothing is stored twice.",
-        examples=["0f8fad5b-d9cb-469f-a165-70867728950e"],
-    ),
-]
 SUBMITTED: dict[int | str, dict[str, Any]] = {
     202: {
         "description": "Stored; it runs when a slot is free. `Location` is its address.",
@@ -62,27 +51,13 @@ def submit(
     refused, each with what to change.
     """
     require(spec.problem, uses.settings.data_dir)
-    key = IdempotencyKey(caller, idempotency_key) if idempotency_key is not None else None
     with transaction(uses.engine) as session:
-        submission = submitting.submit(session, spec, key)
+        submission = submitting.submit(session, spec, key_of(caller, idempotency_key))
         found = reading.get(session, submission.id)
     record = schemas.experiment(found)
-    if submission.created:
-        background.add_task(hint, uses)
-    else:
-        response.headers["Idempotency-Replayed"] = "true"
-    response.headers["Location"] = record.links.self
-    response.headers["Retry-After"] = "1"
-    response.headers["ETag"] = etag(record.version)
+    created, location = submission.created, record.links.self
+    accept(response, background, uses, created=created, location=location, version=record.version)
     return record
-
-
-def hint(uses: Service) -> None:
-    """Rings for the workers; where the broker does not answer, the reaper rings later."""
-    try:
-        uses.ring()
-    except BrokerUnreachable as error:
-        logger.warning("%s", error)
 
 
 @router.get("/experiments", operation_id="list_experiments")

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Response
 
 from api import sweep_schemas as schemas
+from api.accepting import Key, accept, hint, key_of
 from api.deps import Caller, SweepId, Uses, etag, matches
 from api.errors import Refusal
 from api.listing import SweepListQuery, cursor_at
 from api.pointers import FieldError
-from api.routes.experiments import Key, hint
 from core.datasets.catalog import require
 from core.errors import DataInvalid, DataMissing
 from core.spec import Sweep
@@ -19,7 +19,6 @@ from core.spec.sweep import Member
 from core.store import sweep_reading as reading
 from core.store import sweeping
 from core.store.engine import transaction
-from core.store.idempotency import IdempotencyKey
 from core.store.listing import Position
 
 router = APIRouter(tags=["sweeps"])
@@ -53,18 +52,12 @@ def submit(
     """
     for member in spec.problems():
         _require(member, uses.settings.data_dir)
-    key = IdempotencyKey(caller, idempotency_key) if idempotency_key is not None else None
     with transaction(uses.engine) as session:
-        submission = sweeping.submit_sweep(session, spec, key)
+        submission = sweeping.submit_sweep(session, spec, key_of(caller, idempotency_key))
         found = reading.get(session, submission.id)
     record = schemas.record(found)
-    if submission.created:
-        background.add_task(hint, uses)
-    else:
-        response.headers["Idempotency-Replayed"] = "true"
-    response.headers["Location"] = record.links.self
-    response.headers["Retry-After"] = "1"
-    response.headers["ETag"] = etag(record.version)
+    created, location = submission.created, record.links.self
+    accept(response, background, uses, created=created, location=location, version=record.version)
     return record
 
 

@@ -26,6 +26,9 @@ class Evaluation(Spec):
     """Hyperiterations between evaluations; the last hyperiteration is evaluated always."""
     episodes: Annotated[int, Field(ge=1, le=100_000)] = 600
     """Episodes of an evaluation (few-shot problems), or tasks (`learned_optimizer`)."""
+    patience: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Early stopping: the experiment is done when so many evaluations in a row, the last one among them, have not
+    improved the best validation metric; by default it makes all hyperiterations."""
 
 
 class Resources(Spec):

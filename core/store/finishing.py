@@ -59,10 +59,11 @@ def succeed(
     experiment_id: UUID,
     attempt: int,
     *,
+    hyperiteration: int,
     result: Mapping[str, Any],
     artifacts: Mapping[str, StoredArtifact],
 ) -> Status | None:
-    """The attempt reached its end: stores the result and the artifacts.
+    """The attempt reached its end at this hyperiteration: stores the result and the artifacts.
 
     Returns:
         The experiment's state afterwards; None: the attempt is fenced, and nothing was changed.
@@ -74,7 +75,7 @@ def succeed(
         "succeeded",
         Status.SUCCEEDED,
         result=dict(result),
-        hyperiteration=ExperimentRow.hyperiterations,
+        hyperiteration=hyperiteration,
     )
     if status is not None:
         session.execute(delete(CheckpointRow).where(CheckpointRow.experiment_id == experiment_id))  # swept in time

@@ -11,6 +11,7 @@ from bilevel_client.commands.reproduce import NAMES
 from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text, markdown, write
 from bilevel_client.reproduction.figures import lines, over_seeds
+from bilevel_client.reproduction.meta_validation import choice_of_steps
 from bilevel_client.reproduction.running import sweep_of
 from bilevel_client.reproduction.studies import STUDIES
 from bilevel_client.reproduction.study import Found, Member, Stage, Study
@@ -90,6 +91,26 @@ def test_members_are_found_by_the_end_of_a_field() -> None:
     assert [(parameters, len(each)) for parameters, each in found.cells()] == [
         ({"algorithm.steps": 1}, 2),
         ({"algorithm.steps": 4}, 1),
+    ]
+
+
+def test_t_is_chosen_on_meta_validation_alone() -> None:
+    members = []
+    for steps, validation, test in ((1, 0.6, 0.9), (4, 0.7, 0.5), (16, 0.65, 0.8)):
+        for seed in (0, 1):
+            each = member(seed, test, **{"algorithm.steps": steps})
+            best = {"hyperiteration": 10, "validation": {"accuracy": {"mean": validation + 0.01 * seed}}}
+            result = {**each.result, "best": best, "final": {"hyperiteration": 20}}
+            result["timing"] = {"seconds_per_hyperiteration": 0.1 * steps}
+            curve = {"validation/accuracy": Series([0, 10], [0.2, validation], None)}
+            members.append(each._replace(result=result, curves=curve))
+    table, picture = choice_of_steps(Found(Stage("by T", {}), {}, members, ""), "a toy").parts
+    assert isinstance(table, Table)
+    assert isinstance(picture, Picture)
+    assert [row[:3] for row in table.rows] == [
+        ["T = 1", "60.50", "90.00 ± 0.00"],
+        ["T = 4 (chosen)", "70.50", "50.00 ± 0.00"],
+        ["T = 16", "65.50", "80.00 ± 0.00"],
     ]
 
 

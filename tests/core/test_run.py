@@ -114,6 +114,53 @@ def test_resumed_after_any_hyperiteration_it_is_the_same_to_the_bit(
         assert rest.artifacts() == whole.artifacts()
 
 
+def test_averaged_outer_variables_are_what_is_evaluated_and_resume_to_the_bit(tmp_path: Path) -> None:
+    spec = described(averaging=0.5)
+    whole, plain = Run(spec, tmp_path), Run(described(), tmp_path)
+    assert whole.recorder.curves["outer_objective"] == plain.recorder.curves["outer_objective"]
+    losses, others = (each.recorder.curves["validation/loss"] for each in (whole, plain))
+    assert losses[0] == others[0]
+    assert losses[LAST] != others[LAST]
+    for checkpoint in whole.checkpoints.saved:
+        rest = Run(spec, tmp_path, resume=checkpoint)
+        assert rest.curves() == whole.curves(since=checkpoint.hyperiteration)
+        assert rest.artifacts() == whole.artifacts()
+
+
+def test_early_stopping_counts_evaluations_after_the_best(tmp_path: Path) -> None:
+    # A rate so large that the momentum carries the outer variables past the minimizer and back.
+    changed = described(optimizer="momentum").canonical() | {"seed": 3}
+    changed["algorithm"]["optimizer"]["rate"] = 0.2
+    changed["algorithm"]["hyperiterations"] = 40
+    whole = Run(Experiment.model_validate(changed), tmp_path)
+    validation = whole.recorder.curves["validation/loss"]
+    changed["evaluation"]["patience"] = 3
+    spec = Experiment.model_validate(changed)
+    early = Run(spec, tmp_path)
+    (stopped,) = early.recorder.events
+    last = stopped[1]["hyperiteration"]
+    assert stopped == ("stopped_early", {"hyperiteration": last, "patience": 3})
+    seen = {k: value for k, value in validation.items() if k <= last}
+    best = min(seen, key=lambda k: (seen[k], k))
+    assert 0 < best == last - 6 < 34
+    assert early.recorder.curves["validation/loss"] == seen
+    result = early.result()
+    assert result["best"]["hyperiteration"] == best
+    assert result["final"]["hyperiteration"] == last
+    assert len(early.recorder.curves["outer_objective"]) == last
+    for checkpoint in early.checkpoints.saved:
+        assert Run(spec, tmp_path, resume=checkpoint).result() == result
+
+
+def test_patience_that_is_never_spent_changes_nothing(tmp_path: Path) -> None:
+    changed = described().canonical()
+    changed["evaluation"]["patience"] = 10
+    patient, plain = Run(Experiment.model_validate(changed), tmp_path), Run(described(), tmp_path)
+    assert patient.curves() == plain.curves()
+    assert patient.recorder.events == []
+    assert patient.result()["final"] == plain.result()["final"]
+
+
 @pytest.mark.parametrize("problem", [kind_of(member) for member in KINDS["problem"]])
 def test_stopped_and_resumed_it_is_the_same_to_the_bit(problem: str, synthetic_omniglot: Path) -> None:
     spec = described(problem)

@@ -16,7 +16,10 @@ ERROR = {"category": "user", "code": "exception", "message": "ValueError: no", "
 STOPPED = Report("stopped", {})
 SUCCESS = Report(
     "succeeded",
-    {"result": {"best": 1}, "artifacts": {"a": {"media_type": "text/plain", "sha256": "ab" * 32, "size": 2}}},
+    {
+        "result": {"final": {"hyperiteration": 7}},
+        "artifacts": {"a": {"media_type": "text/plain", "sha256": "ab" * 32, "size": 2}},
+    },
 )
 
 
@@ -50,6 +53,7 @@ def test_what_is_written_down(report, reason, function, code):
     if failure and code == "child_died":
         assert failure == Failure("infrastructure", "child_died", "The child process ended: killed by SIGKILL.")
     if function is succeed:
+        assert written.keywords["hyperiteration"] == 7
         assert isinstance(written.keywords["artifacts"]["a"], StoredArtifact)
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
-from bilevel_client.reproduction.figures import lines, over_seeds
-from bilevel_client.reproduction.study import Found, Results, Stage, Study
+from bilevel_client.reproduction.document import Document, Section, Table, Text
+from bilevel_client.reproduction.meta_validation import choice_of_steps
+from bilevel_client.reproduction.study import Results, Stage, Study
 from bilevel_client.reproduction.values import COLUMNS, against, cost, made_with, measured, unfinished
 
 C4L = {"kind": "conv4", "filters": 32, "downsample": "max_pool", "norm_scale": False}
@@ -33,7 +33,7 @@ def _base(model: Mapping[str, Any], shot: int, meta_batch: int, rate: float, ste
             "optimizer": {"kind": "adam", "rate": 0.001, "decay": 1e-5},
             "hyperiterations": 40000,
         },
-        "evaluation": {"every": 1000, "episodes": 600},
+        "evaluation": {"every": 1000, "episodes": 600, "patience": 10},
     }
 
 
@@ -71,24 +71,9 @@ def report(results: Results) -> Document:
         )
     ]
     if (found := results.get("RN 1-shot by T")) is not None:
-        sections.append(_by_steps(found))
+        sections.append(choice_of_steps(found, "RN, 1-shot"))
     sections.append(Section("Made with", [made_with(results), *unfinished(results)]))
     return Document("miniImageNet", sections)
-
-
-def _by_steps(found: Found) -> Section:
-    groups = {f"T = {steps}": found.at(steps=steps) for steps in STEPS if found.at(steps=steps)}
-    bands = {
-        name: over_seeds([each.curves["validation/accuracy"] for each in members]) for name, members in groups.items()
-    }
-    rows = []
-    for name, members in groups.items():
-        value = measured(members)
-        assert value is not None
-        rows.append([name, f"{100 * value.mean:.2f} ± {100 * value.interval:.2f}", cost(members)])
-    figure = lines(bands, title="Meta-validation accuracy of RN, 1-shot", y="accuracy", fraction=True)
-    caption = "As figure 4 of the paper: T is chosen on meta-validation."
-    return Section("T", [Table(("", "meta-test accuracy", "cost"), rows), Picture("steps", caption, figure)])
 
 
 STUDY = Study(

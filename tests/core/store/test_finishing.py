@@ -22,7 +22,7 @@ DIED = Failure("infrastructure", "child_died", "The child process ended: killed 
 WRONG = Failure("user", "diverged", "The hypergradient is not finite.", {"hyperiteration": 7})
 
 WAYS = {
-    "succeed": partial(succeed, result={"best": 1}, artifacts={}),
+    "succeed": partial(succeed, hyperiteration=100, result={"best": 1}, artifacts={}),
     "fail": partial(fail, failure=WRONG),
     "cancel": cancel,
     "release": release,
@@ -34,12 +34,17 @@ def test_success(store, claimed):
     experiment_id = claimed.experiment_id
     artifact = StoredArtifact("application/octet-stream", Blob("ab" * 32, 12))
     status = store.do(
-        succeed, experiment_id, 1, result={"best": {"hyperiteration": 3}}, artifacts={"outer.safetensors": artifact}
+        succeed,
+        experiment_id,
+        1,
+        hyperiteration=90,
+        result={"best": {"hyperiteration": 3}},
+        artifacts={"outer.safetensors": artifact},
     )
     row = store.row(experiment_id)
     assert status is Status.SUCCEEDED
     assert (row.status, row.result, row.error) == ("succeeded", {"best": {"hyperiteration": 3}}, None)
-    assert row.hyperiteration == row.hyperiterations
+    assert row.hyperiteration == 90 < row.hyperiterations
     assert row.finished_at is not None
     assert [a.outcome for a in store.attempts(experiment_id)] == ["succeeded"]
     assert store.kinds(experiment_id)[-1] == "succeeded"

@@ -59,7 +59,7 @@ def test_a_fenced_attempt_writes_nothing(store, claimed):
     with pytest.raises(Fenced):
         store.do(write, claimed.experiment_id, 1, BATCH)  # held by attempt 2
     store.do(write, claimed.experiment_id, 2, BATCH)
-    store.do(succeed, claimed.experiment_id, 2, result={}, artifacts={})
+    store.do(succeed, claimed.experiment_id, 2, hyperiteration=100, result={}, artifacts={})
     with pytest.raises(Fenced):
         store.do(write, claimed.experiment_id, 2, BATCH)  # ended
     assert {attempt for _, attempt, _ in chunks(store)} == {2}

@@ -218,7 +218,14 @@ def test_a_file_that_two_experiments_share_stays_as_long_as_one_refers_to_it(sto
 
 def test_an_artifact_keeps_its_file(store, claimed, blobs):
     blob = blobs.put(b"artifact")
-    store.do(succeed, claimed.experiment_id, 1, result={}, artifacts={"a": StoredArtifact("text/plain", blob)})
+    store.do(
+        succeed,
+        claimed.experiment_id,
+        1,
+        hyperiteration=100,
+        result={},
+        artifacts={"a": StoredArtifact("text/plain", blob)},
+    )
     store.do(checkpoints.sweep, blobs, [blob.sha256])
     assert blobs.get(blob.sha256) == b"artifact"
 

@@ -1,0 +1,43 @@
+"""The section on a choice of T by meta-validation, as figure 4 of the paper."""
+
+from bilevel_client.reproduction.document import Picture, Section, Table, Text
+from bilevel_client.reproduction.figures import lines, over_seeds
+from bilevel_client.reproduction.study import Found, Member
+from bilevel_client.reproduction.values import Value, cost, measured
+
+FIELD = "algorithm.steps"
+
+
+def choice_of_steps(found: Found, name: str) -> Section:
+    """Accuracies of every T of a stage whose grid is over it, and which one meta-validation chooses."""
+    groups = [(int(parameters[FIELD]), members) for parameters, members in found.cells() if members]
+    if not groups:
+        return Section("T", [Text("No experiment has succeeded.")])
+    on_validation = {steps: sum(map(_validation, members)) / len(members) for steps, members in groups}
+    chosen = max(on_validation, key=on_validation.__getitem__)
+    rows = [
+        [
+            f"T = {steps}{' (chosen)' if steps == chosen else ''}",
+            f"{100 * on_validation[steps]:.2f}",
+            _percent(measured(members)),
+            ", ".join(str(member.result["best"]["hyperiteration"]) for member in members),
+            cost(members),
+        ]
+        for steps, members in groups
+    ]
+    bands = {
+        f"T = {steps}": over_seeds([each.curves["validation/accuracy"] for each in members])
+        for steps, members in groups
+    }
+    figure = lines(bands, title=f"Meta-validation accuracy of {name}", y="accuracy", fraction=True)
+    columns = ("", "meta-validation", "meta-test", "hyperiteration chosen", "cost")
+    caption = "As figure 4 of the paper: T, and the hyperiteration, are chosen on meta-validation alone."
+    return Section("T", [Table(columns, rows), Picture("steps", caption, figure)])
+
+
+def _validation(member: Member) -> float:
+    return float(member.result["best"]["validation"]["accuracy"]["mean"])
+
+
+def _percent(value: Value | None) -> str:
+    return "" if value is None else f"{100 * value.mean:.2f} ± {100 * value.interval:.2f}"
