@@ -52,7 +52,7 @@ lint: $(INSTALLED)
 
 test: lint
 	@echo '==> pytest'
-	@OMP_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
 
 format: $(INSTALLED)
 	@$(BIN)/ruff format .

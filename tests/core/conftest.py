@@ -1,9 +1,22 @@
 """Data that tests of the core share."""
 
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from core.datasets.class_images import load_class_images
+from core.problems import sampling
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loaded_once() -> Iterator[None]:
+    """Problems that are built one after the other on the same images share them; loading is most of a small one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "load_class_images", lru_cache(maxsize=2)(load_class_images))
+        yield
 
 
 @pytest.fixture(scope="session")
