@@ -37,6 +37,12 @@ class DataInvalid(BilevelError):
     code = "data_invalid"
 
 
+class SplitInvalid(BilevelError):
+    """The training set that the seed draws does not fit the problem: choose another seed."""
+
+    code = "split_invalid"
+
+
 class ReferenceInvalid(BilevelError):
     """Another experiment that the spec refers to does not have what is asked of it."""
 

@@ -18,6 +18,7 @@ from core.bilevel.problem import Problem, Tree
 from core.bilevel.randomness import stream
 from core.bilevel.transforms import positive
 from core.datasets.splits import Examples
+from core.errors import SplitInvalid
 from core.models.model import Model
 from core.problems import losses, tables
 from core.problems.inner import Inner, Rows, entry, minibatches
@@ -32,9 +33,17 @@ STRENGTH = "log_strength"
 
 
 def regularization(problem: spec.Regularization, model: Model, inner: Inner, context: Context) -> Instance:
-    """Metrics: accuracy and loss where the targets are classes, loss and absolute error where they are numbers."""
+    """Metrics: accuracy and loss where the targets are classes, loss and absolute error where they are numbers.
+
+    Raises:
+        SplitInvalid: all training examples are of one class, so that a logistic offset has no minimizer.
+    """
     data = tables.load(problem, context)
     train, validation, test = data.split
+    if problem.loss == "logistic" and len(train.y.unique()) == 1:
+        raise SplitInvalid(
+            f"All {len(train.y)} training examples are of one class: raise /problem/train or choose another /seed."
+        )
     loss = loss_of(problem)
     start: Tree = context.place(start_of(problem, model, context.seed))
 

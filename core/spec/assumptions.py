@@ -156,11 +156,16 @@ def _unique(problem: Problem) -> Verdict:
             return _met("Ridge regression: exp(lam) > 0 on every weight, and the offset's own curvature is 1.")
         case Regularization() if problem.model == Linear(bias=False):
             return _met("A convex loss, strongly convex by exp(lam) > 0 on every weight.")
+        case Regularization() if problem.loss == "logistic" and problem.folds is None:
+            return _met(
+                "Strictly convex in weights and offset, and so with one minimizer as the training set has both "
+                "classes: a split where it has not is refused."
+            )
         case Regularization() if problem.loss == "logistic":
             return Verdict(
                 "measured",
-                "Strictly convex in weights and offset, and so with one minimizer if the training set has both "
-                "classes, which the split decides; with `bias` false it has one always.",
+                "Strictly convex in weights and offset, and so with one minimizer if the training examples of every "
+                "fold have both classes, which the split decides; with `bias` false it has one always.",
             )
         case Regularization():
             return _not_met(

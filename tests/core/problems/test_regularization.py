@@ -7,6 +7,7 @@ import torch
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built
+from core.errors import SplitInvalid
 from core.problems.regularization import penalty
 
 SMALL = {"train": 30, "validation": 20}
@@ -77,6 +78,13 @@ def test_a_singular_closed_form_is_nan_not_an_exception(built: Callable[..., Bui
     assert stated.solution is not None
     lam: Tree = {"log_strength": torch.tensor(float("nan"), dtype=torch.float64)}
     assert not trees.all_finite(stated.solution(lam))
+
+
+def test_a_training_set_of_one_class_is_refused_by_the_logistic_loss(built: Callable[..., Built]) -> None:
+    problem = {"kind": "regularization", "dataset": {"kind": "breast_cancer"}, "loss": "logistic", "train": 2}
+    with pytest.raises(SplitInvalid, match="choose another /seed"):
+        built(problem)
+    built({**problem, "train": 30})
 
 
 def test_offsets_are_not_regularized() -> None:
