@@ -7,7 +7,8 @@ from pathlib import Path
 from benchmarks.measure import Comparison, compare
 from core.bilevel.hypergradients import reverse, unrolled
 from core.bilevel.hypergradients.inner import run
-from core.build import build_inner, build_instance, make_context
+from core.build import build_instance, make_context
+from core.inner import build_inner
 from core.spec import Experiment
 from core.spec.algorithms import GradientDescent, Nested
 from core.spec.problems import HyperCleaning

@@ -17,7 +17,8 @@ import torch
 
 from benchmarks.stochastic_problems import CASES, Knobs, Measure, Values, least
 from core.bilevel.problem import Algorithm
-from core.build import build, build_algorithm, build_inner, make_context
+from core.build import build, build_algorithm, make_context
+from core.inner import build_inner
 from core.problems.instance import Instance
 from core.settings import settings
 from core.spec import Experiment

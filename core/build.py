@@ -1,16 +1,14 @@
 """From spec to functions: one `match` for each union."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
 
 import torch
 
-from core.bilevel import dynamics as inner_dynamics
 from core.bilevel import linear_models, optimizers
 from core.bilevel.algorithms import averaged, carried_forward, continued, joint, nested, real_time
-from core.bilevel.dynamics import Init, Scalar, StepObjective
+from core.bilevel.dynamics import Scalar
 from core.bilevel.embedding import through_embedding
 from core.bilevel.graphs import graphed
 from core.bilevel.hypergradients import (
@@ -26,9 +24,9 @@ from core.bilevel.hypergradients import (
 from core.bilevel.hypergradients.random_forward import gaussian, rademacher
 from core.bilevel.linear_models.walk import Rate
 from core.bilevel.optimizers import OuterOptimizer
-from core.bilevel.problem import Algorithm, Dynamics, Method, MethodSeries, steady
-from core.bilevel.transforms import positive, unit_interval
+from core.bilevel.problem import Algorithm, Method, MethodSeries, steady
 from core.implicit import build_implicit
+from core.inner import build_inner
 from core.measuring import measuring, measuring_steps
 from core.models.classifier import classifier
 from core.models.conv4 import conv4
@@ -42,7 +40,7 @@ from core.problems.cross_validation import cross_validated
 from core.problems.hyper_cleaning import hyper_cleaning
 from core.problems.hyper_representation import heads, hyper_representation
 from core.problems.initialization import initialization
-from core.problems.inner import Inner, Learned, entry
+from core.problems.inner import Inner
 from core.problems.instance import Context, Instance
 from core.problems.learned_data import learned_data
 from core.problems.learned_optimizer import learned_optimizer
@@ -173,77 +171,6 @@ def build_representation(
             return mlp_representation(pixels, spec.hidden, activation=spec.activation, dtype=dtype)
         case _:
             assert_never(spec)
-
-
-def build_inner(spec: algorithms.Algorithm) -> Inner:
-    """The inner dynamics, with the rate and momentum as numbers or read from the outer variables.
-
-    Of an algorithm without dynamics, gradient descent for the models that a report fits.
-    """
-    if isinstance(spec, Stochastic):
-        spec = algorithms.Nested(dynamics=algorithms.GradientDescent(rate=spec.inner_rate))
-    chosen = spec.dynamics
-    learned: dict[str, Learned] = {}
-    by_parameter = getattr(chosen, "rate_per_parameter", False)
-    if chosen.learn_rate and not by_parameter:
-        learned["rate"] = Learned("log_rate", positive, chosen.rate, spec.steps if chosen.rate_per_step else None)
-    if getattr(chosen, "learn_momentum", False):
-        learned["momentum"] = Learned("logit_momentum", unit_interval, getattr(chosen, "momentum", 0.0))
-
-    def scalar(name: str, value: float) -> Scalar:
-        return learned[name].at if name in learned else value
-
-    rate = scalar("rate", chosen.rate)
-    knobs: dict[str, Any] = {"rate": rate}
-    match chosen:
-        case algorithms.GradientDescent() if chosen.rate_per_parameter:
-            kind: Any = inner_dynamics.gradient_descent_by_parameter
-            knobs = {"rates": lambda lam: entry(lam, "rates")}
-        case algorithms.GradientDescent():
-            kind = inner_dynamics.gradient_descent
-        case algorithms.HeavyBall():
-            kind = inner_dynamics.heavy_ball
-            knobs["momentum"] = scalar("momentum", chosen.momentum)
-        case algorithms.Nesterov():
-            kind = inner_dynamics.nesterov
-            knobs["momentum"] = scalar("momentum", chosen.momentum)
-        case algorithms.AdamDynamics():
-            kind = inner_dynamics.adam
-            knobs |= {"beta1": chosen.beta1, "beta2": chosen.beta2, "epsilon": chosen.epsilon}
-        case algorithms.AdamW():
-            kind = inner_dynamics.adamw
-            knobs |= {"beta1": chosen.beta1, "beta2": chosen.beta2, "epsilon": chosen.epsilon, "decay": chosen.decay}
-        case algorithms.RmsProp():
-            kind = inner_dynamics.rmsprop
-            knobs |= {"beta": chosen.beta, "epsilon": chosen.epsilon}
-        case algorithms.LineSearch():
-            kind = inner_dynamics.line_search
-            knobs |= {"shrink": chosen.shrink, "decrease": chosen.decrease, "trials": chosen.trials}
-        case _:
-            assert_never(chosen)
-
-    def dynamics(objective: StepObjective, init: Init) -> Dynamics:
-        made: Dynamics = kind(objective, init, **knobs)
-        return made
-
-    return Inner(
-        dynamics,
-        rate,
-        spec.steps * spec.hyperiterations if isinstance(spec, algorithms.RealTime) else spec.steps,
-        batch=chosen.batch,
-        closed_form=isinstance(spec, algorithms.Stepped) and isinstance(spec.hypergradient, algorithms.Exact),
-        learned=learned,
-        parameter_rate=chosen.rate if by_parameter else None,
-        steady_rate=_steady_rate(chosen, learned),
-    )
-
-
-def _steady_rate(dynamics: algorithms.Dynamics, learned: Mapping[str, Learned]) -> Rate | None:
-    if not isinstance(dynamics, algorithms.GradientDescent) or dynamics.rate_per_step or dynamics.batch is not None:
-        return None
-    if dynamics.rate_per_parameter:
-        return None
-    return learned["rate"].natural if "rate" in learned else dynamics.rate
 
 
 def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context: Context) -> Algorithm:

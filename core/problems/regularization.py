@@ -40,7 +40,7 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
     """
     data = tables.load(problem, context)
     train, validation, test = data.split
-    if problem.loss == "logistic" and len(train.y.unique()) == 1:
+    if problem.loss == "logistic" and bool((train.y == train.y[0]).all()):
         raise SplitInvalid(
             f"All {len(train.y)} training examples are of one class: raise /problem/train or choose another /seed."
         )

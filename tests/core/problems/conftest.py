@@ -11,7 +11,8 @@ from torch import Tensor
 from core.bilevel import trees
 from core.bilevel.hypergradients.inner import run
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, Tree
-from core.build import Built, build, build_inner, build_method, make_context
+from core.build import Built, build, build_method, make_context
+from core.inner import build_inner
 from core.spec import Experiment
 
 Build = Callable[..., Built]

@@ -7,7 +7,8 @@ import torch
 
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
-from core.build import Built, build, build_inner, build_method, make_context, walks_in_dual
+from core.build import Built, build, build_method, make_context, walks_in_dual
+from core.inner import build_inner
 from core.problems.hyper_representation import network
 from core.spec import Experiment
 

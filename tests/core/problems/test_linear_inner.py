@@ -9,7 +9,8 @@ import pytest
 
 from core.bilevel import linear_models, trees
 from core.bilevel.problem import Hypergradient
-from core.build import build_inner, build_instance, build_method, make_context
+from core.build import build_instance, build_method, make_context
+from core.inner import build_inner
 from core.problems.inner import Inner
 from core.spec import Experiment
 
