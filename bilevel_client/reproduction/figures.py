@@ -38,6 +38,14 @@ def over_seeds(curves: Sequence[Series]) -> Band:
     )
 
 
+def complement(bands: Mapping[str, Band]) -> dict[str, Band]:
+    """Errors for accuracies: near 100 % only these can be told apart."""
+    return {
+        name: Band(band.x, *([1 - value for value in values] for values in (band.mean, band.high, band.low)))
+        for name, band in bands.items()
+    }
+
+
 def lines(
     bands: Mapping[str, Band],
     *,
@@ -64,8 +72,15 @@ def lines(
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         if fraction:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+            axes.yaxis.set_minor_formatter(FuncFormatter(_few_percent))
         axes.legend()
         return figure
+
+
+def _few_percent(value: float, _: int | None) -> str:
+    """Labels of the ticks 2 and 5 between powers of ten, where the axis is logarithmic."""
+    percent = 100 * value
+    return f"{percent:g} %" if f"{percent:e}"[0] in "25" else ""
 
 
 def _line(axes: Axes, name: str, band: Band, colour: str) -> None:

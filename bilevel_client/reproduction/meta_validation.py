@@ -1,7 +1,7 @@
 """The section on a choice of T by meta-validation, as figure 4 of the paper."""
 
 from bilevel_client.reproduction.document import Picture, Section, Table, Text
-from bilevel_client.reproduction.figures import lines, over_seeds
+from bilevel_client.reproduction.figures import complement, lines, over_seeds
 from bilevel_client.reproduction.study import Found, Member
 from bilevel_client.reproduction.values import Value, cost, measured
 
@@ -29,7 +29,8 @@ def choice_of_steps(found: Found, name: str) -> Section:
         f"T = {steps}": over_seeds([each.curves["validation/accuracy"] for each in members])
         for steps, members in groups
     }
-    figure = lines(bands, title=f"Meta-validation accuracy of {name}", y="accuracy", fraction=True)
+    title = f"Meta-validation error of {name}"
+    figure = lines(complement(bands), title=title, y="1 - accuracy", fraction=True, logarithmic=True)
     columns = ("", "meta-validation", "meta-test", "hyperiteration chosen", "cost")
     caption = "As figure 4 of the paper: T, and the hyperiteration, are chosen on meta-validation alone."
     return Section("T", [Table(columns, rows), Picture("steps", caption, figure)])

@@ -60,7 +60,7 @@ def _environment(made: Mapping[str, Any]) -> str:
     revision = f" ({str(made['git_revision'])[:10]})" if made["git_revision"] else ""
     device = made.get("device_name") or made["device"]
     versions = f"Bilevel {made['bilevel']}{revision}, torch {made['torch']}, Python {made['python']}"
-    return f"{versions}, {device}, {made['threads']} threads"
+    return f"{versions}, {device}, {made['threads']} thread{'' if made['threads'] == 1 else 's'}"
 
 
 def unfinished(results: Results) -> list[Text]:

@@ -10,7 +10,7 @@ import pytest
 from bilevel_client.commands.reproduce import NAMES
 from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text, markdown, write
-from bilevel_client.reproduction.figures import lines, over_seeds
+from bilevel_client.reproduction.figures import complement, lines, over_seeds
 from bilevel_client.reproduction.meta_validation import choice_of_steps
 from bilevel_client.reproduction.running import sweep_of
 from bilevel_client.reproduction.studies import STUDIES
@@ -117,6 +117,18 @@ def test_t_is_chosen_on_meta_validation_alone() -> None:
 def test_a_band_is_over_the_steps_that_all_seeds_have() -> None:
     band = over_seeds([Series([0, 5, 10], [1.0, 2.0, 3.0], None), Series([0, 10], [3.0, 5.0], None)])
     assert band == ([0.0, 10.0], [2.0, 4.0], [1.0, 3.0], [3.0, 5.0])
+
+
+def test_errors_are_what_is_left_of_accuracies() -> None:
+    band = over_seeds([Series([0, 5], [0.25, 0.5], None), Series([0, 5], [0.75, 1.0], None)])
+    assert complement({"a": band}) == {"a": ([0.0, 5.0], [0.5, 0.25], [0.25, 0.0], [0.75, 0.5])}
+    figure = lines(complement({"a": band}), title="Error", y="1 - accuracy", fraction=True, logarithmic=True)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_yscale() == "log"
+    labels = {tick.get_text() for tick in axes.get_yticklabels(which="both")}
+    assert {"20 %", "50 %"} <= labels
+    assert "30 %" not in labels
 
 
 def test_one_report_as_markdown_and_as_one_file(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
-from bilevel_client.reproduction.figures import Band, lines, over_seeds
+from bilevel_client.reproduction.figures import Band, complement, lines, over_seeds
 from bilevel_client.reproduction.meta_validation import choice_of_steps
 from bilevel_client.reproduction.study import Results, Stage, Study
 from bilevel_client.reproduction.values import COLUMNS, against, cost, made_with, measured, unfinished
@@ -131,8 +131,8 @@ def report(results: Results) -> Document:
 
 
 def _picture(bands: Mapping[str, Band]) -> Picture:
-    figure = lines(bands, title="Meta-validation accuracy", y="accuracy", fraction=True)
-    return Picture("omniglot", "Accuracy on meta-validation episodes by hyperiteration.", figure)
+    figure = lines(complement(bands), title="Meta-validation error", y="1 - accuracy", fraction=True, logarithmic=True)
+    return Picture("omniglot", "Error on meta-validation episodes by hyperiteration.", figure)
 
 
 STUDY = Study("omniglot", "Few-shot learning on Omniglot", STAGES, report, data=("omniglot",))
