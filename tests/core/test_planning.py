@@ -13,6 +13,7 @@ from core.planning.methods import walks_in_dual
 from core.settings import prepare_process
 from core.spec import KINDS, Experiment, kind_of
 from core.spec.algorithms import Nested
+from core.spec.sizes import outer_variables
 
 MLP = {"kind": "regularization", "dataset": {"kind": "digits"}, "model": {"kind": "mlp"}, "strength": "layer"}
 CLEANING = {"kind": "hyper_cleaning"}
@@ -70,6 +71,17 @@ class TestOrderings:
         together, apart = ({"kind": "forward", "chunk": chunk} for chunk in (2000, 10))
         assert peak(table, hypergradient=together) > peak(table, hypergradient=apart)
         assert seconds(table, hypergradient=together) < seconds(table, hypergradient=apart)
+
+    def test_averages_take_two_more_copies_of_the_outer_variables(self) -> None:
+        table = {"kind": "regularization", "dataset": {"kind": "20news"}, "strength": "feature", "train": 500}
+        outer = outer_variables(experiment(table).problem, experiment(table).algorithm)
+        more = peak(table, averaging=0.9) - peak(table)
+        assert more == pytest.approx(2 * 4 * outer / 2**20, abs=0.11)
+
+    def test_larger_episodes_in_meta_training_take_more(self) -> None:
+        wider, fewer = FEW_SHOT | {"training_way": 20}, FEW_SHOT | {"training_query": 1}
+        assert peak(fewer) < peak(FEW_SHOT) < peak(wider)
+        assert seconds(fewer) < seconds(FEW_SHOT) < seconds(wider)
 
     def test_double_precision_takes_more(self) -> None:
         single = experiment(MLP, steps=1000)
