@@ -14,8 +14,6 @@ from api.pointers import SPECS, FieldError, describe
 from core.errors import (
     BilevelError,
     Conflict,
-    DataInvalid,
-    DataMissing,
     IdempotencyConflict,
     NotFound,
     ReferenceInvalid,
@@ -31,14 +29,9 @@ STATUS: dict[type[BilevelError], int] = {
     NotFound: 404,
     Conflict: 409,
     IdempotencyConflict: 422,
-    DataMissing: 422,
-    DataInvalid: 422,
     ReferenceInvalid: 422,
 }
 """HTTP status of the library's exceptions; any other is a fault of ours."""
-
-POINTERS: dict[type[BilevelError], str] = {DataMissing: "/problem/dataset", DataInvalid: "/problem/dataset"}
-"""The field of a submitted spec that is to blame."""
 
 CODES = {
     400: "bad_request",
@@ -155,7 +148,7 @@ def _known(request: Request, error: Exception) -> Response:
     status = STATUS.get(type(error), 500)
     if status == 500:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    pointer = error.pointer if isinstance(error, ReferenceInvalid) else POINTERS.get(type(error))
+    pointer = error.pointer if isinstance(error, ReferenceInvalid) else None
     errors: list[FieldError] = [{"pointer": pointer, "detail": str(error)}] if pointer else []
     return problem(Refusal(status, error.code, str(error), errors=errors))
 

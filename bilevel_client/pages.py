@@ -37,8 +37,10 @@ def find(transport: Transport, what: str, path: str, beginning: str) -> str:
 
     Raises:
         NotFound: there is none.
-        Invalid: there are several.
+        Invalid: there are several, or nothing is given.
     """
+    if not beginning:
+        raise Invalid(f"The id of the {what} is empty: give at least its first digits.")
     if len(beginning) == 36:
         return beginning
     found = [record["id"] for record in pages(transport, path, {"id_prefix": beginning}, limit=2)]

@@ -11,10 +11,10 @@ from fastapi.concurrency import run_in_threadpool
 
 from api import schemas
 from api.accepting import Key, accept, key_of
+from api.data import require_data
 from api.deps import Caller, ExperimentId, Service, Uses, etag, matches
 from api.listing import ListQuery, cursor_at
 from api.watching import sleep_until
-from core.datasets.catalog import require
 from core.spec import Experiment
 from core.status import Status
 from core.store import cancelling, reading, submitting
@@ -50,7 +50,7 @@ def submit(
     Unknown fields, impossible combinations, missing data sets and files of other experiments that are not there are
     refused, each with what to change.
     """
-    require(spec.problem, uses.settings.data_dir)
+    require_data(spec, uses.settings.data_dir)
     with transaction(uses.engine) as session:
         submission = submitting.submit(session, spec, key_of(caller, idempotency_key))
         found = reading.get(session, submission.id)

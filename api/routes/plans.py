@@ -6,8 +6,8 @@ from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import schemas
+from api.data import require_data
 from api.deps import Caller, Uses
-from core.datasets.catalog import require
 from core.planning import DEVICES, Device, Plan, plan
 from core.spec import Experiment
 from core.spec.references import references
@@ -58,7 +58,7 @@ def plan_experiment(
     The body and its refusals are those of a submission. Memory is right within 20 %, times within a factor of 2 where
     the rates are those of the machine.
     """
-    require(spec.problem, uses.settings.data_dir)
+    require_data(spec, uses.settings.data_dir)
     if references(spec.problem):
         with transaction(uses.engine) as session:
             check_references(session, spec)

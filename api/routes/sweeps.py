@@ -1,21 +1,15 @@
 """Sweeps: submit, list, look at, their members, cancel, retry."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Response
 
 from api import sweep_schemas as schemas
 from api.accepting import Key, accept, hint, key_of
+from api.data import require_data_of_member
 from api.deps import Caller, SweepId, Uses, etag, matches
-from api.errors import Refusal
 from api.listing import SweepListQuery, cursor_at
-from api.pointers import FieldError
-from core.datasets.catalog import require
-from core.errors import DataInvalid, DataMissing
 from core.spec import Sweep
-from core.spec.grids import described
-from core.spec.sweep import Member
 from core.store import sweep_reading as reading
 from core.store import sweeping
 from core.store.engine import transaction
@@ -51,7 +45,7 @@ def submit(
     If one member is not possible, nothing is stored; the refusal names the value that is to blame, or the combination.
     """
     for member in spec.problems():
-        _require(member, uses.settings.data_dir)
+        require_data_of_member(member, uses.settings.data_dir)
     with transaction(uses.engine) as session:
         submission = sweeping.submit_sweep(session, spec, key_of(caller, idempotency_key))
         found = reading.get(session, submission.id)
@@ -128,7 +122,7 @@ def retry(
 ) -> schemas.Retried:
     """Submits every member again that has failed or was cancelled, as a new experiment of the same spec.
 
-    The old experiments stay as they are. Sent again, it finds the new ones queued and submits nothing.
+    The old experiments stay as they are. Sent again, it submits only those whose new trial has failed by then, too.
     """
     with transaction(uses.engine) as session:
         retried = sweeping.retry_sweep(session, sweep_id)
@@ -137,19 +131,3 @@ def retry(
         background.add_task(hint, uses)
     response.headers["ETag"] = etag(record.version)
     return schemas.Retried(retried=retried, sweep=record)
-
-
-def _require(member: Member, data_dir: Path) -> None:
-    """Makes sure that a member's data can be read.
-
-    Raises:
-        Refusal: 422, they cannot; the message says what to do.
-    """
-    try:
-        require(member.experiment.problem, data_dir)
-    except (DataMissing, DataInvalid) as error:
-        chosen = any(f"{path}.".startswith("problem.dataset.") or path == "problem" for path in member.parameters)
-        pointer = "/grid" if chosen else "/base/problem/dataset"
-        detail = f"{described(member.parameters)}: {error}" if chosen else str(error)
-        found: FieldError = {"pointer": pointer, "detail": detail}
-        raise Refusal(422, error.code, detail, errors=[found]) from error

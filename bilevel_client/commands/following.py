@@ -121,7 +121,7 @@ def _look(followers: Sequence[Follower]) -> None:
 def _bars(console: Console, followers: Sequence[Follower]) -> None:
     progress = Progress(
         SpinnerColumn(finished_text=" "),
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}", style="cyan"),

@@ -32,7 +32,7 @@ def follow_sweep(client: Client, sweep_id: str, *, quiet: bool = False) -> Recor
 def _bar(console: Console, client: Client, sweep_id: str) -> Record:
     progress = Progress(
         SpinnerColumn(finished_text=" "),
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TextColumn("{task.fields[members]}", style="cyan"),

@@ -43,6 +43,7 @@ def reproduce(service: Service, names: Sequence[str], quick: bool, all_stages: b
     NAME: effect-of-t, omniglot, mini-imagenet, variants, variants-omniglot, hyper-cleaning, learned-optimizer,
     overfitting, all
     """
+    from bilevel_client.errors import Invalid
     from bilevel_client.reproduction.document import write
     from bilevel_client.reproduction.running import Reproduction, with_command
     from bilevel_client.reproduction.studies import STUDIES
@@ -55,13 +56,18 @@ def reproduce(service: Service, names: Sequence[str], quick: bool, all_stages: b
             study, folder = STUDIES[name], out / (f"{name}-quick" if quick else name)
 
             def report(results: "Results", study: "Study" = study, folder: Path = folder) -> None:
-                write(with_command(study.report(results), study.name, quick=quick), folder)
+                asked = any(found.stage.optional for found in results.values())
+                write(with_command(study.report(results), study.name, quick=quick, all_stages=asked), folder)
 
             try:
                 reproduction = Reproduction(client, study, folder, quick=quick, quiet=service.as_json)
                 results = reproduction.run(all_stages=all_stages, each=report)
             except BadSpec as error:
                 raise click.UsageError(str(error)) from error
+            except Invalid as error:  # refused, as where data are missing; the other studies may be possible
+                click.echo(f"{name}: {error.detail}", err=True)
+                complete = False
+                continue
             complete &= all(member.result for found in results.values() for member in found.members)
             click.echo(folder / "report.md")
     if not complete:

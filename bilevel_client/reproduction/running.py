@@ -17,6 +17,8 @@ from bilevel_client.specs import BadSpec, assign
 STATE = "reproduction.json"
 CURVES = ("validation/*", "test/*", "outer_objective", "outer/*", "seconds", "inner_objective_*", "hypergradient_norm")
 """Series that are kept for the report."""
+MOST_POINTS = 10_000
+"""Of a series; curves with fewer points are whole, and means of them are those of what was measured."""
 
 
 class Reproduction:
@@ -26,7 +28,7 @@ class Reproduction:
     submitted before an interruption is found again, and nothing is submitted twice.
 
     Raises:
-        BadSpec: the folder holds another study, or the same at another length.
+        BadSpec: the folder holds another study, or the same at another length or of another version.
     """
 
     def __init__(self, client: Client, study: Study, folder: Path, *, quick: bool, quiet: bool = False) -> None:
@@ -63,9 +65,11 @@ class Reproduction:
 
     def _stage(self, stage: Stage, before: Results) -> Found:
         path = self._path(stage)
-        if path.exists():
-            return _read(stage, json.loads(path.read_text()))
         spec = sweep_of(self._study, stage, before, quick=self._quick)
+        if path.exists():
+            kept = json.loads(path.read_text())
+            self._check_same(stage, kept["spec"], spec)
+            return _read(stage, kept)
         record = self._submitted(stage, spec)
         record = follow_sweep(self._client, record["id"], quiet=self._quiet)
         members = [self._member(member) for member in self._client.sweep_members(record["id"])]
@@ -88,17 +92,27 @@ class Reproduction:
             self._save()
             return record
         try:
-            return self._client.get_sweep(known)
+            record = self._client.get_sweep(known)
         except NotFound as error:
             raise NotFound(
                 f"The service has no sweep {known}, which {self._folder / STATE} names: is it another service? Remove "
                 "the folder to begin again."
             ) from error
+        self._check_same(stage, record["spec"], spec)
+        return record
+
+    def _check_same(self, stage: Stage, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Results of another version of a stage are not those of this one."""
+        if before != json.loads(json.dumps(now)):
+            raise BadSpec(
+                f"{self._folder} holds the stage `{stage.name}` of another version of this study: give another --out, "
+                "or remove the folder to run it anew"
+            )
 
     def _member(self, member: Record) -> dict[str, Any]:
         succeeded = member["status"] == "succeeded"
         experiment = member["experiment_id"]
-        curves = self._client.curves(experiment, CURVES).series
+        curves = self._client.curves(experiment, CURVES, max_points=MOST_POINTS).series
         return {
             "parameters": member["parameters"],
             "experiment": experiment,
@@ -123,10 +137,9 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     aside.replace(path)
 
 
-def with_command(document: Document, name: str, *, quick: bool) -> Document:
+def with_command(document: Document, name: str, *, quick: bool, all_stages: bool) -> Document:
     """The report with how it was made."""
-    short = " --quick" if quick else ""
-    words = f"`bilevel reproduce {name}{short}`"
+    words = f"`bilevel reproduce {name}{' --quick' * quick}{' --all-stages' * all_stages}`"
     if quick:
         words += (
             ": few hyperiterations and episodes, to show that it works. These figures say nothing about the paper's."

@@ -91,8 +91,6 @@ class Study:
     title: str
     stages: Sequence[Stage]
     report: Callable[[Results], Document]
-    data: Sequence[str] = ()
-    """Data sets that have to be prepared."""
 
 
 def _by_end(parameters: Mapping[str, Any], name: str) -> Any:

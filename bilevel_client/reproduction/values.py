@@ -14,8 +14,12 @@ class Value(NamedTuple):
 
     mean: float
     interval: float
-    """Half of the 95 % interval: over seeds where there are several, else over episodes or examples."""
+    """Half of the 95 % interval: over seeds where there are several (Student's t), else over episodes or examples."""
     seeds: int
+
+
+STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+"""Seeds -> 0.975 quantile of Student's t with one degree of freedom less."""
 
 
 def measured(members: Sequence[Member], metric: str = "accuracy") -> Value | None:
@@ -25,7 +29,8 @@ def measured(members: Sequence[Member], metric: str = "accuracy") -> Value | Non
     values = [member.test(metric) for member in members]
     if len(values) == 1:
         return Value(values[0], float(members[0].result["test"][metric]["ci95"]), 1)
-    return Value(statistics.fmean(values), 1.96 * statistics.stdev(values) / math.sqrt(len(values)), len(values))
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return Value(statistics.fmean(values), STUDENT.get(len(values), 1.96) * error, len(values))
 
 
 COLUMNS = ("", "the paper", "ours", "difference", "seeds")

@@ -11,6 +11,7 @@ from core.errors import DataInvalid, DataMissing
 from core.spec.base import kind_of
 from core.spec.catalog import KINDS
 from core.spec.datasets import ClassesOfImages, EpisodeDataset, Omniglot, TableDataset
+from core.spec.learned_problems import LearnedOptimizer
 from core.spec.plugins import PluginTable
 from core.spec.problems import Problem
 from core.spec.table import Table
@@ -219,7 +220,7 @@ def require(spec: Problem | TableDataset | EpisodeDataset, data_dir: Path) -> No
         DataMissing: there is no prepared file; the message says which one and how to make it.
         DataInvalid: there is one, but it is no npz file or lacks arrays.
     """
-    dataset = spec if isinstance(spec, Table | ClassesOfImages) else getattr(spec, "dataset", None)
+    dataset = spec if isinstance(spec, Table | ClassesOfImages) else dataset_of(spec)[1]
     if dataset is None:
         return
     entry = ENTRIES[dataset.kind]
@@ -231,6 +232,13 @@ def require(spec: Problem | TableDataset | EpisodeDataset, data_dir: Path) -> No
             raise DataInvalid(f"{path} has no array {', '.join(missing)}: {_remedy(entry)}")
     if isinstance(dataset, Omniglot):
         _require_split(dataset, entry, find(entry.kind, data_dir))
+
+
+def dataset_of(problem: Problem) -> tuple[str, TableDataset | EpisodeDataset | None]:
+    """Where a problem names its data set (`dataset`, or `tasks/dataset`), and that one; None: it has none."""
+    if isinstance(problem, LearnedOptimizer):
+        return "tasks/dataset", getattr(problem.tasks, "dataset", None)
+    return "dataset", getattr(problem, "dataset", None)
 
 
 def _require_split(dataset: Omniglot, entry: Entry, path: Path) -> None:

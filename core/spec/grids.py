@@ -103,11 +103,20 @@ def _resolved(given: str, known: Sequence[str], pointer: str) -> str:
 
 
 def _combined(base: Mapping[str, Any], choices: Sequence[Choice], canonical: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with the values set; objects before the fields in them."""
+    """The base with the values set; objects before the fields in them, which see the defaults of these objects."""
     spec = dict(base)
     for choice in sorted(choices, key=lambda choice: choice.path.count(".")):
-        spec = placed(spec, choice.path, choice.value, canonical)
+        inside = any(choice.path.startswith(f"{other.path}.") for other in choices)
+        spec = placed(spec, choice.path, choice.value, _written_out(spec) if inside else canonical)
     return spec
+
+
+def _written_out(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With every default; empty where it is not possible so far, which the whole may be."""
+    try:
+        return Experiment.model_validate(spec).canonical()
+    except ValidationError:
+        return {}
 
 
 def _check_values(axis: Sequence[Choice]) -> None:

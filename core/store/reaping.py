@@ -39,7 +39,8 @@ def reap(session: Session, budget: Budget) -> list[Reaped]:
         .limit(MOST)
     )
     reaped = []
-    for experiment_id, attempt in session.execute(statement).all():
+    # Locked in the order of ids, as a sweep's members are when it is cancelled: neither waits for the other.
+    for experiment_id, attempt in sorted((row.experiment_id, row.attempt) for row in session.execute(statement)):
         # Looked at again under locks: the experiment may have ended, or the heartbeat come, in between.
         status = lose(session, experiment_id, attempt, LOST, budget, expired=True)
         if status is not None:

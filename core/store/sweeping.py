@@ -7,8 +7,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from core.errors import NotFound
+from core.errors import NotFound, ReferenceInvalid
 from core.spec import Sweep
+from core.spec.grids import described
+from core.spec.sweep import Member
 from core.status import Status
 from core.store.changes import change_all, in_status
 from core.store.clock import now
@@ -88,7 +90,7 @@ def retry_sweep(session: Session, sweep_id: UUID) -> int:
 
 def _insert(session: Session, sweep: Sweep) -> UUID:
     for member in sweep.problems():
-        check_references(session, member.experiment)
+        _check_references(session, member)
     sweep_id = uuid4()
     session.execute(
         insert(SweepRow).values(
@@ -107,6 +109,20 @@ def _insert(session: Session, sweep: Sweep) -> UUID:
     ]
     _insert_members(session, sweep_id, members, ids)
     return sweep_id
+
+
+def _check_references(session: Session, member: Member) -> None:
+    """Makes sure that the files of other experiments are there.
+
+    Raises:
+        ReferenceInvalid: one is not; the pointer is into the sweep.
+    """
+    try:
+        check_references(session, member.experiment)
+    except ReferenceInvalid as error:
+        if any(path.partition(".")[0] == "problem" for path in member.parameters):
+            raise ReferenceInvalid(f"{described(member.parameters)}: {error}", pointer="/grid") from error
+        raise ReferenceInvalid(str(error), pointer=f"/base{error.pointer}") from error
 
 
 def _insert_members(session: Session, sweep_id: UUID, members: Sequence[Newest], experiments: Sequence[UUID]) -> None:

@@ -71,7 +71,7 @@ def test_values_over_seeds_and_over_episodes() -> None:
     several = measured([member(0, 0.9), member(1, 0.8), member(2, 0.7)])
     assert several is not None
     assert several.mean == pytest.approx(0.8)
-    assert several.interval == pytest.approx(1.96 * 0.1 / 3**0.5)
+    assert several.interval == pytest.approx(4.303 * 0.1 / 3**0.5)
     assert against("row", 89.0, measured([member(0, 0.9)]), bar=91) == [
         "row",
         "89.00",

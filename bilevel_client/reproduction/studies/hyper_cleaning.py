@@ -101,5 +101,4 @@ STUDY = Study(
         )
     ],
     report,
-    data=("mnist",),
 )

@@ -62,7 +62,7 @@ def report(results: Results) -> Document:
         costs.append([stage, chosen, cost(members)])
     sections = [
         Section(
-            "Meta-test accuracy (per cent) over 600 episodes",
+            "Meta-test accuracy (per cent)",
             [
                 Table(COLUMNS, rows),
                 Text("Outer variables are chosen on meta-validation alone; support and query sets are disjoint."),
@@ -87,5 +87,4 @@ STUDY = Study(
         Stage("RN 1-shot by T", _base(RN, 1, 2, 0.04, 5), {"algorithm.steps": STEPS}, quick=QUICK, optional=True),
     ],
     report,
-    data=("mini_imagenet",),
 )

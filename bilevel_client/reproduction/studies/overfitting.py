@@ -102,7 +102,7 @@ def _band(groups: Mapping[Any, Sequence[Member]], measure: Any) -> Band:
 
 def _outer(member: Member) -> float:
     curve: Series = member.curves["outer_objective"]
-    last = [value for step, value in zip(curve.step, curve.value, strict=True) if step >= curve.step[-1] - LAST]
+    last = [value for step, value in zip(curve.step, curve.value, strict=True) if step > curve.step[-1] - LAST]
     return statistics.fmean(last)
 
 
@@ -119,5 +119,4 @@ STUDY = Study(
         Stage("steps", BASE, {"algorithm.steps": STEPS}, SEEDS, QUICK),
     ],
     report,
-    data=("omniglot",),
 )

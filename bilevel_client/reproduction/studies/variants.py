@@ -96,12 +96,10 @@ STUDY = Study(
     "Variants of representation learning (table 4)",
     _stages({"kind": "mini_imagenet"}, C4L, 0.01, 20000, QUICK),
     report,
-    data=("mini_imagenet",),
 )
 OMNIGLOT = Study(
     "variants-omniglot",
     "The variants of table 4 on Omniglot",
     _stages({"kind": "omniglot"}, {"kind": "conv4", "filters": 64, "norm_scale": False}, 0.1, 1000, QUICK),
     report_of_omniglot,
-    data=("omniglot",),
 )
