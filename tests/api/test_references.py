@@ -113,3 +113,24 @@ def test_only_ids_and_safetensors_can_be_named(client: httpx.Client, changes: di
     answer = client.post("/v1/experiments", json=spec)
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == [f"/problem/features/{field}"]
+
+
+def test_of_a_sweep_the_base_or_the_grid_is_to_blame(client: httpx.Client) -> None:
+    nobody = "00000000-0000-4000-8000-000000000000"
+
+    def blamed(**sweep: Any) -> tuple[str, str]:
+        answer = client.post("/v1/sweeps", json=sweep)
+        assert (answer.status_code, answer.json()["code"]) == (422, "reference_invalid")
+        (error,) = answer.json()["errors"]
+        return error["pointer"], error["detail"]
+
+    pointer, detail = blamed(base=on_top(nobody), seeds=[0, 1])
+    assert pointer == "/base/problem/features/experiment"
+    assert f"there is no experiment {nobody}" in detail
+    pixels = {"kind": "pixels", "size": 12}
+    base = {"problem": {**on_top(nobody)["problem"], "features": pixels}}
+    pointer, detail = blamed(base=base, grid={"problem.features": [pixels, on_top(nobody)["problem"]["features"]]})
+    assert pointer == "/grid"
+    assert detail.startswith("features=experiment")
+    assert f"there is no experiment {nobody}" in detail
+    assert client.get("/v1/sweeps").json()["items"] == []

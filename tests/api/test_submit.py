@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -121,18 +122,29 @@ def test_a_key_has_a_length(client: httpx.Client, key: str) -> None:
     assert answer.json()["errors"][0]["parameter"] == "Idempotency-Key"
 
 
+@pytest.mark.parametrize(
+    ("problem", "pointer"),
+    [
+        ({"kind": "hyper_cleaning", "dataset": {"kind": "mnist"}}, "/problem/dataset"),
+        (
+            {"kind": "learned_optimizer", "tasks": {"kind": "classification", "dataset": {"kind": "mnist"}}},
+            "/problem/tasks/dataset",
+        ),
+    ],
+    ids=["dataset", "tasks"],
+)
 def test_a_missing_data_set_is_refused_before_anything_is_stored(
-    settings: Settings, engine: Engine, serve: Serve, tmp_path: Path
+    settings: Settings, engine: Engine, serve: Serve, tmp_path: Path, problem: dict[str, Any], pointer: str
 ) -> None:
     empty = settings.model_copy(update={"data_dir": tmp_path / "nothing"})
-    spec = {"problem": {"kind": "hyper_cleaning", "dataset": {"kind": "mnist"}}}
+    spec = {"problem": problem}
     with serve(empty) as address, httpx.Client(base_url=address) as client:
         answer = client.post("/v1/experiments", json=spec)
 
     assert answer.status_code == 422
     refusal = answer.json()
     assert refusal["code"] == "data_missing"
-    assert refusal["errors"][0]["pointer"] == "/problem/dataset"
+    assert refusal["errors"][0]["pointer"] == pointer
     assert "bilevel data prepare mnist" in refusal["detail"]
     assert count(engine) == 0
 

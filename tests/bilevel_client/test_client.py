@@ -100,6 +100,8 @@ def test_find_by_the_beginning(client: Client) -> None:
         client.find(crowded)
     with pytest.raises(Invalid, match="hexadecimal"):
         client.find("xyz")
+    with pytest.raises(Invalid, match="is empty: give at least its first digits"):
+        client.find("")
 
 
 def test_curves_are_numbers(client: Client, slot: Any) -> None:

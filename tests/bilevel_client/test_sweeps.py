@@ -168,9 +168,10 @@ class TestCommands:
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("COLUMNS", "140")
         worker()
-        shown = bilevel("sweep", spec, "--seeds", "0..3", "--wait").stderr
+        shown = bilevel("sweep", spec, "--seeds", "0..3", "--wait", "--name", "toy [/x]").stderr
         assert "━" in shown
         assert "400/400" in shown
+        assert "toy [/x]" in shown
 
     def test_list(self, bilevel: Any, spec: str) -> None:
         assert "No sweeps." in bilevel("sweeps", "list").stdout

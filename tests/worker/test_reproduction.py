@@ -1,6 +1,7 @@
 """A small study on a real service: interrupted, it goes on where it was, and submits nothing twice."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,12 @@ def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypa
         assert len(list(client.sweeps())) == 2
         with pytest.raises(BadSpec, match="whole study `toy`"):
             Reproduction(client, STUDY, tmp_path, quick=True)
+        changed = replace(STUDY, stages=[replace(STUDY.stages[0], grid={"algorithm.steps": (1, 5)}), *STUDY.stages[1:]])
+        with pytest.raises(BadSpec, match="the stage `first` of another version of this study"):
+            Reproduction(client, changed, tmp_path, quick=False, quiet=True).run(all_stages=False)
         (tmp_path / "stages" / "first.json").unlink()
+        with pytest.raises(BadSpec, match="the stage `first` of another version"):
+            Reproduction(client, changed, tmp_path, quick=False, quiet=True).run(all_stages=False)
         lost = json.loads((tmp_path / "reproduction.json").read_text())
         lost["sweeps"]["first"] = "0b86f29c-5e12-4f37-9c0e-6c1f1a0ce9a1"
         (tmp_path / "reproduction.json").write_text(json.dumps(lost))
