@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bilevel_client import Client
+from bilevel_client.commands.reproduce import reproduce
 from bilevel_client.errors import NotFound
 from bilevel_client.reproduction.document import Document
 from bilevel_client.reproduction.running import Reproduction
+from bilevel_client.reproduction.studies import STUDIES
 from bilevel_client.reproduction.study import Results, Stage, Study
 from bilevel_client.specs import BadSpec
 
@@ -86,3 +89,20 @@ def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypa
         (tmp_path / "reproduction.json").write_text(json.dumps(lost))
         with pytest.raises(NotFound, match="another service"):
             Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)
+
+
+def test_a_study_that_is_refused_does_not_keep_the_others(
+    service, address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.start_worker(slots=1)
+    impossible = replace(STUDY, stages=[Stage("refused", {"problem": {"kind": "quadratic", "inner": 4}})])
+    monkeypatch.setitem(STUDIES, "mini-imagenet", impossible)
+    monkeypatch.setitem(STUDIES, "learned-optimizer", replace(STUDY, stages=STUDY.stages[:1]))
+    arguments = ["mini-imagenet", "learned-optimizer", "--quick", "--out", str(tmp_path), "--url", address]
+    ended = CliRunner().invoke(reproduce, arguments)
+    assert ended.exit_code == 1, ended.output
+    assert "mini-imagenet: " in ended.stderr
+    assert "`inner` is not known here" in ended.stderr
+    report = tmp_path / "learned-optimizer-quick" / "report.md"
+    assert str(report) in ended.stdout
+    assert "--quick" in report.read_text()
