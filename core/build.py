@@ -182,6 +182,8 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
         plain = build_stochastic(chosen, instance.finite_sum, instance.project, seed=spec.seed)
         return measuring_steps(spec, chosen, plain, instance.at, methods)
     optimizer = build_optimizer(chosen.optimizer, chosen.hyperiterations)
+    if chosen.optimizer.clip is not None:
+        optimizer = optimizers.clipped(optimizer, largest=chosen.optimizer.clip)
     match chosen:
         case algorithms.Nested():
             measured = continued(measuring(spec, methods), unrolls=instance.unrolls)

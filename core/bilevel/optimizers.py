@@ -83,5 +83,15 @@ def adam(*, rate: Rates, beta1: float = 0.9, beta2: float = 0.999, epsilon: floa
     return OuterOptimizer(init, step)
 
 
+def clipped(optimizer: OuterOptimizer, *, largest: float) -> OuterOptimizer:
+    """The same optimizer on g min(1, largest / ||g||) (Pascanu et al. 2013)."""
+
+    def step(k: int, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+        shorter = (largest / trees.norm(grad)).clamp(max=1)
+        return optimizer.step(k, trees.scale(shorter, grad), state, lam)
+
+    return OuterOptimizer(optimizer.init, step)
+
+
 def _tree(leaves: Sequence[Tensor], structure: trees.Structure) -> Tree:
     return trees.unflatten(list(leaves), structure)

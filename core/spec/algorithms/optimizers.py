@@ -16,6 +16,10 @@ class OuterOptimizer(Spec):
     """Inverse-time decay: the step size at hyperiteration k is rate / (1 + decay k)."""
     cosine: bool = False
     """Whether it falls to 0 at the last hyperiteration besides: times (1 + cos(pi k / hyperiterations)) / 2."""
+    clip: Annotated[float, Field(gt=0, le=1e12)] | None = None
+    """Largest norm of a hypergradient: a longer one is shortened to it (Pascanu et al. 2013). Inner steps that
+    overshoot make enormous ones, which Adam remembers for thousands of hyperiterations. By default none is shortened.
+    """
 
 
 class Sgd(OuterOptimizer):

@@ -77,3 +77,25 @@ def test_cosine_is_torchs() -> None:
         assert ours(k) == pytest.approx(theirs.param_groups[0]["lr"], abs=1e-15)
         theirs.step()
         annealing.step()
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e20])
+def test_clipping_is_torchs(size: float) -> None:
+    seen = []
+    spy = OuterOptimizer(lambda lam: (), lambda k, grad, state, lam: (seen.append(grad) or lam, state))  # type: ignore[func-returns-value]
+    grad = {"a": size * torch.ones(3, dtype=torch.float64), "b": -2 * size * torch.ones((), dtype=torch.float64)}
+    lam = {name: torch.zeros_like(leaf) for name, leaf in grad.items()}
+    optimizers.clipped(spy, largest=0.5).step(0, grad, (), lam)
+    parameters = [torch.nn.Parameter(leaf) for leaf in lam.values()]
+    for parameter, leaf in zip(parameters, grad.values(), strict=True):
+        parameter.grad = leaf.clone()
+    torch.nn.utils.clip_grad_norm_(parameters, 0.5)
+    for found, parameter in zip(trees.leaves(seen[0]), parameters, strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(found, parameter.grad, rtol=1e-5, atol=0)
+
+
+def test_clipping_leaves_a_gradient_of_zero_at_zero() -> None:
+    optimizer = optimizers.clipped(optimizers.sgd(rate=optimizers.inverse_time(1.0)), largest=1.0)
+    lam, _ = optimizer.step(0, torch.zeros(3), (), torch.ones(3))
+    assert torch.equal(lam, torch.ones(3))
