@@ -250,7 +250,7 @@ class TestPaths:
 
 
 def test_a_field_in_an_object_of_the_grid_belongs_to_that_object_not_to_the_bases() -> None:
-    momentum = {"kind": "nested", "optimizer": {"kind": "momentum", "rate": 0.5, "momentum": 0.7}}
+    momentum: dict[str, Any] = {"kind": "nested", "optimizer": {"kind": "momentum", "rate": 0.5, "momentum": 0.7}}
     base = {**BASE, "algorithm": momentum}
     (whole,) = sweep(base=base, grid={"algorithm": [{"kind": "nested"}]}).members
     (field,) = sweep(base=base, grid={"algorithm": [{"kind": "nested"}], "optimizer.rate": [0.25]}).members
@@ -258,6 +258,5 @@ def test_a_field_in_an_object_of_the_grid_belongs_to_that_object_not_to_the_base
     assert optimizers[0]["kind"] == optimizers[1]["kind"] == "adam"
     assert optimizers[1]["rate"] == 0.25
     (kept,) = sweep(base=base, grid={"optimizer.rate": [0.25]}).members
-    assert kept.experiment.canonical()["algorithm"]["optimizer"] == {**momentum["optimizer"], "rate": 0.25} | {
-        name: value for name, value in optimizers[0].items() if name in ("decay", "cosine")
-    }
+    found = kept.experiment.canonical()["algorithm"]["optimizer"]
+    assert {name: found[name] for name in momentum["optimizer"]} == {**momentum["optimizer"], "rate": 0.25}
