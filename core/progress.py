@@ -1,9 +1,12 @@
 """How far an experiment has come: everything that a checkpoint has to hold."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from core.bilevel import trees
 from core.bilevel.problem import Algorithm, AlgorithmState, Tree
@@ -101,9 +104,11 @@ class Progress:
         parts: dict[str, Tree] = {"state": self.state}
         if self.best:
             parts["best"] = self.best[1]
+        named = trees.named_leaves(parts)
         # Cloned, as the file format refuses tensors that share memory and the best lam may be the present one.
-        tensors = {name: leaf.clone() for name, leaf in trees.named_leaves(parts).items()}
+        tensors = {name: leaf.clone() for name, leaf in named.items()}
         facts = {
+            "strides": {name: leaf.stride() for name, leaf in named.items() if not leaf.is_contiguous()},
             "spec": spec.canonical(),
             "best": self.best[0]._asdict() if self.best else None,
             "seconds": asdict(self.seconds),
@@ -130,9 +135,9 @@ def restore(checkpoint: Checkpoint, spec: Experiment, *, like: Progress) -> Prog
         parts: dict[str, Tree] = {"state": like.state}
         if facts["best"]:
             parts["best"] = like.state.lam
-        tensors: Any = trees.from_named_leaves(parts, named)
-        # Cloned, as kernels may round differently on memory that is not aligned, which tensors of a file are not.
-        placed = trees.map_leaves(lambda leaf, model: leaf.to(model.device, model.dtype).clone(), tensors, parts)
+        models, strides = trees.named_leaves(parts), facts.get("strides", {})
+        laid = {name: _laid_out(leaf, models.get(name, leaf), strides.get(name)) for name, leaf in named.items()}
+        placed: Any = trees.from_named_leaves(parts, laid)
         best = (Scores(**facts["best"]), placed["best"]) if facts["best"] else None
         seen = {name: Seen(**values) for name, values in facts.get("diagnostics", {}).items()}
         return Progress(checkpoint.hyperiteration, placed["state"], best, Spent(**facts["seconds"]), seen)
@@ -140,6 +145,17 @@ def restore(checkpoint: Checkpoint, spec: Experiment, *, like: Progress) -> Prog
         raise
     except Exception as error:  # whatever is wrong with the bytes
         raise CheckpointInvalid(f"The checkpoint cannot be read: {error}") from error
+
+
+def _laid_out(leaf: Tensor, model: Tensor, strides: Sequence[int] | None) -> Tensor:
+    """A copy on the model's device that lies in memory as it did before.
+
+    Kernels may round differently on another layout, or on memory that is not aligned, which tensors of a file are not.
+    """
+    placed = leaf.to(model.device, model.dtype)
+    if strides is None or 0 in strides:
+        return placed.clone()
+    return torch.empty_strided(placed.shape, strides, dtype=placed.dtype, device=placed.device).copy_(placed)
 
 
 def _plain(metrics: Metrics) -> dict[str, dict[str, float | int]]:

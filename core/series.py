@@ -113,5 +113,7 @@ def _numbers(values: list[Tensor]) -> list[float]:
     if not values:
         return []
     common = torch.float64 if any(value.dtype == torch.float64 for value in values) else torch.float32
-    read: list[float] = torch.stack([value.to(common) for value in values]).tolist()
+    # Some are made on the CPU, as counts of iterations are, whatever the device of the others.
+    device = next((value.device for value in values if value.device.type != "cpu"), values[0].device)
+    read: list[float] = torch.stack([value.to(device, common) for value in values]).tolist()
     return read

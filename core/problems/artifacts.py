@@ -48,7 +48,7 @@ class Learned(NamedTuple):
     """A representation that another experiment has learned."""
 
     seed: int
-    """Of the experiment; the split of the classes is a function of it."""
+    """That split the classes: of the experiment, or of the one that it started from."""
     problem: HyperRepresentation
     content: bytes
 
@@ -77,8 +77,15 @@ def learned(problem: Problem, artifacts: Artifacts) -> Learned | None:
         if (fault := unsuited(problem, reference, found.spec)) is not None:
             raise ReferenceInvalid(fault.reason, pointer=fault.pointer)
         assert isinstance(found.spec.problem, HyperRepresentation)
-        return Learned(found.spec.seed, found.spec.problem, found.content)
+        return Learned(_split_seed(found.spec, artifacts), found.spec.problem, found.content)
     return None
+
+
+def _split_seed(spec: Experiment, artifacts: Artifacts) -> int:
+    """The seed that split the classes: an experiment that started from another one has that one's split."""
+    while isinstance(spec.problem, HyperRepresentation) and (start := spec.problem.start) is not None:
+        spec = artifacts(start.experiment, start.artifact).spec
+    return spec.seed
 
 
 def _of_network(named: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -93,7 +93,8 @@ def weighting(problem: spec.HyperCleaning) -> Weighting:
             free = unit_interval.inverse(torch.full((n,), problem.weights.initial, dtype=torch.float64))
             return Weighting("logit_weight", free, True, float(n), 0.5)
         case spec.ClippedWeights():
-            total = min(problem.weights.radius or n - round(problem.corruption * n), float(n))
+            same = 1 / problem.dataset.classes if problem.flip == "any" else 0  # drawn again, and the same
+            total = min(problem.weights.radius or n - round(problem.corruption * (1 - same) * n), float(n))
             return Weighting("weight", torch.full((n,), total / n, dtype=torch.float64), False, total, total / n / 2)
         case _:
             assert_never(problem.weights)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from core.bilevel import trees
 from core.bilevel.finite_sum import ALL, FiniteSum
-from core.bilevel.linear_models import SOFTMAX, SQUARED
+from core.bilevel.linear_models import LOGISTIC, SOFTMAX, SQUARED
+from core.bilevel.linear_models.losses import Loss as ScoresLoss
 from core.bilevel.problem import Problem, Tree
 from core.bilevel.randomness import stream
 from core.bilevel.transforms import positive
@@ -40,7 +41,7 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
     """
     data = tables.load(problem, context)
     train, validation, test = data.split
-    if problem.loss == "logistic" and bool((train.y == train.y[0]).all()):
+    if problem.loss == "logistic" and problem.model != Linear(bias=False) and bool((train.y == train.y[0]).all()):
         raise SplitInvalid(
             f"All {len(train.y)} training examples are of one class: raise /problem/train or choose another /seed."
         )
@@ -65,8 +66,8 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         stated_as_linear(
             problem.model,
             train.x,
-            losses.desired(train.y, outputs(problem.dataset), train.x.dtype),
-            SQUARED if squares(problem) else SOFTMAX,
+            _targets(problem, train),
+            _scores_loss(problem),
             strengths=strength_of,
         )
         if analytic(problem)
@@ -95,6 +96,19 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         natural=partial(natural, inner=inner),
         finite_sum=FiniteSum(objective, validated, len(train.x), len(validation.x), init),
     )
+
+
+def _targets(problem: spec.Regularization, train: Examples) -> Tensor:
+    """What the scores are to come to: one column of 0 and 1 for the one score of two classes, else as `desired`."""
+    if problem.loss == "logistic":
+        return train.y.to(train.x.dtype).unsqueeze(-1)
+    return losses.desired(train.y, outputs(problem.dataset), train.x.dtype)
+
+
+def _scores_loss(problem: spec.Regularization) -> ScoresLoss:
+    if squares(problem):
+        return SQUARED
+    return LOGISTIC if problem.loss == "logistic" else SOFTMAX
 
 
 def penalty(w: Tree, strength: Tensor, *, by_class: bool = False) -> Tensor:

@@ -222,13 +222,13 @@ def strongly_convex(problem: HyperRepresentation | HyperCleaning | LearnedData) 
 
 
 def analytic(problem: Problem) -> bool:
-    """Whether the inner problem is that of a linear model whose steps are written out: not for one strength a class,
-    the loss `logistic` or the models of a cross-validation, which differentiate as everything else does."""
+    """Whether the inner problem is that of a linear model whose steps are written out: not for one strength a class or
+    the models of a cross-validation, which differentiate as everything else does."""
     if not isinstance(problem, Regularization | HyperCleaning) or not isinstance(problem.model, Linear):
         return False
     if isinstance(problem, HyperCleaning):
         return True
-    return problem.loss != "logistic" and problem.strength != "class" and problem.folds is None
+    return problem.strength != "class" and problem.folds is None
 
 
 def has_finite_sum(problem: Problem) -> bool:

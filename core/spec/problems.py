@@ -106,7 +106,8 @@ class ClippedWeights(Spec):
 
     kind: Literal["clipped"] = "clipped"
     radius: Annotated[float, Field(gt=0, le=1e7)] | None = None
-    """Largest sum of the weights; by default the number of training examples less the corrupted ones."""
+    """Largest sum of the weights; by default the number of training examples less the corrupted ones (with `flip: any`,
+    less as many as are to be expected)."""
 
 
 class HyperCleaning(Spec):
@@ -114,7 +115,7 @@ class HyperCleaning(Spec):
 
     Inner: 1/n sum_i weight(lam_i) loss_i(w) + l2/2 ||w||^2. Outer: mean loss of the validation set.
     Corruption: round(corruption * train) training examples, drawn without replacement by the seed,
-    get a label drawn uniformly from the other classes (never their own).
+    get a label drawn uniformly from the other classes (with `flip: any` from all of them).
     Found corruptions: examples whose weight is below 0.5 (`sigmoid`) or below half of the initial weight (`clipped`).
     """
 
@@ -178,7 +179,7 @@ class HyperRepresentation(Spec):
     replacement; by default each meta-batch is of new episodes. Few of them, and the outer objective overfits."""
     task_chunk: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Episodes that go through the network together, which memory is proportional to; the hypergradient is that of the
-    whole meta-batch. By default all. For `reverse`, `unrolled` and `exact`."""
+    whole meta-batch. By default all. For `reverse`, `reversible`, `unrolled`, `first_order` and `exact`."""
     l2: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """Strength of the regularizer of softmax heads; the paper has none. Implicit differentiation needs one."""
     heads: Heads = Field(default_factory=SoftmaxHeads, discriminator="kind")

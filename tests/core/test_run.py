@@ -127,6 +127,33 @@ def test_averaged_outer_variables_are_what_is_evaluated_and_resume_to_the_bit(tm
         assert rest.artifacts() == whole.artifacts()
 
 
+@pytest.mark.parametrize(
+    ("kind", "dataset", "algorithm"),
+    [
+        ("regularization", "digits", {"kind": "real_time", "interval": 3, "hypergradient": {"kind": "reverse"}}),
+        ("hyper_cleaning", "digits", {"kind": "real_time", "interval": 3, "hypergradient": {"kind": "reverse"}}),
+        ("hyper_representation", "omniglot", {"kind": "nested", "steps": 3}),
+    ],
+)
+def test_resumed_states_lie_in_memory_as_they_did(
+    kind: str, dataset: str, algorithm: dict[str, Any], synthetic_omniglot: Path
+) -> None:
+    """Transposed states and gradients in channels-last order: sums over them round by their layout."""
+    spec = Experiment.model_validate(
+        {
+            "problem": {"kind": kind, **PROBLEMS[kind], "dataset": {"kind": dataset}},
+            "algorithm": {**algorithm, "hyperiterations": LAST},
+            "evaluation": {"every": 1, "episodes": 4},
+            "diagnostics": {"direction": {}},
+        }
+    )
+    whole = Run(spec, synthetic_omniglot)
+    for checkpoint in whole.checkpoints.saved:
+        rest = Run(spec, synthetic_omniglot, resume=checkpoint)
+        assert rest.curves() == whole.curves(since=checkpoint.hyperiteration)
+        assert rest.result() == whole.result()
+
+
 def test_early_stopping_counts_evaluations_after_the_best(tmp_path: Path) -> None:
     # A rate so large that the momentum carries the outer variables past the minimizer and back.
     changed = described(optimizer="momentum").canonical() | {"seed": 3}

@@ -53,7 +53,9 @@ def joint(
             "inner_objective": value,
             "inner_gradient_norm": trees.norm(by_w),
         }
-        lam, moments = optimizer.step(k, by_lam, moments, state.lam)
+        lam = state.lam
+        if t:  # at w = 0 L does not depend on lam, which no momentum of the last meta-batch is to move
+            lam, moments = optimizer.step(k, by_lam, moments, lam)
         return AlgorithmState(project(lam), (moments, dynamics.step(t + 1, s, z))), series
 
     return Algorithm(init, step, inner=lambda state: _parts(state)[1].w)

@@ -58,6 +58,13 @@ def test_thresholds_are_as_stated() -> None:
     assert clipped.initial.unique().tolist() == [0.75]
 
 
+def test_labels_that_are_drawn_again_and_stay_are_not_counted_as_corrupted() -> None:
+    knobs = {"dataset": {"kind": "digits"}, "train": 800, "corruption": 0.8, "weights": {"kind": "clipped"}}
+    other, any_of = (weighting(HyperCleaning.model_validate({**knobs, "flip": flip})) for flip in ("other", "any"))
+    assert other.total == 160
+    assert any_of.total == 800 - round(0.8 * 0.9 * 800) == 224
+
+
 @pytest.mark.parametrize("radius", [10.0, 1e6])
 def test_clipped_weights_stay_in_their_set(built: Callable[..., Built], radius: float) -> None:
     problem = {**SMALL, "weights": {"kind": "clipped", "radius": radius}}

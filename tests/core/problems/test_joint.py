@@ -71,6 +71,18 @@ def test_joint_training_is_a_written_out_loop(built: Callable[..., Built], synth
         torch.testing.assert_close(algorithm.inner(state), stacked)
 
 
+def test_no_momentum_moves_the_representation_in_the_heads_own_step(
+    built: Callable[..., Built], synthetic_omniglot: Path
+) -> None:
+    instance, algorithm = built(PROBLEM, joint("adam"), data_dir=synthetic_omniglot)
+    state = algorithm.init(instance.initial)
+    for k in range(2 * INTERVAL + 1):
+        after, _ = algorithm.step(k, state)
+        still = trees.norm(trees.subtract(after.lam, state.lam)) == 0
+        assert still == (k % INTERVAL == 0)
+        state = after
+
+
 @pytest.mark.parametrize(
     "dynamics", [{"kind": "heavy_ball", "momentum": 0.5}, {"kind": "adam"}, {"kind": "line_search"}]
 )

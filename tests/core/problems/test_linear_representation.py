@@ -247,6 +247,18 @@ def test_learned_features_are_those_of_the_network_on_unseen_characters(
     assert found.test.x.shape == (20, 12)
 
 
+def test_the_split_is_that_of_the_first_of_a_chain_of_starts(artifacts: MemoryArtifacts) -> None:
+    later = "7d3c1a52-0000-4000-8000-000000000002"
+    source, content = artifacts[ID, FILE]
+    start = {"kind": "experiment", "experiment": ID}
+    second = Experiment.model_validate({"seed": source.seed + 1, "problem": {**FEW_SHOT, "start": start}})
+    chain = MemoryArtifacts({(ID, FILE): Artifact(source, content), (later, FILE): Artifact(second, content)})
+    spec = described({**LEARNED, "features": {**LEARNED["features"], "experiment": later}})
+    found = learned(spec.problem, chain)
+    assert found is not None
+    assert found.seed == source.seed != second.seed
+
+
 @pytest.mark.parametrize("problem", [LEARNED, {**FEW_SHOT, "start": {"kind": "experiment", "experiment": ID}}])
 def test_a_run_on_another_experiments_file_resumes_to_the_bit(
     artifacts: MemoryArtifacts, synthetic_omniglot: Path, problem: dict[str, Any]

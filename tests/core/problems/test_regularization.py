@@ -9,6 +9,8 @@ from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built
 from core.errors import SplitInvalid
 from core.problems.regularization import penalty
+from core.spec import Experiment
+from core.spec.problem_checks import analytic
 
 SMALL = {"train": 30, "validation": 20}
 
@@ -85,6 +87,25 @@ def test_a_training_set_of_one_class_is_refused_by_the_logistic_loss(built: Call
     with pytest.raises(SplitInvalid, match="choose another /seed"):
         built(problem)
     built({**problem, "train": 30})
+    built({**problem, "model": {"kind": "linear", "bias": False}})  # one minimizer all the same
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("strength", ["global", "feature"])
+def test_analytic_steps_of_the_logistic_loss_are_the_plain_ones(
+    hypergradient: Callable[..., Hypergradient], bias: bool, strength: str
+) -> None:
+    problem = {"kind": "regularization", "dataset": {"kind": "breast_cancer"}, "loss": "logistic", **SMALL}
+    problem |= {"strength": strength, "model": {"kind": "linear", "bias": bias}}
+    assert analytic(Experiment.model_validate({"problem": problem}).problem)
+    dynamics = {"kind": "gradient_descent", "rate": 0.1, "learn_rate": True}
+    found = {
+        kind: hypergradient(problem, {"steps": 9, "dynamics": dynamics, "hypergradient": {"kind": kind}})
+        for kind in ("unrolled", "reverse", "forward")
+    }
+    for kind in ("reverse", "forward"):
+        torch.testing.assert_close(found[kind].grad, found["unrolled"].grad, rtol=1e-10, atol=1e-14)
+        torch.testing.assert_close(found[kind].outer_loss, found["unrolled"].outer_loss, rtol=1e-12, atol=0)
 
 
 def test_offsets_are_not_regularized() -> None:
