@@ -142,8 +142,8 @@ def report(results: Results) -> Document:
                         "Support and query sets are disjoint. Intervals are 95 %: over seeds where there are several, "
                         "else over episodes. Our recipe has the paper's network and heads, more and shorter "
                         "inner steps (chosen on meta-validation), 5 query examples of each class in "
-                        "meta-training, an outer rate that falls along a cosine, and averaged outer variables. `from 20 ways` starts from "
-                        "the representation of 20-way 1-shot."
+                        "meta-training, an outer rate that falls along a cosine, and averaged outer variables. "
+                        "`from 20 ways` starts from the representation of 20-way 1-shot."
                     ),
                     Table(columns, modes),
                 ],
