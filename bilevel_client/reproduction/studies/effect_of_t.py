@@ -99,48 +99,42 @@ def report(results: Results) -> Document:
     pixels = {**_by_steps(results.get("pixels, unrolled to T")), **_exact(results.get("pixels, exact"))}
     ridge, asked = _by_steps(results.get("ridge")), _seeds(results.get("ridge"))
     sections = [
-        Section(
-            "A linear representation of 100 characters",
-            [
-                Text(
-                    "Outer variables: H, 256 x 256, on features of the network that the stage `features` has learned. "
-                    "Inner: ridge regression on 3 training images a character. The same start, outer step and momentum "
-                    "for all. A character has 20 images: 3 for training, 3 for validation, 14 for test, where the "
-                    "paper says 15."
-                ),
-                Table(("", "test accuracy, chosen on validation", "best at", "last outer objective"), _rows(linear)),
-                *_pictures(linear, ""),
-            ],
-        ),
-        Section(
-            "The same on products of pixels: when few steps generalize better",
-            [
-                Text(
-                    "Features that say little: 256 fixed random products of the pixels; the same characters and "
-                    "numbers of images. What to look at is how much of what is gained on the validation set is gained "
-                    "on the test set."
-                ),
-                Table(
-                    ("", "highest test accuracy on the way", "reached at", "at the end", "validation accuracy, end"),
-                    _on_the_way(pixels),
-                ),
-                *_pictures(pixels, "_pixels"),
-            ],
-        ),
-        Section("Time against T", [_times(linear)]),
-        Section(
-            "Ridge regression with irrelevant features (appendix C)",
-            [
-                Table(
-                    ("", "test loss, chosen on validation", "best at", "last outer objective"),
-                    _rows(ridge, asked, "loss"),
-                ),
-                *_ridge_pictures(ridge),
-            ],
-        ),
+        *(_linear(linear) if linear else []),
+        *([_pixels(pixels)] if pixels else []),
+        *([_ridge(ridge, asked)] if ridge else []),
         Section("Made with", [made_with(results), *unfinished(results)]),
     ]
     return Document("The effect of T", sections)
+
+
+def _linear(groups: Mapping[str, list[Member]]) -> list[Section]:
+    about = Text(
+        "Outer variables: H, 256 x 256, on features of the network that the stage `features` has learned. Inner: ridge "
+        "regression on 3 training images a character. The same start, outer step and momentum for all. A character has "
+        "20 images: 3 for training, 3 for validation, 14 for test, where the paper says 15."
+    )
+    table = Table(("", "test accuracy, chosen on validation", "best at", "last outer objective"), _rows(groups))
+    return [
+        Section("A linear representation of 100 characters", [about, table, *_pictures(groups, "")]),
+        Section("Time against T", [_times(groups)]),
+    ]
+
+
+def _pixels(groups: Mapping[str, list[Member]]) -> Section:
+    about = Text(
+        "Features that say little: 256 fixed random products of the pixels of 100 characters, 3 images of each for "
+        "training, 3 for validation, 14 for test. What to look at is how much of what is gained on the validation set "
+        "is gained on the test set."
+    )
+    columns = ("", "highest test accuracy on the way", "reached at", "at the end", "validation accuracy, end")
+    table = Table(columns, _on_the_way(groups))
+    return Section("On products of pixels", [about, table, *_pictures(groups, "_pixels")])
+
+
+def _ridge(groups: Mapping[str, list[Member]], asked: int) -> Section:
+    columns = ("", "test loss, chosen on validation", "best at", "last outer objective")
+    table = Table(columns, _rows(groups, asked, "loss"))
+    return Section("Ridge regression with irrelevant features (appendix C)", [table, *_ridge_pictures(groups)])
 
 
 def _by_steps(found: Found | None) -> dict[str, list[Member]]:
