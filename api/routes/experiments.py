@@ -1,7 +1,6 @@
 """Experiments: submit, list, look at, wait for, cancel."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
@@ -21,7 +20,6 @@ from core.store import cancelling, reading, submitting
 from core.store.engine import transaction
 from core.store.listing import Position
 
-logger = logging.getLogger("api.experiments")
 router = APIRouter(tags=["experiments"])
 
 SUBMITTED: dict[int | str, dict[str, Any]] = {

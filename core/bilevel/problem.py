@@ -114,6 +114,13 @@ class AlgorithmState(NamedTuple):
     aux: Tree = ()
 
 
+def beside(state: AlgorithmState) -> tuple[AlgorithmState, Tree]:
+    """The inverse of AlgorithmState(lam, (aux, more)): the algorithm's own state, and what is carried along with it."""
+    assert isinstance(state.aux, tuple)
+    aux, more = state.aux
+    return AlgorithmState(state.lam, aux), more
+
+
 class Algorithm(NamedTuple):
     """What the loop calls once a hyperiteration."""
 

@@ -154,11 +154,16 @@ def test_resumed_states_lie_in_memory_as_they_did(
         assert rest.result() == whole.result()
 
 
-def test_early_stopping_counts_evaluations_after_the_best(tmp_path: Path) -> None:
-    # A rate so large that the momentum carries the outer variables past the minimizer and back.
+def overshooting(hyperiterations: int) -> dict[str, Any]:
+    """A rate so large that the momentum carries the outer variables past the minimizer and back."""
     changed = described(optimizer="momentum").canonical() | {"seed": 3}
     changed["algorithm"]["optimizer"]["rate"] = 0.2
-    changed["algorithm"]["hyperiterations"] = 40
+    changed["algorithm"]["hyperiterations"] = hyperiterations
+    return changed
+
+
+def test_early_stopping_counts_evaluations_after_the_best(tmp_path: Path) -> None:
+    changed = overshooting(40)
     whole = Run(Experiment.model_validate(changed), tmp_path)
     validation = whole.recorder.curves["validation/loss"]
     changed["evaluation"]["patience"] = 3
@@ -259,11 +264,7 @@ def test_the_result_has_its_shape_and_is_json(problem: str, synthetic_omniglot: 
 
 
 def test_the_best_is_chosen_by_validation_alone(tmp_path: Path) -> None:
-    # A rate so large that the momentum carries the outer variables past the minimizer.
-    changed = described(optimizer="momentum").canonical() | {"seed": 3}
-    changed["algorithm"]["optimizer"]["rate"] = 0.2
-    changed["algorithm"]["hyperiterations"] = 12
-    found = Run(Experiment.model_validate(changed), tmp_path)
+    found = Run(Experiment.model_validate(overshooting(12)), tmp_path)
     validation = found.recorder.curves["validation/loss"]
     best = min(validation, key=lambda k: (validation[k], k))
     assert 0 < best < 12

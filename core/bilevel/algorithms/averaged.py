@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.problem import Algorithm, AlgorithmState, Tree
+from core.bilevel.problem import Algorithm, AlgorithmState, Tree, beside
 
 
 def averaged(algorithm: Algorithm, *, decay: float) -> Algorithm:
@@ -24,21 +24,14 @@ def averaged(algorithm: Algorithm, *, decay: float) -> Algorithm:
 
     @torch.no_grad()
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
-        own, average = _parts(state)
+        own, average = beside(state)
         after, series = algorithm.step(k, own)
         weight = (1 - decay) / (1 - decay ** (k + 1))
         return AlgorithmState(after.lam, (after.aux, _toward(average, after.lam, weight))), series
 
-    return Algorithm(init, step, outer=lambda state: _parts(state)[1])
+    return Algorithm(init, step, outer=lambda state: beside(state)[1])
 
 
 def _toward(average: Tree, lam: Tree, weight: float) -> Tree:
     leaves, structure = trees.flatten(average)
     return trees.unflatten(list(torch._foreach_lerp(leaves, trees.leaves(lam), weight)), structure)
-
-
-def _parts(state: AlgorithmState) -> tuple[AlgorithmState, Tree]:
-    """The algorithm's own state, and the average."""
-    assert isinstance(state.aux, tuple)
-    aux, average = state.aux
-    return AlgorithmState(state.lam, aux), average

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.bilevel import trees
 from core.bilevel.diagnostics import Hyperiteration, Scheduled, cosine
 from core.bilevel.hypergradients.inner import diagnose
-from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, Hypergradient, Problem, State, Tree
+from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, Hypergradient, Problem, State, Tree, beside
 
 ProblemAt = Callable[[int], tuple[Problem, Dynamics]]
 """k -> the problem with all examples."""
@@ -54,21 +54,14 @@ def direction_of_steps(algorithm: Algorithm, rate: Rate, *, every: int) -> Algor
         return AlgorithmState(lam, (algorithm.init(lam).aux, trees.zeros_like(lam)))
 
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
-        own, before = _parts(state)
+        own, before = beside(state)
         after, series = algorithm.step(k, own)
         direction = _direction(own, after, rate(k))
         if k > 0 and k % every == 0:
             series = {**series, "direction_cosine": cosine(direction, before)}
         return AlgorithmState(after.lam, (after.aux, direction)), series
 
-    return Algorithm(init, step, lambda state: inner(_parts(state)[0]))
-
-
-def _parts(state: AlgorithmState) -> tuple[AlgorithmState, Tree]:
-    """The algorithm's own state, and the last direction."""
-    assert isinstance(state.aux, tuple)
-    aux, before = state.aux
-    return AlgorithmState(state.lam, aux), before
+    return Algorithm(init, step, lambda state: inner(beside(state)[0]))
 
 
 def _direction(state: AlgorithmState, after: AlgorithmState, rate: float) -> Tree:
