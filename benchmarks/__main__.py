@@ -6,7 +6,18 @@ import sys
 import warnings
 from functools import partial
 
-from benchmarks import few_shot, hyper_cleaning, implicit, linear_models, plan, rates, slots, startup, stochastic
+from benchmarks import (
+    few_shot,
+    hyper_cleaning,
+    implicit,
+    linear_models,
+    plan,
+    rates,
+    slots,
+    startup,
+    stochastic,
+    stochastic_long,
+)
 from benchmarks.publish import publish, save
 from core.settings import prepare_process
 
@@ -18,7 +29,7 @@ BENCHMARKS = {
     "slots": slots.main,
     "startup": startup.main,
 }
-BY_NAME_ONLY = {"rates": rates.main, "plan": plan.main, **stochastic.PIECES}
+BY_NAME_ONLY = {"rates": rates.main, "plan": plan.main, **stochastic.PIECES, "stochastic_long": stochastic_long.main}
 """Rates of this machine, for plans; plans against measurements and stochastic algorithms, which take many minutes."""
 
 

@@ -34,7 +34,7 @@ STEPS = (1, 5, 16, 64, 256)
 OFTEN = 16
 """Inner steps of what is measured at one number of them only."""
 RATE = 0.02
-OPTIMIZER = adam(rate=1e-3)
+OPTIMIZER = adam(rate=lambda k: 1e-3)
 SETTINGS: tuple[dict[str, int], ...] = (
     {"way": 5, "shot": 1, "meta_batch": 4},
     {"way": 5, "shot": 1, "meta_batch": 16},
@@ -104,6 +104,7 @@ def _batch(module: Any, stated: Stated) -> Any:
     embed, tasks, labels = problem.embed, problem.tasks, stated.few_shot.heads
     assert embed is not None
     assert tasks is not None
+    assert isinstance(tasks.data, dict)
     return module.Batch(
         lambda representation: embed({"representation": representation}),
         network(stated.state.lam),

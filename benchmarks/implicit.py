@@ -79,8 +79,8 @@ def _plain(tolerance: float) -> SolverAt:
 def main(rounds: int) -> Iterator[Comparison]:
     """Both losses, on random data and on MNIST."""
     for data in (_random(), _mnist()):
-        for loss in (SOFTMAX, LOGISTIC) if data else ():
-            yield _compare(data, loss, rounds)
+        if data is not None:
+            yield from (_compare(data, loss, rounds) for loss in (SOFTMAX, LOGISTIC))
 
 
 def _compare(data: Data, loss: Loss, rounds: int) -> Comparison:
@@ -93,7 +93,7 @@ def _compare(data: Data, loss: Loss, rounds: int) -> Comparison:
         return method(problem, there, lam, steps=0)
 
     reference = hypergradient(WAYS["preconditioned CG"], 1e-12)
-    candidates = {}
+    candidates: dict[str, Callable[[], Any]] = {}
     for name, way in WAYS.items():
         tolerance, products = _enough(partial(hypergradient, way), reference.grad)
         candidates[f"{name} ({products} products)"] = partial(hypergradient, way, tolerance)

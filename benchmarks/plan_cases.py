@@ -68,6 +68,7 @@ def cases() -> Iterator[Case]:
     yield from _solvers()
     yield from _problems()
     yield from _few_shot()
+    yield from _initialization()
     yield from _kept_inner_variables()
 
 
@@ -110,9 +111,10 @@ def _dynamics() -> Iterator[Case]:
 
 def _solvers() -> Iterator[Case]:
     for solver in ("neumann", "fixed_point", "dense", "cg_normal"):
-        bound = {"iterations": 40, "tolerance": 0} if solver == "cg_normal" else {}
+        bound: Fields = {"iterations": 40, "tolerance": 0} if solver == "cg_normal" else {}
         yield Case(f"cancer: implicit, {solver}", NO_OFFSET, nested(100, implicit(solver, **bound)))
-    plain, mixed = {"preconditioner": "none"}, {"mixed_precision": True, "tolerance": 1e-6}
+    plain: Fields = {"preconditioner": "none"}
+    mixed: Fields = {"mixed_precision": True, "tolerance": 1e-6}
     yield Case("cancer: implicit, no preconditioner", CANCER, nested(100, implicit(**plain)))
     yield Case("cleaning of mnist: implicit", MNIST, nested(50, implicit()))
     yield Case("cleaning of mnist: implicit, no preconditioner", MNIST, nested(50, implicit(**plain)))
@@ -159,6 +161,20 @@ def _few_shot() -> Iterator[Case]:
     yield Case("few-shot, 32 filters", {**FEW_SHOT, "model": {"kind": "conv4", "filters": 32}}, nested(4, REVERSE))
     yield Case("few-shot, mlp", {**FEW_SHOT, "model": {"kind": "mlp", "hidden": [256, 64]}}, nested(16, REVERSE))
     yield Case("few-shot, implicit", {**FEW_SHOT, "l2": 0.01}, nested(16, implicit()))
+
+
+def _initialization() -> Iterator[Case]:
+    few: Fields = {"kind": "initialization", "meta_batch": 4, "query": 5}
+    for method in ("unrolled", "reverse", "first_order", "reptile"):
+        yield Case(f"initialization, T = 5: {method}", few, nested(5, {"kind": method}))
+    bounded = implicit(iterations=5, tolerance=0)
+    yield Case("initialization, T = 5: implicit", {**few, "proximal": 1.0}, nested(5, bounded))
+    many: Fields = {**few, "meta_batch": 16}
+    yield Case("initialization, 20 ways", {**few, "way": 20}, nested(5, UNROLLED))
+    yield Case("initialization, 16 tasks", many, nested(5, UNROLLED))
+    yield Case("initialization, 16 tasks, 4 at a time", {**many, "task_chunk": 4}, nested(5, UNROLLED))
+    yield Case("initialization, mlp", {**many, "model": {"kind": "mlp", "hidden": [256, 64]}}, nested(20, REVERSE))
+    yield Case("initialization of the head", {**many, "adapt": "head", "query": 15}, nested(16, REVERSE))
 
 
 def _kept_inner_variables() -> Iterator[Case]:

@@ -156,17 +156,22 @@ def page() -> None:
     """Tables below the page's mark; what people have written above it stays."""
     path = RESULTS / "stochastic.md"
     above = path.read_text().partition(MARK)[0]
-    path.write_text("\n".join([above + MARK, "", _made_with(), *(_table(problem) for problem in TITLES)]))
+    path.write_text("\n".join([above + MARK, "", f"{made_with()} {WORDS}", *(_table(problem) for problem in TITLES)]))
 
 
-def _made_with() -> str:
+WORDS = (
+    "Medians over seeds at the end of the runs, 20-80 % in brackets; rates chosen among those of "
+    "`benchmarks/stochastic_problems.py` by the end of the whole run of the first seed."
+)
+
+
+def made_with() -> str:
+    """Machine, versions, revision and date."""
     facts = environment("cpu")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     return (
         f"{facts['device_name']}, {torch.get_num_threads()} thread; Python {platform.python_version()}, {versions}; "
-        f"revision {str(facts['git_revision'])[:12]}; {datetime.now(UTC).date().isoformat()}. Medians over seeds at "
-        f"the end of the runs, 20-80 % in brackets; rates chosen among those of `benchmarks/stochastic_problems.py` by "
-        "the end of the whole run of the first seed."
+        f"revision {str(facts['git_revision'])[:12]}; {datetime.now(UTC).date().isoformat()}."
     )
 
 

@@ -1,7 +1,7 @@
 """What the problem `linear_representation` costs."""
 
 from core.planning.costs import Costs, item_size
-from core.planning.few_shot import LOADED
+from core.planning.episodes import LOADED
 from core.planning.networks import values_of_an_image
 from core.planning.work import Work, product
 from core.spec import Experiment

@@ -59,6 +59,12 @@ def conv4_gradient(model: Conv4, images: ClassesOfImages, count: int, item: int)
     return Work(CONVOLUTION * 3 * count * operations * item / 4, traffic, 2 * 160)
 
 
+def first_patches(model: Conv4, images: ClassesOfImages) -> float:
+    """Numbers an image that the patches of its first convolution are, where each task has a copy of the network."""
+    inputs, pixels, _ = _blocks(model, images)[0]
+    return float(9 * inputs * pixels)
+
+
 def conv4_keeps(model: Conv4, images: ClassesOfImages) -> float:
     """Numbers an image that it takes, forward with its graph and backward."""
     return CONVOLUTION_KEEPS * sum(model.filters * pixels for _, pixels, _ in _blocks(model, images))

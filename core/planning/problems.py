@@ -4,6 +4,7 @@ from typing import assert_never
 
 from core.planning.costs import Costs, NotModelled
 from core.planning.few_shot import few_shot, transfer
+from core.planning.initialization import initialization
 from core.planning.learned import learned_data, learned_optimizer
 from core.planning.linear_representation import linear_representation
 from core.planning.networks import GRADIENT_HOLDS, VALUE, activations, network_gradient
@@ -56,7 +57,7 @@ def costs(spec: Experiment) -> Costs:
         case MulticlassTransfer():
             return transfer(spec, problem)
         case Initialization():
-            raise NotModelled(f"a copy of the network for each task, as `{problem.kind}` has, has not been measured")
+            return initialization(spec, problem)
         case LinearRepresentation():
             return linear_representation(spec, problem)
         case LearnedOptimizer():

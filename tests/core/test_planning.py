@@ -127,6 +127,35 @@ def test_every_kind_has_a_plan(section: str) -> None:
     assert modelled >= len(KINDS[section]) - 1  # but for kinds that installed packages add
 
 
+class TestInitialization:
+    MAML = {"kind": "initialization", "meta_batch": 8}
+    FIVE = {"steps": 5, "hypergradient": {"kind": "unrolled"}}
+
+    def test_a_copy_of_the_network_takes_more_than_a_copy_of_the_head(self) -> None:
+        head = self.MAML | {"adapt": "head"}
+        assert peak(head, **self.FIVE) < peak(self.MAML, **self.FIVE)
+        assert seconds(head, **self.FIVE) < seconds(self.MAML, **self.FIVE)
+
+    def test_copies_of_a_few_tasks_at_a_time_take_less_memory(self) -> None:
+        many = self.MAML | {"meta_batch": 64}
+        assert peak(many | {"task_chunk": 4}, **self.FIVE) < 0.7 * peak(many, **self.FIVE)
+
+    def test_first_order_and_reptile_take_no_way_back(self) -> None:
+        there_and_back = seconds(self.MAML, **self.FIVE)
+        for kind in ("first_order", "reptile"):
+            assert seconds(self.MAML, steps=5, hypergradient={"kind": kind}) < 0.8 * there_and_back
+
+    def test_memory_is_what_runs_took(self) -> None:
+        """Four hyperiterations of 20 episodes, measured apart by benchmarks/measured_run.py."""
+        few = self.MAML | {"meta_batch": 4, "query": 5}
+        for problem, measured in ((few | {"way": 20}, 989), (few | {"meta_batch": 16}, 928)):
+            spec = experiment(problem, **self.FIVE)
+            spec = spec.model_copy(update={"evaluation": spec.evaluation.model_copy(update={"episodes": 20})})
+            found = plan(spec).memory
+            assert found
+            assert found.peak_mb == pytest.approx(measured, rel=0.2)
+
+
 class TestVerdict:
     def test_without_a_limit_nothing_is_judged(self) -> None:
         found = planned({"kind": "quadratic"})

@@ -1,0 +1,108 @@
+"""What episodes cost: the network on their images, heads on its features, evaluations, the images in memory."""
+
+from typing import NamedTuple, assert_never
+
+from core.planning.costs import item_size
+from core.planning.networks import conv4_gradient, conv4_holds, conv4_keeps, network_gradient, values_of_an_image
+from core.planning.residual import residual_gradient, residual_holds, residual_keeps
+from core.planning.work import Work
+from core.spec import Experiment
+from core.spec.datasets import MiniImagenet
+from core.spec.models import Conv4, Mlp, Residual
+from core.spec.problems import FewShot
+from core.spec.sizes import images_at_once, population
+
+LOADED = 2.06
+"""Images in memory after they are split and rotated, with what that leaves around them, over the images themselves."""
+ENCODED = 0.1
+"""What the files of miniImageNet take beside the decoded images while these are made: 2 kB an image, as measured."""
+
+
+class Scored(NamedTuple):
+    """What an evaluation sends through the network."""
+
+    images: int
+    """In all."""
+    together: int
+    """Images at a time."""
+    at_once: int
+    """Episodes at a time."""
+    tasks: int
+    """Heads that are fitted."""
+
+
+def scored(spec: Experiment, problem: FewShot, chunk: int | None) -> Scored:
+    """With all of the episodes at once as few as `chunk`, or as many as memory is reckoned to take."""
+    episodes, modes = spec.evaluation.episodes, 1 if isinstance(problem.model, Mlp) else 2
+    each = problem.way * (problem.shot + problem.query)
+    at_once = min(chunk or max(1, images_at_once(problem.dataset) // each), episodes)
+    drawn = population(problem.dataset) if modes == 2 else 0
+    return Scored(
+        2 * modes * episodes * each + drawn,
+        max(at_once * each, drawn),
+        at_once,
+        2 * modes * -(-episodes // at_once) * at_once,
+    )
+
+
+def stored(problem: FewShot) -> tuple[float, float]:
+    """Bytes of the images, one a pixel, and of what their loading takes at its peak."""
+    dataset = problem.dataset
+    size = float(sum(dataset.class_counts()) * dataset.images_per_class * values_of_an_image(dataset))
+    if isinstance(dataset, MiniImagenet):
+        return size, (1 + ENCODED) * size
+    return LOADED * size, LOADED * size
+
+
+def passing_size(spec: Experiment) -> int:
+    """Bytes of a number in the network's passes."""
+    return 2 if spec.resources.precision == "bf16" else item_size(spec)
+
+
+def heads_gradient(tasks: int, examples: int, features: int, way: int, item: int) -> Work:
+    """Batched small products: each runs at the speed of memory rather than of the multipliers."""
+    operations = 4 * tasks * examples * features * way
+    traffic = item * tasks * (2 * examples * features + 4 * features * way + 8 * examples * way)
+    return Work(4 * operations, traffic, 40)
+
+
+def network(problem: FewShot, images: int, item: int) -> Work:
+    """The network forward and backward."""
+    model = problem.model
+    match model:
+        case Conv4():
+            return conv4_gradient(model, problem.dataset, images, item)
+        case Residual():
+            return residual_gradient(model, problem.dataset, images, item)
+        case Mlp():
+            return network_gradient((values_of_an_image(problem.dataset), *model.hidden), images, item)
+        case _:
+            assert_never(model)
+
+
+def kept(problem: FewShot) -> float:
+    """Numbers an image that the network takes, forward with its graph and backward."""
+    model = problem.model
+    match model:
+        case Conv4():
+            return conv4_keeps(model, problem.dataset)
+        case Residual():
+            return residual_keeps(model, problem.dataset)
+        case Mlp():
+            return 2 * sum(model.hidden)
+        case _:
+            assert_never(model)
+
+
+def held(problem: FewShot, item: int) -> float:
+    """Numbers an image that the network holds at a time without a graph."""
+    model = problem.model
+    match model:
+        case Conv4():
+            return conv4_holds(model, problem.dataset, item)
+        case Residual():
+            return residual_holds(model, problem.dataset, item)
+        case Mlp():
+            return values_of_an_image(problem.dataset) + 2 * max(model.hidden)
+        case _:
+            assert_never(model)
