@@ -18,6 +18,8 @@ from core.spec.sizes import outer_variables
 MLP = {"kind": "regularization", "dataset": {"kind": "digits"}, "model": {"kind": "mlp"}, "strength": "layer"}
 CLEANING = {"kind": "hyper_cleaning"}
 FEW_SHOT = {"kind": "hyper_representation"}
+MAML = {"kind": "initialization", "meta_batch": 8}
+FIVE = {"steps": 5, "hypergradient": {"kind": "unrolled"}}
 
 
 def planned(problem: dict[str, Any], *, limit: int | None = None, **algorithm: Any) -> Plan:
@@ -128,28 +130,25 @@ def test_every_kind_has_a_plan(section: str) -> None:
 
 
 class TestInitialization:
-    MAML = {"kind": "initialization", "meta_batch": 8}
-    FIVE = {"steps": 5, "hypergradient": {"kind": "unrolled"}}
-
     def test_a_copy_of_the_network_takes_more_than_a_copy_of_the_head(self) -> None:
-        head = self.MAML | {"adapt": "head"}
-        assert peak(head, **self.FIVE) < peak(self.MAML, **self.FIVE)
-        assert seconds(head, **self.FIVE) < seconds(self.MAML, **self.FIVE)
+        head = MAML | {"adapt": "head"}
+        assert peak(head, **FIVE) < peak(MAML, **FIVE)
+        assert seconds(head, **FIVE) < seconds(MAML, **FIVE)
 
     def test_copies_of_a_few_tasks_at_a_time_take_less_memory(self) -> None:
-        many = self.MAML | {"meta_batch": 64}
-        assert peak(many | {"task_chunk": 4}, **self.FIVE) < 0.7 * peak(many, **self.FIVE)
+        many = MAML | {"meta_batch": 64}
+        assert peak(many | {"task_chunk": 4}, **FIVE) < 0.7 * peak(many, **FIVE)
 
     def test_first_order_and_reptile_take_no_way_back(self) -> None:
-        there_and_back = seconds(self.MAML, **self.FIVE)
+        there_and_back = seconds(MAML, **FIVE)
         for kind in ("first_order", "reptile"):
-            assert seconds(self.MAML, steps=5, hypergradient={"kind": kind}) < 0.8 * there_and_back
+            assert seconds(MAML, steps=5, hypergradient={"kind": kind}) < 0.8 * there_and_back
 
     def test_memory_is_what_runs_took(self) -> None:
         """Four hyperiterations of 20 episodes, measured apart by benchmarks/measured_run.py."""
-        few = self.MAML | {"meta_batch": 4, "query": 5}
+        few = MAML | {"meta_batch": 4, "query": 5}
         for problem, measured in ((few | {"way": 20}, 989), (few | {"meta_batch": 16}, 928)):
-            spec = experiment(problem, **self.FIVE)
+            spec = experiment(problem, **FIVE)
             spec = spec.model_copy(update={"evaluation": spec.evaluation.model_copy(update={"episodes": 20})})
             found = plan(spec).memory
             assert found
