@@ -106,11 +106,11 @@ def check_ways(problem: FewShot) -> None:
             "/problem/training_way",
             "with `way_from` each task draws its number of classes, in meta-training too: leave one of both out",
         )
-    if training is not None and training > fewest:
-        refuse(
-            "/problem/training_way",
-            f"{training} ways, but the smallest {pool} has {fewest} classes: lower `training_way`",
-        )
+    if training is not None and training > (
+        drawn := fewest if pool == "alphabet" else problem.dataset.class_counts()[0]
+    ):
+        where = f"the smallest {pool}" if pool == "alphabet" else "meta-training"
+        refuse("/problem/training_way", f"{training} ways, but {where} has {drawn} classes: lower `training_way`")
     if least is None:
         if problem.way > fewest:
             refuse("/problem/way", f"{problem.way} ways, but the smallest {pool} has {fewest} classes: lower `way`")

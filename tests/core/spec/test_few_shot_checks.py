@@ -45,6 +45,7 @@ def test_chunks_that_can_be(hypergradient: str) -> None:
 
 
 SUPPORT = FEW_SHOT | {"outer_set": "support"}
+MINI = {"kind": "mini_imagenet"}
 ALPHABETS = {"kind": "omniglot", "split": "alphabets"}
 
 
@@ -62,6 +63,7 @@ ALPHABETS = {"kind": "omniglot", "split": "alphabets"}
         (FEW_SHOT | {"training_query": 20}, {}, "/problem/training_query", "lower `training_query` to at most 19"),
         (SUPPORT | {"training_query": 2}, {}, "/problem/training_query", "leave it out"),
         (FEW_SHOT | {"dataset": ALPHABETS, "training_way": 40}, {}, "/problem/training_way", "lower `training_way`"),
+        (FEW_SHOT | {"dataset": MINI, "training_way": 65}, {}, "/problem/training_way", "meta-training has 64 classes"),
         (FEW_SHOT | {"way_from": 3, "training_way": 7}, {}, "/problem/training_way", "leave one of both out"),
         ({"kind": "quadratic"}, JOINT, "/algorithm/kind", "or the problem `hyper_representation`"),
         (TRANSFER, JOINT, "/algorithm/kind", "use `nested`"),
@@ -84,6 +86,11 @@ def test_variants_that_cannot_be(problem: dict[str, Any], algorithm: dict[str, A
     found = refused(problem=problem, algorithm=algorithm)
     assert found["pointer"] == pointer
     assert remedy in found["message"]
+
+
+def test_meta_training_has_more_classes_than_evaluations() -> None:
+    """Twenty ways of miniImageNet's 64 classes, though meta-validation has 16 in all."""
+    Experiment.model_validate({"problem": FEW_SHOT | {"dataset": MINI, "training_way": 20}})
 
 
 @pytest.mark.parametrize(
