@@ -1,8 +1,6 @@
 """Runs the benchmarks: `python -m benchmarks [NAME ...] [--rounds N] [--only PART] [--publish]`."""
 
 import argparse
-import os
-import sys
 import warnings
 from functools import partial
 
@@ -18,8 +16,8 @@ from benchmarks import (
     stochastic,
     stochastic_long,
 )
+from benchmarks.prepared import start_again_as_a_worker_would
 from benchmarks.publish import publish, save
-from core.settings import prepare_process
 
 BENCHMARKS = {
     "few_shot": few_shot.main,
@@ -52,7 +50,7 @@ def main() -> None:
     if unknown := set(arguments.names) - set(known):
         parser.error(f"no benchmark named {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
     if not arguments.prepared:
-        _start_again_as_a_worker_would()
+        start_again_as_a_worker_would("benchmarks")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torchopt")
     found = []
     for name in arguments.names or BENCHMARKS:
@@ -62,13 +60,6 @@ def main() -> None:
             save(found)
     if arguments.publish and found:
         publish(found, arguments.rounds)
-
-
-def _start_again_as_a_worker_would() -> None:
-    """The allocator and the threads are set up by the environment, before torch is loaded."""
-    environment = dict(os.environ)
-    prepare_process(len(os.sched_getaffinity(0)), environment)
-    os.execve(sys.executable, [sys.executable, "-m", "benchmarks", *sys.argv[1:], "--prepared"], environment)
 
 
 if __name__ == "__main__":
