@@ -190,7 +190,7 @@ def _draw(axes: Axes, panel: Panel, curves: Mapping[str, list[Curve]]) -> None:
 
 
 def _table(panel: Panel, curves: Mapping[str, list[Curve]]) -> str:
-    """Values at a quarter, half and the end; medians over seeds."""
+    """Values at a quarter, half and the end, medians over seeds; how often it rises from one point to the next."""
     at = " | ".join(f"k = {panel.steps * i // 4}" for i in (1, 2, 4))
     label = panel.label.replace("|", "\\|")
     lines = [
