@@ -5,7 +5,7 @@ from typing import assert_never
 from core.planning.costs import Costs, NotModelled
 from core.planning.few_shot import few_shot, transfer
 from core.planning.initialization import initialization
-from core.planning.learned import learned_data, learned_optimizer
+from core.planning.learned import layer_sizes, learned_data, learned_optimizer, not_a_plugin
 from core.planning.linear_representation import linear_representation
 from core.planning.networks import GRADIENT_HOLDS, VALUE, activations, network_gradient
 from core.planning.tables import blocks, item_size, loading, metrics, minibatches
@@ -13,9 +13,8 @@ from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
 from core.spec.algorithms import GradientDescent, Stepped
 from core.spec.learned_problems import LearnedData, LearnedOptimizer
-from core.spec.models import Linear
 from core.spec.multiclass_transfer import MulticlassTransfer
-from core.spec.plugins import PluginModel, PluginProblem
+from core.spec.plugins import PluginProblem
 from core.spec.problem_checks import analytic, closed_form
 from core.spec.problems import (
     HyperCleaning,
@@ -134,9 +133,7 @@ def _steady(spec: Experiment) -> bool:
 
 
 def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
-    item, model = item_size(spec), problem.model
-    if isinstance(model, PluginModel):
-        raise NotModelled(f"the model `{model.kind}` comes from an installed package, whose costs are not known")
+    item = item_size(spec)
     d, classes = problem.dataset.features, scores(problem)
     train, validation, test = training_examples(problem), validation_examples(problem), test_examples(problem)
     n, checked = minibatches(spec, train, validation)
@@ -144,7 +141,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
     scored = validation
     if folds > 1:  # each model sees all examples, with a share of 0 for some
         n = checked = scored = folds * pool
-    sizes = (d, classes) if isinstance(model, Linear) else (d, *model.hidden, classes)
+    sizes = layer_sizes(not_a_plugin(problem.model), d, classes)
     variables = inner_variables(problem)
     gradient = network_gradient(sizes, n, item)
     if n < train:
