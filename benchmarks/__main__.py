@@ -6,6 +6,7 @@ from functools import partial
 
 from benchmarks import (
     few_shot,
+    few_shot_cuda,
     hyper_cleaning,
     implicit,
     linear_models,
@@ -27,8 +28,15 @@ BENCHMARKS = {
     "slots": slots.main,
     "startup": startup.main,
 }
-BY_NAME_ONLY = {"rates": rates.main, "plan": plan.main, **stochastic.PIECES, "stochastic_long": stochastic_long.main}
-"""Rates of this machine, for plans; plans against measurements and stochastic algorithms, which take many minutes."""
+BY_NAME_ONLY = {
+    "few_shot_cuda": few_shot_cuda.main,
+    "rates": rates.main,
+    "plan": plan.main,
+    **stochastic.PIECES,
+    "stochastic_long": stochastic_long.main,
+}
+"""What needs a GPU; rates of this machine, for plans; plans against measurements and stochastic algorithms, which take
+many minutes."""
 
 
 def main() -> None:

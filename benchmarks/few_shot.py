@@ -77,7 +77,7 @@ def candidates(setting: dict[str, int]) -> dict[str, Callable[[], object]]:
     plain = state(setting, OFTEN, hypergradient={"kind": "reverse", "segment": OFTEN})
     found[f"plain reverse, T = {OFTEN}"] = hyperiteration(plain)
     found[f"a task at a time, T = {OFTEN}"] = hyperiteration(state({**setting, "task_chunk": 1}, OFTEN))
-    found[f"bf16, T = {OFTEN}"] = hyperiteration(state(setting, OFTEN, precision="bf16"))
+    found[f"bf16, T = {OFTEN}"] = hyperiteration(state(setting, OFTEN, resources={"precision": "bf16"}))
     found[f"whole loop, T = {OFTEN}"] = whole_loop(state(setting, OFTEN))
     for steps in PEERS_AT[setting["meta_batch"]] if setting["way"] == 5 else (64,):
         found |= {f"{name}, T = {steps}": call for name, call in of_peers(setting, steps).items()}
@@ -89,7 +89,7 @@ def of_peers(setting: dict[str, int], steps: int) -> dict[str, Callable[[], obje
     module = peers("few_shot")
     if module is None:
         return {}
-    exact = state(setting, steps, precision="float64")
+    exact = state(setting, steps, resources={"precision": "float64"})
     problem, dynamics = exact.few_shot.at(0)
     ours = exact.methods.at(0, ())(problem, dynamics, exact.state.lam, steps=steps).grad
     others = {name: make(_batch(module, exact))() for name, make in module.PEERS.items()}
@@ -117,7 +117,14 @@ def _batch(module: Any, stated: Stated) -> Any:
     )
 
 
-def state(setting: dict[str, int], steps: int, *, precision: str = "float32", **algorithm: Any) -> Stated:
+def state(
+    setting: dict[str, int],
+    steps: int,
+    *,
+    resources: dict[str, Any] | None = None,
+    device: str = "cpu",
+    **algorithm: Any,
+) -> Stated:
     """Builds the experiment as the loop would."""
     spec = Experiment.model_validate(
         {
@@ -127,26 +134,27 @@ def state(setting: dict[str, int], steps: int, *, precision: str = "float32", **
                 "dynamics": {"kind": "gradient_descent", "rate": RATE},
                 **algorithm,
             },
-            "resources": {"precision": precision},
+            "resources": resources or {},
         }
     )
     assert isinstance(spec.problem, HyperRepresentation)
-    context = make_context(spec, device="cpu", data_dir=Path())
+    context = make_context(spec, device=device, data_dir=Path())
     inner = build_inner(spec.algorithm)
     model = build_representation(spec.problem.model, spec.problem.dataset, context.dtype)
-    images = ClassImages(*(torch.randint(256, (CLASSES, 20, 1, 28, 28), dtype=torch.uint8) for _ in range(3)))
+    drawn = (torch.randint(256, (CLASSES, 20, 1, 28, 28), dtype=torch.uint8) for _ in range(3))
+    images = ClassImages(*(context.place(each) for each in drawn))
     sampling = Sampling(spec.problem, context, Loaded(images, None))
     few_shot = FewShot(spec.problem, model, inner, context, sampling, heads(spec.problem, context))
     methods = build_method(spec, inner, context)
     made = nested(few_shot.at, methods, OPTIMIZER, lambda lam: lam, steps=steps)
-    lam = {"representation": model.init(torch.Generator().manual_seed(0))}
+    lam = context.place({"representation": model.init(torch.Generator().manual_seed(0))})
     return Stated(few_shot, methods, made, made.init(lam))
 
 
 def floor(stated: Stated) -> Callable[[], object]:
     """Forward, backward, optimizer step."""
     problem, _ = stated.few_shot.at(0)
-    step = _optimizer_step(stated)
+    step = optimizer_step(stated)
     embed = problem.embed
     assert embed is not None
     with torch.no_grad():
@@ -162,7 +170,7 @@ def floor(stated: Stated) -> Callable[[], object]:
 def hyperiteration(stated: Stated) -> Callable[[], object]:
     """The hypergradient of one fixed meta-batch, optimizer step."""
     problem, dynamics = stated.few_shot.at(0)
-    step, method, steps = _optimizer_step(stated), stated.methods.at(0, ()), stated.few_shot.inner.steps
+    step, method, steps = optimizer_step(stated), stated.methods.at(0, ()), stated.few_shot.inner.steps
 
     def run() -> object:
         return step(method(problem, dynamics, stated.state.lam, steps=steps).grad)
@@ -185,6 +193,7 @@ def whole_loop(stated: Stated) -> Callable[[], object]:
     return run
 
 
-def _optimizer_step(stated: Stated) -> Callable[[Any], object]:
+def optimizer_step(stated: Stated) -> Callable[[Any], object]:
+    """A step of Adam along a gradient, always from the same variables and moments."""
     lam, moments = stated.state.lam, OPTIMIZER.init(stated.state.lam)
     return lambda grad: OPTIMIZER.step(0, grad, moments, lam)
