@@ -182,8 +182,6 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
         plain = build_stochastic(chosen, instance.finite_sum, instance.project, seed=spec.seed)
         return measuring_steps(spec, chosen, plain, instance.at, methods)
     optimizer = build_optimizer(chosen.optimizer, chosen.hyperiterations)
-    if chosen.optimizer.clip is not None:
-        optimizer = optimizers.clipped(optimizer, largest=chosen.optimizer.clip)
     match chosen:
         case algorithms.Nested():
             measured = continued(measuring(spec, methods), unrolls=instance.unrolls)
@@ -277,10 +275,15 @@ def _random_forward(spec: algorithms.RandomForward, seed: int) -> MethodSeries:
 
 
 def build_optimizer(spec: algorithms.Optimizer, hyperiterations: int) -> OuterOptimizer:
-    """The outer optimizer."""
+    """The outer optimizer, on shortened hypergradients where the spec says so."""
     rate = optimizers.inverse_time(spec.rate, spec.decay)
     if spec.cosine:
         rate = optimizers.cosine(rate, hyperiterations)
+    plain = _plain_optimizer(spec, rate)
+    return plain if spec.clip is None else optimizers.clipped(plain, largest=spec.clip)
+
+
+def _plain_optimizer(spec: algorithms.Optimizer, rate: optimizers.Rates) -> OuterOptimizer:
     match spec:
         case algorithms.Sgd():
             return optimizers.sgd(rate=rate)

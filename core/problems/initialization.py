@@ -23,7 +23,7 @@ from core.problems.inner import Inner, entry
 from core.problems.instance import HIGHEST_ACCURACY, Context, Evaluation, Instance, Metrics, metric
 from core.problems.sampling import MetaSet, Sampling, sampling
 from core.spec import problems as spec
-from core.spec.sizes import Sets, features
+from core.spec.sizes import evaluation_sets, features
 
 Scores = Callable[[Tree, Tree], Tensor]
 """(w, z) -> scores [B, n, way] of a set of each task."""
@@ -43,7 +43,7 @@ class Adaptation:
 
     def at(self, k: int) -> tuple[Problem, Dynamics]:
         """The meta-batch of hyperiteration k."""
-        sets = Sets(self.problem.way, self.problem.shot, self.problem.query)
+        sets = evaluation_sets(self.problem)  # those of meta-training are no others
         images: Tree = {**self.sampling.episodes("train", sets, self.problem.meta_batch, "episodes", k).sets()}
         problem, dynamics = self.state(images)
         return replace(problem, tasks=Tasks(images, self.state, self.problem.task_chunk)), dynamics

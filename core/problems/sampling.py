@@ -10,7 +10,7 @@ from core.datasets.class_sets import ClassImages
 from core.datasets.episodes import Episodes, sample_episodes
 from core.problems.instance import Context
 from core.spec import problems as spec
-from core.spec.sizes import Sets, images_at_once
+from core.spec.sizes import Sets, evaluation_sets, images_at_once
 
 MetaSet = Literal["train", "validation", "test"]
 
@@ -40,7 +40,7 @@ class Sampling:
 
     def evaluation(self, part: MetaSet, together: int | None = None) -> Iterator[Episodes]:
         """The episodes of an evaluation, `together` at a time; None: as many as `images_at_once` allows."""
-        sets, whole = Sets(self.problem.way, self.problem.shot, self.problem.query), self.context.episodes
+        sets, whole = evaluation_sets(self.problem), self.context.episodes
         size = max(1, images_at_once(self.problem.dataset) // (sets.way * (sets.shot + sets.query)))
         for first in range(0, whole, size):
             drawn = self.episodes(part, sets, min(size, whole - first), part, first)

@@ -154,6 +154,11 @@ class Sets(NamedTuple):
     """Query examples of each class."""
 
 
+def evaluation_sets(problem: FewShot) -> Sets:
+    """An episode of meta-validation and meta-test."""
+    return Sets(problem.way, problem.shot, problem.query)
+
+
 def training_sets(problem: HyperRepresentation) -> Sets:
     """An episode of meta-training."""
     query = (problem.training_query or problem.query) if problem.outer_set == "query" else 0
