@@ -59,6 +59,10 @@ def corrupt_to_any(labels: Tensor, *, classes: int, fraction: float, seed: int) 
     return Labels(*(part.to(labels.device) for part in (true, given, given != true)))
 
 
+REMOVED = 0.001
+"""Clipped weights below this are 0 for all purposes: the criterion of Franceschi et al. 2017."""
+
+
 class Weighting(NamedTuple):
     """How the outer variables become weights."""
 
@@ -179,9 +183,14 @@ class Cleaning:
             stated = last.state(torch.cat([weights, certain]))
             w = self.inner.solve(*stated, lam, steps=self.problem.final_steps)
             comparison[name] = {key: value.plain() for key, value in self.score(w, self.split.test).items()}
-        found = {key: float(value) for key, value in self.detected(lam).items()}
         corrupted = int(self.labels.corrupted.sum())
-        return {**found, "threshold": self.weighting.threshold, "corrupted": corrupted, **comparison}
+        found = {**self.found(lam, self.weighting.threshold), "corrupted": corrupted, **comparison}
+        return found if self.weighting.sigmoid else {**found, "removed": self.found(lam, REMOVED)}
+
+    def found(self, lam: Tree, threshold: float) -> dict[str, float]:
+        """How well weights below the threshold find the corruptions."""
+        scores = detection(self.weighting.weights(lam), self.labels, threshold)
+        return {"threshold": threshold, **{key: float(value) for key, value in scores.items()}}
 
     def last(self) -> "Cleaning":
         """What the models at the end are fitted to."""
@@ -193,17 +202,14 @@ class Cleaning:
         labels = Labels(*(torch.cat(pair) for pair in zip(self.labels, right, strict=True)))
         return replace(self, split=Split(both, validation, test), labels=labels)
 
-    def detected(self, lam: Tree) -> dict[str, Tensor]:
-        """F1, precision and recall of the found corruptions."""
-        return detection(self.weighting.weights(lam), self.labels, self.weighting.threshold)
-
     def natural(self, lam: Tree) -> Mapping[str, Tensor]:
         """Mean weights of clean and corrupted examples, F1 of the found corruptions, numbers of the dynamics."""
         weight, corrupted = self.weighting.weights(lam), self.labels.corrupted
         found = {"weight_clean": weight[~corrupted].mean(), **self.inner.natural(lam)}
         if self.clean:
             return found
-        return {**found, "weight_corrupted": weight[corrupted].mean(), "f1": self.detected(lam)["f1"]}
+        f1 = detection(weight, self.labels, self.weighting.threshold)["f1"]
+        return {**found, "weight_corrupted": weight[corrupted].mean(), "f1": f1}
 
     def artifacts(self, lam: Tree) -> Mapping[str, Mapping[str, Tensor]]:
         """Every training example: its weight, whether it was corrupted, its labels."""
@@ -217,7 +223,8 @@ class Cleaning:
 
 
 def hyper_cleaning(problem: spec.HyperCleaning, model: Model, inner: Inner, context: Context) -> Instance:
-    """Metrics: accuracy and loss. The report compares noisy baseline, learned weights and clean oracle."""
+    """Metrics: accuracy and loss. The report compares noisy baseline, learned weights and clean oracle, and says how
+    well corruptions were found; `removed` by weights that have come to 0, where they can."""
     split = tables.load(problem, context).split
     corrupted = corrupt if problem.flip == "other" else corrupt_to_any
     labels = corrupted(split.train.y, classes=problem.dataset.classes, fraction=problem.corruption, seed=context.seed)

@@ -132,6 +132,16 @@ def test_weights_of_one_for_all_are_the_baseline_and_the_truth_is_the_oracle(bui
     told = found.instance.report({"weight": (1 - corrupted).double()})
     assert told["learned"] == told["oracle"]
     assert told["f1"] == told["precision"] == told["recall"] == 1
+    assert told["removed"] == {"threshold": 0.001, "f1": 1, "precision": 1, "recall": 1}
+
+
+def test_small_weights_are_found_and_not_removed(built: Callable[..., Built]) -> None:
+    found = built({**SMALL, "weights": {"kind": "clipped", "radius": 40}}, {"steps": 20})
+    corrupted = found.instance.artifacts(found.instance.initial)["examples"]["corrupted"].bool()
+    small = torch.where(corrupted, 0.002, 1.0).double()
+    report = found.instance.report({"weight": small})
+    assert (report["f1"], report["removed"]["f1"]) == (1, 0)
+    assert "removed" not in built(SMALL).instance.report(built(SMALL).instance.initial)
 
 
 def test_artifacts_say_what_each_example_was(built: Callable[..., Built]) -> None:
