@@ -29,6 +29,13 @@ NAMES = (
 @click.option("--quick", is_flag=True, help="Minutes instead of hours: fewer hyperiterations; shows that it works.")
 @click.option("--all-stages", is_flag=True, help="Also the stages that take a day or a GPU.")
 @click.option(
+    "--stage",
+    "only",
+    metavar="STAGE",
+    multiple=True,
+    help="Only this stage of the study, and those that it follows; may be given several times.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("reproduction"),
@@ -36,7 +43,9 @@ NAMES = (
     help="Folder; each study has one of its own in it. Begun again with it, a study goes on where it was.",
 )
 @with_service
-def reproduce(service: Service, names: Sequence[str], quick: bool, all_stages: bool, out: Path) -> None:
+def reproduce(
+    service: Service, names: Sequence[str], quick: bool, all_stages: bool, only: Sequence[str], out: Path
+) -> None:
     """Run the paper's experiments on the service and write a report of each, beside the paper's own figures.
 
     \b
@@ -49,6 +58,8 @@ def reproduce(service: Service, names: Sequence[str], quick: bool, all_stages: b
     from bilevel_client.reproduction.studies import STUDIES
     from bilevel_client.specs import BadSpec
 
+    if only and (len(names) > 1 or "all" in names):
+        raise click.UsageError("--stage is of one study: name that one alone")
     complete = True
     with service.client() as client:
         client.patience = PATIENT
@@ -57,11 +68,12 @@ def reproduce(service: Service, names: Sequence[str], quick: bool, all_stages: b
 
             def report(results: "Results", study: "Study" = study, folder: Path = folder) -> None:
                 asked = any(found.stage.optional for found in results.values())
-                write(with_command(study.report(results), study.name, quick=quick, all_stages=asked), folder)
+                document = with_command(study.report(results), study.name, quick=quick, all_stages=asked, only=only)
+                write(document, folder)
 
             try:
                 reproduction = Reproduction(client, study, folder, quick=quick, quiet=service.as_json)
-                results = reproduction.run(all_stages=all_stages, each=report)
+                results = reproduction.run(all_stages=all_stages, only=only, each=report)
             except BadSpec as error:
                 raise click.UsageError(str(error)) from error
             except Invalid as error:  # refused, as where data are missing; the other studies may be possible

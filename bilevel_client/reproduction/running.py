@@ -1,7 +1,8 @@
 """Runs a study: submits its stages one after the other, waits, keeps what they gave; begun again, it goes on."""
 
 import json
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -41,18 +42,25 @@ class Reproduction:
             raise BadSpec(f"{folder} holds the {length} study `{self._state['study']}`: give another --out")
         self._save()
 
-    def run(self, *, all_stages: bool, each: Callable[[Results], None] = lambda results: None) -> Results:
-        """What every stage gave; stages that are optional only if they are asked for or were begun.
+    def run(
+        self,
+        *,
+        all_stages: bool,
+        only: Collection[str] = (),
+        each: Callable[[Results], None] = lambda results: None,
+    ) -> Results:
+        """What every stage gave: of those that are not optional, of all, or of `only` these; and of what was begun.
 
         Those that follow no other are submitted at once, so that no slot waits for the last experiment of a stage.
         `each` is called after every stage with what there is so far.
         """
         found: dict[str, Found] = {}
-        asked = [
-            stage
-            for stage in self._study.stages
-            if all_stages or not stage.optional or stage.name in self._state["sweeps"]
-        ]
+        chosen = (
+            self._study.with_those_before(only)
+            if only
+            else {stage.name for stage in self._study.stages if all_stages or not stage.optional}
+        )
+        asked = [stage for stage in self._study.stages if stage.name in chosen | self._state["sweeps"].keys()]
         for stage in asked:
             if not stage.follows and not self._path(stage).exists():
                 self._submitted(stage, sweep_of(self._study, stage, found, quick=self._quick))
@@ -137,9 +145,13 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     aside.replace(path)
 
 
-def with_command(document: Document, name: str, *, quick: bool, all_stages: bool) -> Document:
+def with_command(
+    document: Document, name: str, *, quick: bool, all_stages: bool, only: Collection[str] = ()
+) -> Document:
     """The report with how it was made."""
-    words = f"`bilevel reproduce {name}{' --quick' * quick}{' --all-stages' * all_stages}`"
+    stages = [f"--stage {shlex.quote(stage)}" for stage in only]
+    flags = ["--quick"] * quick + ["--all-stages"] * (all_stages and not only)
+    words = f"`{' '.join(['bilevel reproduce', name, *flags, *stages])}`"
     if quick:
         words += (
             ": few hyperiterations and episodes, to show that it works. These figures say nothing about the paper's."

@@ -1,11 +1,12 @@
 """What a study is: stages, each a sweep, and a report that is made of what they gave."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document
+from bilevel_client.specs import BadSpec
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,21 @@ class Study:
     title: str
     stages: Sequence[Stage]
     report: Callable[[Results], Document]
+
+    def with_those_before(self, names: Collection[str]) -> set[str]:
+        """These stages, and those that they follow.
+
+        Raises:
+            BadSpec: there is no such stage.
+        """
+        known = {stage.name: stage for stage in self.stages}
+        if missing := [name for name in names if name not in known]:
+            raise BadSpec(f"`{self.name}` has no stage {missing[0]!r}: its stages are {', '.join(map(repr, known))}")
+        found = set(names)
+        for stage in reversed(self.stages):  # a stage comes after those that it follows
+            if stage.name in found:
+                found |= set(stage.follows.values())
+        return found
 
 
 def _by_end(parameters: Mapping[str, Any], name: str) -> Any:

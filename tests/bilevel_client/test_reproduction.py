@@ -12,10 +12,11 @@ from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text, markdown, write
 from bilevel_client.reproduction.figures import complement, lines, over_seeds
 from bilevel_client.reproduction.meta_validation import choice_of_steps
-from bilevel_client.reproduction.running import sweep_of
+from bilevel_client.reproduction.running import sweep_of, with_command
 from bilevel_client.reproduction.studies import STUDIES
 from bilevel_client.reproduction.study import Found, Member, Stage, Study
 from bilevel_client.reproduction.values import against, measured
+from bilevel_client.specs import BadSpec
 from core.spec import Sweep
 
 STAGES = [(study, stage) for study in STUDIES.values() for stage in study.stages]
@@ -63,6 +64,25 @@ def test_the_best_experiment_goes_on() -> None:
         Study("s", "S", [first, second], lambda results: Document("", [])), second, {"first": found}, quick=False
     )
     assert spec["base"] == {"problem": {"kind": "quadratic", "from": "00000001-0000"}}
+
+
+def test_a_stage_is_asked_for_with_those_that_it_follows() -> None:
+    stages = [
+        Stage("first", {}),
+        Stage("other", {}),
+        Stage("second", {}, follows={"problem.from": "first"}),
+        Stage("third", {}, follows={"problem.from": "second"}),
+    ]
+    study = Study("s", "S", stages, lambda results: Document("", []))
+    assert study.with_those_before(["other"]) == {"other"}
+    assert study.with_those_before(["third"]) == {"first", "second", "third"}
+    with pytest.raises(BadSpec, match="has no stage 'fourth': its stages are 'first', 'other'"):
+        study.with_those_before(["other", "fourth"])
+
+
+def test_a_report_says_which_stages_were_asked_for() -> None:
+    made = with_command(Document("", []), "omniglot", quick=True, all_stages=False, only=["5-way 1-shot", "x"])
+    assert "`bilevel reproduce omniglot --quick --stage '5-way 1-shot' --stage x`" in str(made)
 
 
 def test_values_over_seeds_and_over_episodes() -> None:
