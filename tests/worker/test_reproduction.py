@@ -106,3 +106,24 @@ def test_a_study_that_is_refused_does_not_keep_the_others(
     report = tmp_path / "learned-optimizer-quick" / "report.md"
     assert str(report) in ended.stdout
     assert "--quick" in report.read_text()
+
+
+def test_one_stage_of_a_study_and_then_the_others(
+    service, address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.start_worker(slots=2)
+    monkeypatch.setitem(STUDIES, "overfitting", STUDY)
+    arguments = ["overfitting", "--out", str(tmp_path), "--url", address]
+    report = tmp_path / "overfitting" / "report.md"
+    with Client(address) as client:
+        ended = CliRunner().invoke(reproduce, [*arguments, "--stage", "long"])
+        assert ended.exit_code == 0, ended.output
+        assert [sweep["name"] for sweep in client.sweeps()] == ["toy: long"]
+        assert "`bilevel reproduce toy --stage long`" in report.read_text()
+        ended = CliRunner().invoke(reproduce, arguments)
+        assert ended.exit_code == 0, ended.output
+        assert {sweep["name"] for sweep in client.sweeps()} == {"toy: long", "toy: first", "toy: second"}
+        assert "--all-stages" in report.read_text()  # the optional one is in it, too
+        refused = CliRunner().invoke(reproduce, [*arguments, "--stage", "lnog"])
+        assert refused.exit_code == 2
+        assert "has no stage 'lnog'" in refused.stderr
