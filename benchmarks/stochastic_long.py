@@ -6,7 +6,6 @@ minutes of one thread.
 
 import statistics
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -38,13 +37,20 @@ class Curve(NamedTuple):
     """Mean |norm of direction k+1 - norm of direction k| over the hyperiterations since the point before, from 1 on."""
 
 
+LABELS = {
+    "squared_gradient": "||grad h||²",
+    "stationarity": "||grad_w L(w, lam)||²",
+    "roughness": "mean change of the direction's norm",
+}
+
+
 class Panel(NamedTuple):
     """Runs that are drawn together."""
 
     title: str
     problem: str
-    value: str
-    label: str
+    values: tuple[str, ...]
+    """Of `Curve`; the first is drawn, all are in the tables."""
     steps: int
     runs: Mapping[str, Knobs]
     """Name -> algorithm."""
@@ -66,25 +72,22 @@ PANELS = (
     Panel(
         "Logistic regression, MAGIC: inner stationarity",
         "magic",
-        "stationarity",
-        "||grad_w L(w, lam)||²",
+        ("stationarity", "squared_gradient"),
         12_000,
         _loops(LOGISTIC),
     ),
     Panel(
         "Random quadratics: roughness of the direction",
         "quadratics",
-        "roughness",
-        "mean change of its norm",
+        ("roughness",),
         6_000,
         _loops(SMALL),
     ),
     Panel(
         "Random quadratics: F2SA, all examples",
         "quadratics",
-        "squared_gradient",
-        "||grad h||²",
-        4_000,
+        ("squared_gradient",),
+        4_200,
         {
             **{
                 f"multiplier {mu:g}": {"kind": "f2sa", **ALL, "multiplier": mu, "multiplier_exponent": 0.0}
@@ -96,9 +99,8 @@ PANELS = (
     Panel(
         "Random quadratics: BOME, all examples",
         "quadratics",
-        "squared_gradient",
-        "||grad h||²",
-        3_000,
+        ("squared_gradient",),
+        9_000,
         {f"outer rate {rate:g}": {"kind": "bome", "inner_rate": 0.1, "outer_rate": rate} for rate in (0.1, 0.03, 0.01)},
     ),
 )
@@ -107,6 +109,7 @@ PANELS = (
 
 def run(problem: str, algorithm: Knobs, steps: int, seed: int) -> Curve:
     """Walks and measures."""
+    assert steps % POINTS == 0
     _, instance, measure = setting(problem)
     _, walked = made(problem, algorithm, seed)
     stated, _ = instance.at(0)
@@ -156,7 +159,7 @@ def main(rounds: int) -> None:
     figure.savefig(RESULTS / "stochastic-long.png", dpi=110)
     page = RESULTS / "stochastic-long.md"
     above = page.read_text().partition(MARK)[0] if page.exists() else ""
-    tables = "\n\n".join(_table(panel, curves) for panel, curves in found)
+    tables = "\n\n".join(_tables(panel, curves) for panel, curves in found)
     page.write_text(f"{above}{MARK}\n\n{made_with()} Medians over {rounds} seeds.\n\n{tables}\n")
 
 
@@ -164,45 +167,55 @@ MARK = "<!-- below: written by python -m benchmarks stochastic_long -->"
 
 
 def _panel(panel: Panel, rounds: int) -> Iterator[tuple[str, list[Curve]]]:
-    seeds = 1 if panel.value == "squared_gradient" else rounds
+    seeds = 1 if panel.values[0] == "squared_gradient" else rounds
     for name, algorithm in panel.runs.items():
         curves = [run(panel.problem, algorithm, panel.steps, seed) for seed in range(seeds)]
-        print(panel.title, name, f"{getattr(curves[0], panel.value)[-1]:.3g}", flush=True)
+        print(panel.title, name, f"{getattr(curves[0], panel.values[0])[-1]:.3g}", flush=True)
         yield name, curves
 
 
 def _draw(axes: Axes, panel: Panel, curves: Mapping[str, list[Curve]]) -> None:
     for name, runs in curves.items():
-        values = [getattr(each, panel.value) for each in runs]
-        middle = [statistics.median(at) for at in zip(*values, strict=True)]
-        x = runs[0].hyperiteration[len(runs[0].hyperiteration) - len(middle) :]
+        x, middle = _middle(runs, panel.values[0])
         label, colour, dashes = STYLES.get(name, (name, None, "-"))
         (line,) = axes.plot(x, middle, label=label, color=colour, linestyle=dashes, linewidth=1.8)
-        if name in (f"multiplier {mu:g}" for mu in MULTIPLIERS):
-            axes.axhline(bias(float(name.split()[1])), color=line.get_color(), linewidth=0.9, linestyle=":")
+        if (limit := _limit(name)) is not None:
+            axes.axhline(limit, color=line.get_color(), linewidth=0.9, linestyle=":")
     axes.set_yscale("log")
     axes.set_title(panel.title, fontsize=11)
     axes.set_xlabel("hyperiteration")
-    axes.set_ylabel(panel.label)
+    axes.set_ylabel(LABELS[panel.values[0]])
     axes.grid(color="#e6e6e6", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=9, frameon=False)
 
 
-def _table(panel: Panel, curves: Mapping[str, list[Curve]]) -> str:
-    """Values at a quarter, half and the end, medians over seeds; how often it rises from one point to the next."""
+def _middle(runs: list[Curve], value: str) -> tuple[list[int], list[float]]:
+    """Hyperiterations, and medians over seeds."""
+    values = [getattr(each, value) for each in runs]
+    middle = [statistics.median(at) for at in zip(*values, strict=True)]
+    return runs[0].hyperiteration[-len(middle) :], middle
+
+
+def _limit(name: str) -> float | None:
+    """What ||grad h||^2 of F2SA with a multiplier that stands still tends to."""
+    return next((bias(mu) for mu in MULTIPLIERS if name == f"multiplier {mu:g}"), None)
+
+
+def _tables(panel: Panel, curves: Mapping[str, list[Curve]]) -> str:
+    return "\n".join([f"### {panel.title}", *(_table(panel, value, curves) for value in panel.values)])
+
+
+def _table(panel: Panel, value: str, curves: Mapping[str, list[Curve]]) -> str:
+    """Values at a quarter, half and the end, the least with its hyperiteration, and the closed form."""
     at = " | ".join(f"k = {panel.steps * i // 4}" for i in (1, 2, 4))
-    label = panel.label.replace("|", "\\|")
-    lines = [
-        f"### {panel.title}\n",
-        f"| {label} | {at} | closed form | rises |",
-        "|---|---|---|---|---|---|",
-    ]
+    label = LABELS[value].replace("|", "\\|")
+    lines = [f"\n| {label} | {at} | least | closed form |", "|---|---|---|---|---|---|"]
     for name, runs in curves.items():
-        values = [statistics.median(at) for at in zip(*(getattr(each, panel.value) for each in runs), strict=True)]
-        last = len(values) - 1
-        shown = [f"{values[last * i // 4]:.3g}" for i in (1, 2, 4)]
-        limit = f"{bias(float(name.split()[1])):.3g}" if name in (f"multiplier {mu:g}" for mu in MULTIPLIERS) else ""
-        rises = sum(after > before for before, after in pairwise(values))
-        lines.append(f"| {STYLES.get(name, (name,))[0]} | {' | '.join(shown)} | {limit} | {rises} of {last} |")
+        k, middle = _middle(runs, value)
+        shown = [f"{middle[k.index(panel.steps * i // 4)]:.3g}" for i in (1, 2, 4)]
+        least = min(middle)
+        limit = "" if (found := _limit(name)) is None else f"{found:.3g}"
+        title = STYLES.get(name, (name,))[0]
+        lines.append(f"| {title} | {' | '.join(shown)} | {least:.3g} (k = {k[middle.index(least)]}) | {limit} |")
     return "\n".join(lines)

@@ -3,9 +3,10 @@
 For a machine that is there for minutes at a time and has neither Postgres nor Redis. FOLDER has the spec, spec.json. It
 is the loop that a worker's child runs (`core.run`); it stops by itself after so many seconds and, begun again with the
 same folder, on this machine or another, goes on where it was. Beside the spec are then the last checkpoint,
-curves.json, events.jsonl and, at the end, result.json and the artifacts.
+curves.json, events.json and, at the end, the artifacts and result.json, or error.json. Specs that refer to other
+experiments are for the service.
 
-Exit status: 0, the experiment has ended; 75, there is more to do.
+Exit status: 0, the experiment has ended; 1, it has failed; 75, there is more to do.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 
 from benchmarks.prepared import start_again_as_a_worker_would
 from core.checkpointing import Checkpoint
+from core.errors import BilevelError
 from core.run import Finished, Stopped, run
 from core.settings import settings
 from core.spec import Experiment
@@ -33,9 +35,9 @@ class Folder:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        written = place / "curves.json"
-        curves = json.loads(written.read_bytes()) if written.exists() else {}
+        curves = self.read("curves.json", {})
         self.curves = {name: {int(k): float(value) for k, value in points.items()} for name, points in curves.items()}
+        self.events: list[dict[str, Any]] = self.read("events.json", [])
 
     def latest(self) -> Checkpoint | None:
         """The newest that is here."""
@@ -57,17 +59,26 @@ class Folder:
             self.curves.setdefault(name, {})[hyperiteration] = value
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
-        """At once."""
-        with (self.place / "events.jsonl").open("a") as file:
-            file.write(json.dumps({"kind": kind, "data": dict(data)}) + "\n")
+        """Held back until `flush`."""
+        self.events.append({"kind": kind, "data": dict(data)})
 
     def flush(self) -> None:
-        """Writes the curves; numbers that are not finite as strings."""
+        """Writes curves and events; numbers that are not finite as strings."""
         shown = {
             name: {k: value if math.isfinite(value) else str(value) for k, value in points.items()}
             for name, points in self.curves.items()
         }
-        self.write("curves.json", json.dumps(shown).encode())
+        self.write_json("curves.json", shown)
+        self.write_json("events.json", self.events)
+
+    def read(self, name: str, default: Any) -> Any:
+        """A file of JSON, where it is there."""
+        path = self.place / name
+        return json.loads(path.read_bytes()) if path.exists() else default
+
+    def write_json(self, name: str, content: Any) -> None:
+        """As `write`."""
+        self.write(name, json.dumps(content, indent=1).encode())
 
     def write(self, name: str, content: bytes) -> Path:
         """The whole file or, where the machine goes away, the last one."""
@@ -82,7 +93,11 @@ class Folder:
 def stretch(
     folder: Folder, *, device: str, seconds: float, clock: Callable[[], float] = time.monotonic
 ) -> Finished | Stopped:
-    """Goes on for so long, loading counted; an evaluation that has begun by then is finished."""
+    """Goes on for so long, loading counted; an evaluation that has begun by then is finished.
+
+    Raises:
+        BilevelError: as `core.run` does.
+    """
     spec = Experiment.model_validate_json((folder.place / "spec.json").read_bytes())
     until = clock() + seconds
     found = run(
@@ -95,9 +110,9 @@ def stretch(
         checkpoint_seconds=60,
     )
     if isinstance(found, Finished):
-        folder.write("result.json", json.dumps(found.result, indent=1).encode())
         for name, (_, content) in found.artifacts.items():
             folder.write(name, content)
+        folder.write_json("result.json", found.result)
     return found
 
 
@@ -111,11 +126,19 @@ def main(words: list[str]) -> int:
     chosen = parser.parse_args(words)
     if not chosen.prepared:
         start_again_as_a_worker_would("benchmarks.stretch")
-    found = stretch(Folder(chosen.folder), device=chosen.device, seconds=chosen.seconds)
-    if isinstance(found, Stopped):
-        print(f"stopped before hyperiteration {found.hyperiteration}")
-        return MORE_TO_DO
-    print(json.dumps(found.result["test"], indent=1))
+    folder = Folder(chosen.folder)
+    if (result := folder.read("result.json", None)) is None:
+        try:
+            found = stretch(folder, device=chosen.device, seconds=chosen.seconds)
+        except BilevelError as error:
+            folder.write_json("error.json", {"kind": type(error).__name__, "message": str(error)})
+            print(error, file=sys.stderr)
+            return 1
+        if isinstance(found, Stopped):
+            print(f"stopped before hyperiteration {found.hyperiteration}")
+            return MORE_TO_DO
+        result = found.result
+    print(json.dumps(result["test"], indent=1))
     return 0
 
 

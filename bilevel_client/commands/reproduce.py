@@ -33,7 +33,7 @@ NAMES = (
     "only",
     metavar="STAGE",
     multiple=True,
-    help="Only this stage of the study, and those that it follows; may be given several times.",
+    help="This stage of the study, those that it follows, and what was begun in the folder; may be repeated.",
 )
 @click.option(
     "--out",
@@ -60,6 +60,8 @@ def reproduce(
 
     if only and (len(names) > 1 or "all" in names):
         raise click.UsageError("--stage is of one study: name that one alone")
+    if only and all_stages:
+        raise click.UsageError("--stage chooses some stages, --all-stages all of them: give one of both")
     complete = True
     with service.client() as client:
         client.patience = PATIENT
@@ -67,13 +69,12 @@ def reproduce(
             study, folder = STUDIES[name], out / (f"{name}-quick" if quick else name)
 
             def report(results: "Results", study: "Study" = study, folder: Path = folder) -> None:
-                asked = any(found.stage.optional for found in results.values())
-                document = with_command(study.report(results), study.name, quick=quick, all_stages=asked, only=only)
-                write(document, folder)
+                write(with_command(study, results, quick=quick), folder)
 
             try:
+                chosen = study.chosen(only, all_stages=all_stages)
                 reproduction = Reproduction(client, study, folder, quick=quick, quiet=service.as_json)
-                results = reproduction.run(all_stages=all_stages, only=only, each=report)
+                results = reproduction.run(chosen, each=report)
             except BadSpec as error:
                 raise click.UsageError(str(error)) from error
             except Invalid as error:  # refused, as where data are missing; the other studies may be possible

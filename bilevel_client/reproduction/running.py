@@ -42,25 +42,14 @@ class Reproduction:
             raise BadSpec(f"{folder} holds the {length} study `{self._state['study']}`: give another --out")
         self._save()
 
-    def run(
-        self,
-        *,
-        all_stages: bool,
-        only: Collection[str] = (),
-        each: Callable[[Results], None] = lambda results: None,
-    ) -> Results:
-        """What every stage gave: of those that are not optional, of all, or of `only` these; and of what was begun.
+    def run(self, chosen: Collection[str], *, each: Callable[[Results], None] = lambda results: None) -> Results:
+        """What every stage gave, of those that are chosen and of those that were begun.
 
         Those that follow no other are submitted at once, so that no slot waits for the last experiment of a stage.
         `each` is called after every stage with what there is so far.
         """
         found: dict[str, Found] = {}
-        chosen = (
-            self._study.with_those_before(only)
-            if only
-            else {stage.name for stage in self._study.stages if all_stages or not stage.optional}
-        )
-        asked = [stage for stage in self._study.stages if stage.name in chosen | self._state["sweeps"].keys()]
+        asked = [stage for stage in self._study.stages if stage.name in {*chosen, *self._state["sweeps"]}]
         for stage in asked:
             if not stage.follows and not self._path(stage).exists():
                 self._submitted(stage, sweep_of(self._study, stage, found, quick=self._quick))
@@ -145,13 +134,15 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     aside.replace(path)
 
 
-def with_command(
-    document: Document, name: str, *, quick: bool, all_stages: bool, only: Collection[str] = ()
-) -> Document:
-    """The report with how it was made."""
-    stages = [f"--stage {shlex.quote(stage)}" for stage in only]
-    flags = ["--quick"] * quick + ["--all-stages"] * (all_stages and not only)
-    words = f"`{' '.join(['bilevel reproduce', name, *flags, *stages])}`"
+def with_command(study: Study, results: Results, *, quick: bool) -> Document:
+    """The report, with the command that makes it."""
+    document, there = study.report(results), results.keys()
+    flags = ["--quick"] * quick
+    if there == study.chosen((), all_stages=True) != study.chosen((), all_stages=False):
+        flags.append("--all-stages")
+    elif there != study.chosen((), all_stages=False):
+        flags += [f"--stage {shlex.quote(name)}" for name in there]
+    words = f"`{' '.join(['bilevel reproduce', study.name, *flags])}`"
     if quick:
         words += (
             ": few hyperiterations and episodes, to show that it works. These figures say nothing about the paper's."

@@ -93,16 +93,18 @@ class Study:
     stages: Sequence[Stage]
     report: Callable[[Results], Document]
 
-    def with_those_before(self, names: Collection[str]) -> set[str]:
-        """These stages, and those that they follow.
+    def chosen(self, only: Collection[str], *, all_stages: bool) -> set[str]:
+        """Names of the stages: of `only` these, with those that they follow, or of all, the optional ones if asked for.
 
         Raises:
             BadSpec: there is no such stage.
         """
         known = {stage.name: stage for stage in self.stages}
-        if missing := [name for name in names if name not in known]:
+        if missing := [name for name in only if name not in known]:
             raise BadSpec(f"`{self.name}` has no stage {missing[0]!r}: its stages are {', '.join(map(repr, known))}")
-        found = set(names)
+        if not only:
+            return {stage.name for stage in self.stages if all_stages or not stage.optional}
+        found = set(only)
         for stage in reversed(self.stages):  # a stage comes after those that it follows
             if stage.name in found:
                 found |= set(stage.follows.values())

@@ -32,7 +32,7 @@ class Scored(NamedTuple):
 
 
 def scored(spec: Experiment, problem: FewShot, chunk: int | None) -> Scored:
-    """With all of the episodes at once as few as `chunk`, or as many as memory is reckoned to take."""
+    """Of both meta-sets in both modes of the norms, `chunk` episodes at a time, or as many as an evaluation takes."""
     episodes, modes = spec.evaluation.episodes, 1 if isinstance(problem.model, Mlp) else 2
     each = problem.way * (problem.shot + problem.query)
     at_once = min(chunk or max(1, images_at_once(problem.dataset) // each), episodes)

@@ -10,7 +10,7 @@ from core.spec.problems import Initialization
 from core.spec.sizes import adapted, features, images_at_once, inner_variables, outer_variables
 
 LEAVES = 13
-"""Tensors of a network of four layers and its head."""
+"""Tensors of a network of four layers, as conv4 is, and its head; the others have about as many."""
 
 
 def initialization(spec: Experiment, problem: Initialization) -> Costs:
@@ -50,7 +50,8 @@ def initialization(spec: Experiment, problem: Initialization) -> Costs:
         loading=loading,
         embedding=embedding,
         features=at_the_end * passing + 2 * item * tasks * (support + query) * pixels,
-        scoring=VALUE * network(problem, 2 * episodes * (support + 2 * query), item),
+        # The query sets twice, with their own statistics and with those of the support sets; copies have seen these.
+        scoring=VALUE * network(problem, 2 * episodes * (support * (1 if copies else 2) + 2 * query), item),
         scoring_memory=item * at_once * (support * kept(problem) + query * held(problem, item) + 4 * adapted(problem)),
         walks=2 * episodes / tasks,
         repeats=-(-problem.meta_batch // tasks),

@@ -74,15 +74,24 @@ def test_a_stage_is_asked_for_with_those_that_it_follows() -> None:
         Stage("third", {}, follows={"problem.from": "second"}),
     ]
     study = Study("s", "S", stages, lambda results: Document("", []))
-    assert study.with_those_before(["other"]) == {"other"}
-    assert study.with_those_before(["third"]) == {"first", "second", "third"}
+    assert study.chosen(["other"], all_stages=False) == {"other"}
+    assert study.chosen(["third"], all_stages=False) == {"first", "second", "third"}
     with pytest.raises(BadSpec, match="has no stage 'fourth': its stages are 'first', 'other'"):
-        study.with_those_before(["other", "fourth"])
+        study.chosen(["other", "fourth"], all_stages=False)
 
 
-def test_a_report_says_which_stages_were_asked_for() -> None:
-    made = with_command(Document("", []), "omniglot", quick=True, all_stages=False, only=["5-way 1-shot", "x"])
-    assert "`bilevel reproduce omniglot --quick --stage '5-way 1-shot' --stage x`" in str(made)
+def test_a_report_says_the_command_that_makes_it() -> None:
+    stages = [Stage("first one", {}), Stage("second", {}), Stage("long", {}, optional=True)]
+    study = Study("s", "S", stages, lambda results: Document("", []))
+
+    def command(names: list[str], *, quick: bool = False) -> str:
+        document = with_command(study, {name: Found(Stage(name, {}), {}, [], "") for name in names}, quick=quick)
+        return markdown(document).partition("## Command")[2].strip().splitlines()[0]
+
+    assert command(["first one", "second"]) == "`bilevel reproduce s`"
+    assert command(["first one", "second", "long"]) == "`bilevel reproduce s --all-stages`"
+    assert command(["first one", "long"]) == "`bilevel reproduce s --stage 'first one' --stage long`"
+    assert command(["second"], quick=True).startswith("`bilevel reproduce s --quick --stage second`")
 
 
 def test_values_over_seeds_and_over_episodes() -> None:

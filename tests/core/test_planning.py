@@ -135,6 +135,14 @@ class TestInitialization:
         assert peak(head, **FIVE) < peak(MAML, **FIVE)
         assert seconds(head, **FIVE) < seconds(MAML, **FIVE)
 
+    def test_evaluations_of_heads_send_support_sets_through_the_network_twice(self) -> None:
+        def evaluated(**sizes: int) -> float:
+            found = planned(MAML | {"adapt": "head", "way": 5, **sizes}, steps=1, hypergradient={"kind": "unrolled"})
+            assert found.time
+            return found.time.evaluation_seconds
+
+        assert evaluated(shot=10, query=5) == pytest.approx(evaluated(shot=5, query=10), rel=0.1)
+
     def test_copies_of_a_few_tasks_at_a_time_take_less_memory(self) -> None:
         many = MAML | {"meta_batch": 64}
         assert peak(many | {"task_chunk": 4}, **FIVE) < 0.7 * peak(many, **FIVE)

@@ -41,6 +41,9 @@ STUDY = Study(
 )
 
 
+CHOSEN = STUDY.chosen((), all_stages=False)
+
+
 class Interrupted(Exception):
     """As Ctrl-C would, after a stage."""
 
@@ -55,12 +58,12 @@ def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypa
         with monkeypatch.context() as patch:
             patch.setattr("bilevel_client.reproduction.running.follow_sweep", interrupted)
             with pytest.raises(Interrupted):
-                Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)
+                Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(CHOSEN)
         state = json.loads((tmp_path / "reproduction.json").read_text())
         assert list(state["sweeps"]) == ["first", "second"]
         # The answer to the submission was lost, too: the key finds the sweep again.
         (tmp_path / "reproduction.json").write_text(json.dumps({**state, "sweeps": {}}))
-        results = Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)
+        results = Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(CHOSEN)
         assert len(list(client.sweeps())) == 2
         assert list(results) == ["first", "second"]
         assert [member.parameters for member in results["first"].members] == [
@@ -73,22 +76,22 @@ def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypa
             losses = {each.experiment: each.result["best"]["validation"]["loss"]["mean"] for each in found.members}
             assert found.best == min(losses, key=losses.__getitem__)
         assert [len(found.succeeded) for found in results.values()] == [4, 1]
-        again = Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)
+        again = Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(CHOSEN)
         assert again == results
         assert len(list(client.sweeps())) == 2
         with pytest.raises(BadSpec, match="whole study `toy`"):
             Reproduction(client, STUDY, tmp_path, quick=True)
         changed = replace(STUDY, stages=[replace(STUDY.stages[0], grid={"algorithm.steps": (1, 5)}), *STUDY.stages[1:]])
         with pytest.raises(BadSpec, match="the stage `first` of another version of this study"):
-            Reproduction(client, changed, tmp_path, quick=False, quiet=True).run(all_stages=False)
+            Reproduction(client, changed, tmp_path, quick=False, quiet=True).run(CHOSEN)
         (tmp_path / "stages" / "first.json").unlink()
         with pytest.raises(BadSpec, match="the stage `first` of another version"):
-            Reproduction(client, changed, tmp_path, quick=False, quiet=True).run(all_stages=False)
+            Reproduction(client, changed, tmp_path, quick=False, quiet=True).run(CHOSEN)
         lost = json.loads((tmp_path / "reproduction.json").read_text())
         lost["sweeps"]["first"] = "0b86f29c-5e12-4f37-9c0e-6c1f1a0ce9a1"
         (tmp_path / "reproduction.json").write_text(json.dumps(lost))
         with pytest.raises(NotFound, match="another service"):
-            Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(all_stages=False)
+            Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(CHOSEN)
 
 
 def test_a_study_that_is_refused_does_not_keep_the_others(

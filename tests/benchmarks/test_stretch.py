@@ -5,6 +5,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.stretch import Folder, main, stretch
 from core.run import Finished, Stopped
 
@@ -42,3 +44,22 @@ def test_stretches_give_what_one_run_gives(tmp_path: Path) -> None:
 
 def test_a_stretch_that_ends_says_that_there_is_more(tmp_path: Path) -> None:
     assert main([str(begun(tmp_path / "parts")), "--seconds", "0", "--prepared"]) == 75
+
+
+def test_what_has_ended_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = begun(tmp_path / "whole")
+    (place / "result.json").write_text(json.dumps({"test": {"accuracy": 1}}))
+    assert main([str(place), "--seconds", "1000", "--prepared"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"accuracy": 1}
+    assert not (place / "curves.json").exists()
+
+
+def test_what_fails_says_why(tmp_path: Path) -> None:
+    place = begun(tmp_path / "diverging")
+    dynamics = {"kind": "gradient_descent", "rate": 1e4}
+    (place / "spec.json").write_text(json.dumps(SPEC | {"algorithm": SPEC["algorithm"] | {"dynamics": dynamics}}))
+    assert main([str(place), "--seconds", "1000", "--prepared"]) == 1
+    error = json.loads((place / "error.json").read_text())
+    assert error["kind"] == "Diverged"
+    assert "rate" in error["message"]
+    assert not (place / "result.json").exists()
