@@ -57,8 +57,9 @@ def _recipe(way: int, shot: int) -> dict[str, Any]:
     """The same network and heads with more and shorter steps, fewer query examples, a falling outer rate, averages.
 
     Features of a norm without scale have ||x||^2 of about 128, half of their number, so that the inner objective curves
-    by up to 64: 64 steps of 0.03 at 5 ways and of 0.1 at 20 ways lead hyperiterations astray after some thousands, and
-    with one shot 0.01 did, too, until hypergradients were shortened.
+    by up to 64, and training lets the norm grow: 64 steps of 0.03 at 5 ways and of 0.1 at 20 ways lead hyperiterations
+    astray after some thousands. With one shot 0.01 did at 5 ways, until hypergradients were shortened, and 0.03 at 20
+    ways where an outer rate that falls more slowly gave it the time.
     """
     rate, hyperiterations = RECIPES[way, shot]
     sets = {"training_query": 5, "meta_batch": 16 if way == 5 else 4}
