@@ -153,18 +153,17 @@ def state(
 
 def floor(stated: Stated) -> Callable[[], object]:
     """Forward, backward, optimizer step."""
-    problem, _ = stated.few_shot.at(0)
-    step = optimizer_step(stated)
-    embed = problem.embed
+    passes, step = forward_and_backward(stated), optimizer_step(stated)
+    return torch.no_grad()(lambda: step(passes(stated.state.lam)))
+
+
+def forward_and_backward(stated: Stated) -> Callable[[Any], Any]:
+    """lam -> the vector-Jacobian product of the network on the first meta-batch, with a cotangent of ones."""
+    embed = stated.few_shot.at(0)[0].embed
     assert embed is not None
     with torch.no_grad():
         cotangent = trees.map_leaves(torch.ones_like, embed(stated.state.lam))
-
-    @torch.no_grad()
-    def run() -> object:
-        return step(vjp_on_tape(embed, stated.state.lam)[1](cotangent))
-
-    return run
+    return lambda lam: vjp_on_tape(embed, lam)[1](cotangent)
 
 
 def hyperiteration(stated: Stated) -> Callable[[], object]:

@@ -13,8 +13,6 @@ import torch
 from benchmarks import few_shot
 from benchmarks.few_shot import OFTEN, SETTINGS, STEPS, Stated, hyperiteration, state, whole_loop
 from benchmarks.measure import Comparison, compare
-from core.bilevel import trees
-from core.bilevel.derivatives import vjp_on_tape
 from core.bilevel.graphs import Capture, capture_cuda, replayed
 from core.numerics import numerics
 from core.spec.experiment import Resources
@@ -53,17 +51,13 @@ def candidates(
 
 def floor_from_graph(stated: Stated, capture: Capture) -> Callable[[], object]:
     """Forward and backward replayed, optimizer step."""
-    problem, _ = stated.few_shot.at(0)
-    embed, step = problem.embed, few_shot.optimizer_step(stated)
-    assert embed is not None
-    with torch.no_grad():
-        cotangent = trees.map_leaves(torch.ones_like, embed(stated.state.lam))
+    passes, step = few_shot.forward_and_backward(stated), few_shot.optimizer_step(stated)
     recorded: list[Callable[[Any], Any]] = []
 
     @torch.no_grad()
     def run() -> object:
         if not recorded:
-            recorded.append(replayed(lambda lam: vjp_on_tape(embed, lam)[1](cotangent), stated.state.lam, capture))
+            recorded.append(replayed(passes, stated.state.lam, capture))
         return step(recorded[0](stated.state.lam))
 
     return run

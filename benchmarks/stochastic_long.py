@@ -6,6 +6,7 @@ minutes of one thread.
 
 import statistics
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -131,6 +132,7 @@ def run(problem: str, algorithm: Knobs, steps: int, seed: int) -> Curve:
     return curve
 
 
+@cache
 def bias(multiplier: float) -> float:
     """||grad h||^2 at the minimizer over lam of min_y E(y, lam) + multiplier (L(y, lam) - min L(., lam))."""
     spec, _, _ = setting("quadratics")

@@ -11,17 +11,18 @@ Exit status: 0, the experiment has ended; 1, it has failed; 75, there is more to
 
 import argparse
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.prepared import start_again_as_a_worker_would
 from core.checkpointing import Checkpoint
 from core.errors import BilevelError
+from core.outcome import json_valid
+from core.recording import MemoryRecorder
 from core.run import Finished, Stopped, run
 from core.settings import settings
 from core.spec import Experiment
@@ -30,14 +31,15 @@ MORE_TO_DO = 75
 """EX_TEMPFAIL of sysexits.h."""
 
 
-class Folder:
-    """Checkpoints and curves as files, each replaced as a whole."""
+class Folder(MemoryRecorder):
+    """Checkpoints, curves and events as files, each replaced as a whole; the last two from memory, at `flush`."""
 
     def __init__(self, place: Path) -> None:
+        super().__init__()
         self.place = place
         curves = self.read("curves.json", {})
         self.curves = {name: {int(k): float(value) for k, value in points.items()} for name, points in curves.items()}
-        self.events: list[dict[str, Any]] = self.read("events.json", [])
+        self.events = [(kind, data) for kind, data in self.read("events.json", [])]
 
     def latest(self) -> Checkpoint | None:
         """The newest that is here."""
@@ -53,23 +55,10 @@ class Folder:
         for path in before - {written}:
             path.unlink()
 
-    def points(self, hyperiteration: int, values: Mapping[str, float]) -> None:
-        """Held back until `flush`."""
-        for name, value in values.items():
-            self.curves.setdefault(name, {})[hyperiteration] = value
-
-    def event(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Held back until `flush`."""
-        self.events.append({"kind": kind, "data": dict(data)})
-
     def flush(self) -> None:
         """Writes curves and events; numbers that are not finite as strings."""
-        shown = {
-            name: {k: value if math.isfinite(value) else str(value) for k, value in points.items()}
-            for name, points in self.curves.items()
-        }
-        self.write_json("curves.json", shown)
-        self.write_json("events.json", self.events)
+        self.write_json("curves.json", json_valid(self.curves))
+        self.write_json("events.json", json_valid(self.events))
 
     def read(self, name: str, default: Any) -> Any:
         """A file of JSON, where it is there."""

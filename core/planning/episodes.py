@@ -34,8 +34,7 @@ class Scored(NamedTuple):
 def scored(spec: Experiment, problem: FewShot, chunk: int | None) -> Scored:
     """Of both meta-sets in both modes of the norms, `chunk` episodes at a time, or as many as an evaluation takes."""
     episodes, modes = spec.evaluation.episodes, 1 if isinstance(problem.model, Mlp) else 2
-    each = problem.way * (problem.shot + problem.query)
-    at_once = min(chunk or max(1, images_at_once(problem.dataset) // each), episodes)
+    each, at_once = sum(evaluated(problem)), episodes_at_once(spec, problem, chunk)
     drawn = population(problem.dataset) if modes == 2 else 0
     return Scored(
         2 * modes * episodes * each + drawn,
@@ -43,6 +42,17 @@ def scored(spec: Experiment, problem: FewShot, chunk: int | None) -> Scored:
         at_once,
         2 * modes * -(-episodes // at_once) * at_once,
     )
+
+
+def evaluated(problem: FewShot) -> tuple[int, int]:
+    """Images of a support set and of a query set."""
+    return problem.way * problem.shot, problem.way * problem.query
+
+
+def episodes_at_once(spec: Experiment, problem: FewShot, chunk: int | None) -> int:
+    """Of an evaluation: as many as `images_at_once` allows, but for `chunk`."""
+    allowed = max(1, images_at_once(problem.dataset) // sum(evaluated(problem)))
+    return min(allowed, chunk or allowed, spec.evaluation.episodes)
 
 
 def stored(problem: FewShot) -> tuple[float, float]:

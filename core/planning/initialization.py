@@ -1,13 +1,22 @@
 """What learned initializations cost: a copy of the network, or of its head, for each task."""
 
 from core.planning.costs import Costs, item_size
-from core.planning.episodes import heads_gradient, held, kept, network, passing_size, stored
+from core.planning.episodes import (
+    episodes_at_once,
+    evaluated,
+    heads_gradient,
+    held,
+    kept,
+    network,
+    passing_size,
+    stored,
+)
 from core.planning.networks import GRADIENT_HOLDS, VALUE, first_patches, values_of_an_image
 from core.planning.work import NOTHING, Work
 from core.spec import Experiment
 from core.spec.models import Conv4
 from core.spec.problems import Initialization
-from core.spec.sizes import adapted, features, images_at_once, inner_variables, outer_variables
+from core.spec.sizes import adapted, features, inner_variables, outer_variables
 
 LEAVES = 13
 """Tensors of a network of four layers, as conv4 is, and its head; the others have about as many."""
@@ -20,7 +29,7 @@ def initialization(spec: Experiment, problem: Initialization) -> Costs:
     """
     item, copies = item_size(spec), problem.adapt == "all"
     tasks = min(problem.task_chunk or problem.meta_batch, problem.meta_batch)
-    support, query = problem.way * problem.shot, problem.way * problem.query
+    support, query = evaluated(problem)
     made, pixels, moved = features(problem), values_of_an_image(problem.dataset), tasks * adapted(problem)
     on_support, on_query = (heads_gradient(tasks, n, made, problem.way, item) for n in (support, query))
     kept_of_support = 3.0 * item * problem.way
@@ -35,7 +44,7 @@ def initialization(spec: Experiment, problem: Initialization) -> Costs:
         embedding = network(problem, at_the_end, item) + Work(0, 0, 20)
     images_stored, loading = stored(problem)
     episodes = spec.evaluation.episodes
-    at_once = min(images_at_once(problem.dataset) // (support + query) or 1, problem.task_chunk or episodes, episodes)
+    at_once = episodes_at_once(spec, problem, problem.task_chunk)
     return Costs(
         item=item,
         variables=inner_variables(problem) * tasks // problem.meta_batch,

@@ -106,10 +106,10 @@ def check_ways(problem: FewShot) -> None:
             "/problem/training_way",
             "with `way_from` each task draws its number of classes, in meta-training too: leave one of both out",
         )
-    if training is not None and training > (
-        drawn := fewest if pool == "alphabet" else problem.dataset.class_counts()[0]
-    ):
-        where = f"the smallest {pool}" if pool == "alphabet" else "meta-training"
+    where, drawn = "meta-training", problem.dataset.class_counts()[0]
+    if pool == "alphabet":
+        where, drawn = "the smallest alphabet", fewest
+    if training is not None and training > drawn:
         refuse("/problem/training_way", f"{training} ways, but {where} has {drawn} classes: lower `training_way`")
     if least is None:
         if problem.way > fewest:

@@ -252,6 +252,13 @@ class TestVerdict:
         assert "closed form" in str(reasons["exact"])
 
 
+def test_a_chunk_that_is_larger_than_an_evaluation_takes_is_none() -> None:
+    chunked, whole = (planned(FEW_SHOT | {"meta_batch": 64, "task_chunk": chunk}).time for chunk in (64, None))
+    assert chunked
+    assert whole
+    assert chunked.evaluation_seconds == whole.evaluation_seconds
+
+
 class TestImages:
     MINI = FEW_SHOT | {"dataset": {"kind": "mini_imagenet"}, "meta_batch": 2}
 
