@@ -1,4 +1,4 @@
-"""Omniglot (Lake et al. 2015): handwritten characters, split by class, then rotated."""
+"""Omniglot (Lake et al. 2015): handwritten characters, split by class, then rotated and reflected."""
 
 from pathlib import Path
 from typing import assert_never
@@ -19,7 +19,7 @@ CHARACTERS, IMAGES, SIDE = 1623, 20, 28
 def load_omniglot(dataset: Omniglot, *, seed: int, data_dir: Path) -> ClassImages:
     """Reads omniglot-28.npz and makes the meta-sets; ink is 255.
 
-    Characters are split first and rotated after, so that all rotations of a character are in one meta-set.
+    Characters are split first, rotated and reflected after: all forms of a character are in one meta-set.
 
     Raises:
         DataMissing: there is no prepared file, or it lacks what the split needs.
@@ -31,6 +31,8 @@ def load_omniglot(dataset: Omniglot, *, seed: int, data_dir: Path) -> ClassImage
     train, validation, test = (images[rows] for rows in _characters(dataset, path, seed))
     if dataset.rotations:
         train, validation, test = rotate(train), rotate(validation), rotate(test)
+    if dataset.reflections:
+        train = torch.cat([train, train.flip(-1)])
     return ClassImages(train, validation, test)
 
 
@@ -42,8 +44,15 @@ def omniglot_groups(dataset: Omniglot, *, seed: int, data_dir: Path) -> ClassGro
     alphabets = torch.from_numpy(read(path, {"alphabet": (CHARACTERS,)})["alphabet"]).long()
     groups = [_numbered(alphabets[rows]) for rows in _characters(dataset, path, seed)]
     if dataset.rotations:
-        groups = [torch.cat([group + turns * (int(group.max()) + 1) for turns in range(4)]) for group in groups]
+        groups = [_repeated(group, 4) for group in groups]
+    if dataset.reflections:
+        groups[0] = _repeated(groups[0], 2)
     return ClassGroups(*groups)
+
+
+def _repeated(groups: Tensor, times: int) -> Tensor:
+    """The same classes so many times, each time in groups of their own."""
+    return torch.cat([groups + number * (int(groups.max()) + 1) for number in range(times)])
 
 
 def _numbered(values: Tensor) -> Tensor:

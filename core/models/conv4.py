@@ -1,5 +1,7 @@
 """Four blocks of 3x3 convolution, norm and ReLU (Franceschi et al. 2018, section 5.2)."""
 
+from collections.abc import Iterable
+from itertools import repeat
 from typing import Literal, cast
 
 import torch
@@ -8,10 +10,12 @@ from torch import Generator, Tensor
 
 from core.bilevel.problem import Tree
 from core.models.convolutions import convolve_copies
-from core.models.image_sets import ImageSets, channels_last, image_sets
+from core.models.image_sets import ImageSets, channels_last, image_sets, one_set
 from core.models.initialization import glorot
 from core.models.model import Representation
-from core.models.norm import Statistics, normalize, normalize_copies, normalize_sets
+from core.models.norm import Statistics, normalize, set_statistics
+
+Layer = dict[str, Tensor]
 
 
 def conv4(
@@ -38,48 +42,63 @@ def conv4(
     def init(generator: Generator) -> Tree:
         return [_block(inputs, filters, norm_scale, generator, dtype) for inputs in (channels, *[filters] * 3)]
 
-    def block(params: dict[str, Tensor], x: Tensor, sets: ImageSets | Statistics) -> tuple[Tensor, Statistics]:
-        x = F.conv2d(x, params["weight"], stride=2 if downsample == "stride" else 1, padding=1)
-        pixels, affine = x.movedim(1, -1), (params["offset"], params.get("scale"))  # [N, height, width, filters]
-        if isinstance(sets, Statistics):
-            y, used = normalize(pixels.flatten(1, 2), sets, *affine), sets
-        else:
-            y, used = normalize_sets(pixels.flatten(1, 2), sets, *affine)
-        x = torch.relu_(y).view(pixels.shape).movedim(-1, 1)
-        return (F.max_pool2d(x, 2) if downsample == "max_pool" else x), used
+    pools = downsample == "max_pool"
+    stride = 1 if pools else 2
 
-    def walk(params: Tree, x: Tensor, sets: "ImageSets | list[Statistics]") -> tuple[Tensor, list[Statistics]]:
-        features, used = channels_last(x), []
-        for number, layer in enumerate(cast(list[dict[str, Tensor]], params)):
-            features, values = block(layer, features, sets if isinstance(sets, ImageSets) else sets[number])
-            used.append(values)
-        return features.movedim(1, -1).flatten(1), used
+    def normed(layer: Layer, x: Tensor, sets: ImageSets, given: Statistics | None) -> tuple[Tensor, Statistics]:
+        """The rest of a block, from its convolution [N, height, width, filters] on; and the norm's statistics."""
+        if pools:  # before the norm, which increases: the same, and norm and ReLU see a quarter of the pixels
+            given = given or set_statistics(x.flatten(1, 2), sets)
+            x = F.max_pool2d(x.movedim(-1, 1), 2).movedim(1, -1)
+        y, used = normalize(x.flatten(1, 2), sets, layer["offset"], layer.get("scale"), given)
+        return torch.relu_(y).view(x.shape), used
+
+    def layers(params: Tree) -> list[Layer]:
+        found = cast(list[Layer], params)
+        return [_increasing(layer) for layer in found] if pools else found
+
+    def walk(params: Tree, x: Tensor, sets: ImageSets, given: "Tree | None") -> tuple[Tensor, Tree]:
+        x, used = channels_last(x), []
+        for layer, values in zip(layers(params), _each(given), strict=False):
+            convolved = F.conv2d(x, layer["weight"], stride=stride, padding=1)
+            y, found = normed(layer, convolved.movedim(1, -1), sets, values)
+            x = y.movedim(-1, 1)
+            used.append(found)
+        return x.movedim(1, -1).flatten(1), cast(Tree, used)
 
     def copies(params: Tree, x: Tensor, given: "Tree | None") -> tuple[Tensor, Tree]:
         sets = image_sets((x.shape[0], x.shape[1]), device=x.device, dtype=x.dtype)
-        features, used = x.flatten(0, 1).movedim(1, -1), []  # [N, height, width, channels]
-        for number, layer in enumerate(cast(list[dict[str, Tensor]], params)):
-            pixels = convolve_copies(features, layer["weight"], stride=2 if downsample == "stride" else 1)
-            affine, flat = (layer["offset"], layer.get("scale")), pixels.flatten(1, 2)
-            own = None if given is None else cast(list[Statistics], given)[number]
-            y, values = normalize_copies(flat, sets, *affine, own)
-            used.append(values)
-            features = torch.relu_(y).view(pixels.shape)
-            if downsample == "max_pool":
-                features = F.max_pool2d(features.movedim(-1, 1), 2).movedim(1, -1)
-        return features.reshape(*x.shape[:2], -1), cast(Tree, used)
-
-    def statistics(params: Tree, x: Tensor) -> Tree:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        return cast(Tree, walk(params, x, image_sets((1, len(x)), device=x.device, dtype=dtype))[1])
+        pixels, used = x.flatten(0, 1).movedim(1, -1), []  # [N, height, width, channels]
+        for layer, values in zip(layers(params), _each(given), strict=False):
+            convolved = convolve_copies(pixels, layer["weight"], stride=stride)
+            pixels, found = normed(layer, convolved, sets, values)
+            used.append(found)
+        return pixels.reshape(*x.shape[:2], -1), cast(Tree, used)
 
     return Representation(
         init,
-        lambda params, x, sets: walk(params, x, sets)[0],
-        lambda params, x, given: walk(params, x, cast(list[Statistics], given))[0],
-        statistics,
+        lambda params, x, sets: walk(params, x, sets, None)[0],
+        lambda params, x, given: walk(params, x, one_set(x), given)[0],
+        lambda params, x: walk(params, x, one_set(x), None)[1],
         copies,
     )
+
+
+def _each(given: "Tree | None") -> Iterable[Statistics | None]:
+    """The statistics of each block, or None for each."""
+    return repeat(None) if given is None else cast(list[Statistics], given)
+
+
+def _increasing(layer: Layer) -> Layer:
+    """The same block where no scale is negative: it is the convolution that changes its sign."""
+    if "scale" not in layer:
+        return layer
+    negative, weight, scale = layer["scale"] < 0, layer["weight"], layer["scale"]
+    return {
+        **layer,
+        "weight": torch.where(negative[..., None, None, None], -weight, weight),
+        "scale": torch.where(negative, -scale, scale),
+    }
 
 
 def _block(inputs: int, filters: int, norm_scale: bool, generator: Generator, dtype: torch.dtype) -> Tree:

@@ -39,6 +39,11 @@ def image_sets(
     return ImageSets((member / member.sum(0)).mT, member)
 
 
+def one_set(x: Tensor) -> ImageSets:
+    """All images x in one set, with statistics in float32 at least."""
+    return image_sets((1, len(x)), device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
+
+
 def channels_last(x: Tensor) -> Tensor:
     """The same images with the channels of a pixel side by side: the layout that convolutions then keep.
 

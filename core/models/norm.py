@@ -28,28 +28,24 @@ class Statistics(NamedTuple):
     variance: Tensor
 
 
-def normalize(x: Tensor, values: Statistics, offset: Tensor, scale: Tensor | None) -> Tensor:
-    """Normalizes x [N, pixels, channels] with the statistics of one population."""
-    return _affine(x, *_coefficients(values, offset, torch.ones_like(offset) if scale is None else scale))
+def set_statistics(x: Tensor, sets: ImageSets) -> Statistics:
+    """Of each set of the images x [N, pixels, channels]."""
+    return Statistics(*_moments(x, *sets))
 
 
-def normalize_sets(x: Tensor, sets: ImageSets, offset: Tensor, scale: Tensor | None) -> tuple[Tensor, Statistics]:
-    """Normalizes x [N, pixels, channels] with the statistics of each set itself; and these.
+def normalize(
+    x: Tensor, sets: ImageSets, offset: Tensor, scale: Tensor | None, given: Statistics | None = None
+) -> tuple[Tensor, Statistics]:
+    """Normalizes x [N, pixels, channels] with the statistics of each set, its own or those given; and these.
 
     Offset and scale are [channels], or [S, channels] where every set has its own.
     """
-    y, mean, variance = _normalized(x, offset, torch.ones_like(offset) if scale is None else scale, *sets)
-    return y, Statistics(mean, variance)
-
-
-def normalize_copies(
-    x: Tensor, sets: ImageSets, offset: Tensor, scale: Tensor | None, given: Statistics | None
-) -> tuple[Tensor, Statistics]:
-    """As `normalize_sets` for sets with offsets and scales [S, channels] of their own; `given`: these statistics."""
+    scale = torch.ones_like(offset) if scale is None else scale
     if given is None:
-        return normalize_sets(x, sets, offset, scale)
-    images = Statistics(*(sets.member @ value for value in given))
-    return normalize(x, images, sets.member @ offset, None if scale is None else sets.member @ scale), given
+        y, mean, variance = _normalized(x, offset, scale, *sets)
+        return y, Statistics(mean, variance)
+    constant, slope = _coefficients(given, offset, scale)
+    return _affine(x, sets.member @ constant, sets.member @ slope), given
 
 
 def _coefficients(values: Statistics, offset: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,8 +65,43 @@ def _wide(values: Tensor, x: Tensor) -> Tensor:
 
 
 def _mean(x: Tensor, average: Tensor) -> Tensor:
-    """Over the images and pixels of each set, in the format of the statistics from the mean over pixels on."""
-    return average @ x.mean(1).to(average.dtype)
+    """Over the images and pixels of each set, in the format of the statistics from the sum over pixels on.
+
+    A sum, as the mean of bfloat16 would copy the images to float32 first.
+    """
+    return average @ x.sum(1).to(average.dtype) / x.shape[1]
+
+
+class _Moments(torch.autograd.Function):
+    """(x [N, pixels, channels], sets) -> (mean [S, channels], variance [S, channels])."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, average: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
+        mean = _mean(x, average)
+        return mean, _mean((x - _wide(member @ mean, x)).square_(), average)  # centred first: no cancellation
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*inputs, output[0])
+        ctx.save_for_forward(*inputs, output[0])
+
+    @staticmethod
+    def backward(ctx: Any, mean_bar: Tensor, variance_bar: Tensor) -> tuple[Tensor | None, ...]:
+        """x_bar = (mean_bar + 2 (x - mean) variance_bar) / M, M the number of pixels of all images of the set."""
+        x, _, member, mean = ctx.saved_tensors
+        size = x.shape[1] * member.sum(0).unsqueeze(-1)
+        curvature = 2 * variance_bar / size
+        return _affine(x, member @ (mean_bar / size - mean * curvature), member @ curvature), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, x_dot: Tensor, *_: Tensor | None) -> tuple[Tensor, Tensor]:
+        x, average, member, mean = ctx.saved_tensors
+        return _mean(x_dot, average), 2 * _mean((x - _wide(member @ mean, x)) * x_dot, average)
+
+
+_moments: Callable[..., tuple[Tensor, Tensor]] = _Moments.apply
 
 
 class _Normalized(torch.autograd.Function):
@@ -86,8 +117,7 @@ class _Normalized(torch.autograd.Function):
     def forward(
         x: Tensor, offset: Tensor, scale: Tensor, average: Tensor, member: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mean = _mean(x, average)
-        variance = _mean((x - _wide(member @ mean, x)).square_(), average)  # centred first: no cancellation
+        mean, variance = _Moments.forward(x, average, member)
         constant, slope = _coefficients(Statistics(mean, variance), offset, scale)
         return _affine(x, member @ constant, member @ slope), mean, variance
 

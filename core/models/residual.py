@@ -15,11 +15,11 @@ from torch import Generator, Tensor
 
 from core.bilevel.problem import Tree
 from core.models.convolutions import convolve_copies
-from core.models.image_sets import ImageSets, channels_last, image_sets
+from core.models.image_sets import ImageSets, channels_last, image_sets, one_set
 from core.models.initialization import glorot
 from core.models.linear import affine
 from core.models.model import Representation
-from core.models.norm import Statistics, normalize, normalize_copies, normalize_sets
+from core.models.norm import Statistics, normalize
 
 SLOPE = 0.1
 """Of the leaky ReLU below zero."""
@@ -60,75 +60,54 @@ def residual(
             "features": _affine(hidden, features, generator, dtype),
         }
 
-    def walk(params: Tree, x: Tensor, sets: "ImageSets | list[Statistics]") -> tuple[Tensor, list[Statistics]]:
+    def walk(params: Tree, x: Tensor, sets: ImageSets, given: "Tree | None") -> tuple[Tensor, Tree]:
         layers = cast("dict[str, Tree]", params)
         x, used = channels_last(x), list[Statistics]()
         for number, block in enumerate(cast("list[dict[str, Tree]]", layers["blocks"])):
-            first = CONVOLUTIONS * number
-            given = sets if isinstance(sets, ImageSets) else sets[first : first + CONVOLUTIONS]
-            y, found = _main(cast("list[Layer]", block["main"]), x, given)
+            y = x
+            for layer, values in zip(cast("list[Layer]", block["main"]), _of_block(given, number), strict=True):
+                convolved = F.conv2d(y, layer["weight"], padding=1)
+                pixels, found = _normed(layer, convolved.movedim(1, -1), sets, values)
+                y = pixels.movedim(-1, 1)
+                used.append(found)
             x = F.max_pool2d(y + _on_pixels(block["skip"], x), 2, ceil_mode=True)
-            used += found
         pixels = torch.relu_(affine(layers["hidden"], x.movedim(1, -1).flatten(1, 2)))  # [N, height width, hidden]
-        return torch.relu_(affine(layers["features"], pixels.mean(1))), used
+        return torch.relu_(affine(layers["features"], pixels.mean(1))), cast(Tree, used)
 
     def copies(params: Tree, x: Tensor, given: "Tree | None") -> tuple[Tensor, Tree]:
-        layers, sets = (
-            cast("dict[str, Tree]", params),
-            image_sets((x.shape[0], x.shape[1]), device=x.device, dtype=x.dtype),
-        )
+        layers, count = cast("dict[str, Tree]", params), len(x)
+        sets = image_sets((count, x.shape[1]), device=x.device, dtype=x.dtype)
         pixels, used = x.flatten(0, 1).movedim(1, -1), list[Statistics]()  # [N, height, width, channels]
         for number, block in enumerate(cast("list[dict[str, Tree]]", layers["blocks"])):
-            first = CONVOLUTIONS * number
-            own = None if given is None else cast("list[Statistics]", given)[first : first + CONVOLUTIONS]
-            y, found = _main_copies(cast("list[Layer]", block["main"]), pixels, sets, own)
-            y = y + _affine_copies(block["skip"], pixels, len(x))
+            y = pixels
+            for layer, values in zip(cast("list[Layer]", block["main"]), _of_block(given, number), strict=True):
+                y, found = _normed(layer, convolve_copies(y, layer["weight"], stride=1), sets, values)
+                used.append(found)
+            y = y + _affine_copies(block["skip"], pixels, count)
             pixels = F.max_pool2d(y.movedim(-1, 1), 2, ceil_mode=True).movedim(1, -1)
-            used += found
-        means = torch.relu_(_affine_copies(layers["hidden"], pixels, len(x))).mean((1, 2))
-        return torch.relu_(_affine_copies(layers["features"], means, len(x))).view(*x.shape[:2], -1), cast(Tree, used)
-
-    def statistics(params: Tree, x: Tensor) -> Tree:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        return cast(Tree, walk(params, x, image_sets((1, len(x)), device=x.device, dtype=dtype))[1])
+        means = torch.relu_(_affine_copies(layers["hidden"], pixels, count)).mean((1, 2))
+        return torch.relu_(_affine_copies(layers["features"], means, count)).view(*x.shape[:2], -1), cast(Tree, used)
 
     return Representation(
         init,
-        lambda params, x, sets: walk(params, x, sets)[0],
-        lambda params, x, given: walk(params, x, cast("list[Statistics]", given))[0],
-        statistics,
+        lambda params, x, sets: walk(params, x, sets, None)[0],
+        lambda params, x, given: walk(params, x, one_set(x), given)[0],
+        lambda params, x: walk(params, x, one_set(x), None)[1],
         copies,
     )
 
 
-def _main(layers: list[Layer], x: Tensor, sets: "ImageSets | list[Statistics]") -> tuple[Tensor, list[Statistics]]:
-    """Three times convolution, norm, leaky ReLU; and the statistics of the norms."""
-    used = []
-    for number, layer in enumerate(layers):
-        x = F.conv2d(x, layer["weight"], padding=1)
-        pixels = x.movedim(1, -1)  # [N, height, width, channels]
-        if isinstance(sets, ImageSets):
-            y, found = normalize_sets(pixels.flatten(1, 2), sets, layer["offset"], None)
-        else:
-            found = sets[number]
-            y = normalize(pixels.flatten(1, 2), found, layer["offset"], None)
-        x = F.leaky_relu_(y, SLOPE).view(pixels.shape).movedim(-1, 1)
-        used.append(found)
-    return x, used
+def _of_block(given: "Tree | None", number: int) -> Sequence[Statistics | None]:
+    """The statistics of the norms of a block, or None for each."""
+    if given is None:
+        return [None] * CONVOLUTIONS
+    return cast("list[Statistics]", given)[CONVOLUTIONS * number : CONVOLUTIONS * (number + 1)]
 
 
-def _main_copies(
-    layers: list[Layer], x: Tensor, sets: ImageSets, given: list[Statistics] | None
-) -> tuple[Tensor, list[Statistics]]:
-    """The same on [N, height, width, channels], with weights of each copy of the network for its images."""
-    used = []
-    for number, layer in enumerate(layers):
-        x = convolve_copies(x, layer["weight"], stride=1)
-        own = None if given is None else given[number]
-        y, found = normalize_copies(x.flatten(1, 2), sets, layer["offset"], None, own)
-        x = F.leaky_relu_(y, SLOPE).view(x.shape)
-        used.append(found)
-    return x, used
+def _normed(layer: Layer, x: Tensor, sets: ImageSets, given: Statistics | None) -> tuple[Tensor, Statistics]:
+    """Norm and leaky ReLU of a convolution [N, height, width, channels]; and the statistics of the norm."""
+    y, used = normalize(x.flatten(1, 2), sets, layer["offset"], None, given)
+    return F.leaky_relu_(y, SLOPE).view(x.shape), used
 
 
 def _affine_copies(layer: Tree, x: Tensor, count: int) -> Tensor:

@@ -156,13 +156,16 @@ class Omniglot(ClassesOfImages):
     rotations: bool = True
     """Whether the rotations by 90, 180 and 270 degrees are classes of their own (4 times as many classes); with the
     split `alphabets` whole alphabets are rotated, and a task is within one alphabet and rotation."""
+    reflections: bool = False
+    """Whether the mirror images of the classes of meta-training are classes of their own (twice as many, rotations
+    counted); meta-validation and meta-test stay as they are."""
 
     def class_counts(self) -> tuple[int, int, int]:
         """Classes of the meta-sets; with `alphabets` the last two depend on the seed: these are the means."""
         counts = {"paper": (1200, 100, 323), "vinyals": (1028, 172, 423), "alphabets": (964, 330, 329)}
         train, validation, test = counts[self.split]
         factor = 4 if self.rotations else 1
-        return train * factor, validation * factor, test * factor
+        return train * factor * (2 if self.reflections else 1), validation * factor, test * factor
 
     def test_classes(self) -> int:
         """Classes for meta-test at least, whatever the seed: with `alphabets` those of the ten smallest ones."""

@@ -1,4 +1,4 @@
-"""Few-shot learning on miniImageNet (section 5.2, table 3 and figure 4): C4L, and the residual network RN."""
+"""Few-shot learning on miniImageNet (section 5.2, table 3 and figure 4): C4L, with our recipe too, and RN."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,13 +37,31 @@ def _base(model: Mapping[str, Any], shot: int, meta_batch: int, rate: float, ste
     }
 
 
+def _recipe() -> dict[str, Any]:
+    """C4L and its heads, trained on tasks of 20 ways, with more and shorter steps and a falling outer rate.
+
+    The 800 features of a norm without scale have ||x||^2 of about 1200 at first, ten times that of Omniglot's: hence
+    the rate. 18 000 meta-batches of one task, 120 images each, are 56 passes over the images of meta-training.
+    """
+    base = _base(C4L, 1, 1, 0.003, 64)
+    adam = {"kind": "adam", "rate": 0.001, "cosine": True, "clip": 1.0}
+    return {
+        "problem": {**base["problem"], "training_way": 20, "training_query": 5},
+        "algorithm": {**base["algorithm"], "optimizer": adam, "averaging": 0.998, "hyperiterations": 18_000},
+        "evaluation": {"every": 3000, "episodes": 600},
+        "resources": {"precision": "bf16"},
+    }
+
+
+RECIPE = "C4L 1-shot, our recipe"
 PAPER = {
     "C4L 1-shot": (47.51, 48.5),
+    RECIPE: (47.51, 48.5),
     "C4L 5-shot": (61.9, None),
     "RN 1-shot": (50.54, 52.0),
     "RN 5-shot": (64.53, 67.0),
 }
-"""Stage -> the paper's accuracy (of C4L 5-shot: derived from its text), and ours to be at least."""
+"""Stage -> the paper's accuracy (of C4L: derived from its text), and ours to be at least."""
 QUICK: dict[str, Any] = {
     "algorithm.hyperiterations": 10,
     "evaluation.every": 10,
@@ -81,6 +99,7 @@ STUDY = Study(
     "Few-shot learning on miniImageNet",
     [
         Stage("C4L 1-shot", _base(C4L, 1, 4, 0.01, 5), quick=QUICK),
+        Stage(RECIPE, _recipe(), quick=QUICK),
         Stage("C4L 5-shot", _base(C4L, 5, 2, 0.01, 5), quick=QUICK),
         Stage("RN 1-shot", _base(RN, 1, 2, 0.04, 5), quick=QUICK, optional=True),
         Stage("RN 5-shot", _base(RN, 5, 2, 0.04, 5), quick=QUICK, optional=True),

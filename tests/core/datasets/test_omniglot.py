@@ -73,6 +73,28 @@ def test_the_four_rotations_are_different_classes() -> None:
     assert turned[[0, 2, 4, 6], 0, 0].flatten(1).tolist() == [[0, 1, 2, 3], [1, 3, 0, 2], [3, 2, 1, 0], [2, 0, 3, 1]]
 
 
+@pytest.mark.parametrize("rotations", [True, False])
+def test_reflections_are_further_classes_of_meta_training_alone(folder: Path, rotations: bool) -> None:
+    dataset = Omniglot(rotations=rotations, reflections=True)
+    plain = load_omniglot(Omniglot(rotations=rotations), seed=3, data_dir=folder)
+    sets = load_omniglot(dataset, seed=3, data_dir=folder)
+    assert tuple(len(images) for images in sets) == dataset.class_counts()
+    assert torch.equal(sets.train, torch.cat([plain.train, plain.train.flip(-1)]))
+    assert torch.equal(sets.validation, plain.validation)
+    assert torch.equal(sets.test, plain.test)
+
+
+def test_a_reflected_alphabet_is_a_group_of_its_own(synthetic_alphabets: Path) -> None:
+    dataset = Omniglot(split="alphabets", reflections=True)
+    sets = load_omniglot(dataset, seed=0, data_dir=synthetic_alphabets)
+    groups = omniglot_groups(dataset, seed=0, data_dir=synthetic_alphabets)
+    assert groups is not None
+    assert [len(group) for group in groups] == [len(images) for images in sets]
+    assert [len(group.unique()) for group in groups] == [240, 40, 40]
+    first, mirrored = (sets.train[groups.train == 3 + 120 * half] for half in (0, 1))
+    assert torch.equal(mirrored, first.flip(-1))
+
+
 def test_a_file_without_the_lists_serves_the_papers_split_only(tmp_path: Path, folder: Path) -> None:
     with np.load(folder / "omniglot-28.npz") as whole:
         np.savez_compressed(tmp_path / "omniglot-28.npz", images=whole["images"], names=whole["names"])

@@ -69,6 +69,8 @@ def test_images_of_a_set_do_see_each_other() -> None:
 @pytest.mark.parametrize("downsample", ["stride", "max_pool"])
 def test_a_set_agrees_with_the_library_layers(downsample: str) -> None:
     model, params = build(Conv4(filters=6, downsample=downsample))  # type: ignore[arg-type]
+    for number, layer in enumerate(params):  # of both signs
+        layer["scale"] = torch.randn(6, dtype=torch.float64, generator=torch.Generator().manual_seed(number))
     x = images(5)
     expected = x
     for layer in params:
@@ -76,8 +78,9 @@ def test_a_set_agrees_with_the_library_layers(downsample: str) -> None:
         expected = F.batch_norm(expected, None, None, layer["scale"], layer["offset"], training=True, eps=EPSILON)
         expected = F.relu(expected)
         expected = F.max_pool2d(expected, 2) if downsample == "max_pool" else expected
-    found = model.apply(params, x, sets(1, 5))
-    torch.testing.assert_close(found, expected.movedim(1, -1).flatten(1))
+    expected = expected.movedim(1, -1).flatten(1)
+    torch.testing.assert_close(model.apply(params, x, sets(1, 5)), expected)
+    torch.testing.assert_close(model.apply_with(params, x, model.statistics(params, x)), expected)
 
 
 def test_population_statistics_of_a_set_give_its_own_features() -> None:

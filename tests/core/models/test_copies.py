@@ -15,7 +15,7 @@ from core.models.conv4 import conv4
 from core.models.convolutions import convolve_copies
 from core.models.image_sets import image_sets
 from core.models.mlp import mlp_representation
-from core.models.norm import normalize_sets
+from core.models.norm import normalize
 from core.models.residual import residual
 from tests.core.models.test_residual import plainly
 
@@ -92,7 +92,7 @@ def test_derivatives_of_these_convolutions(stride: int, channels: int) -> None:
 
 def norm(x: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
     sets = image_sets((len(offset), len(x) // len(offset)), device=x.device, dtype=x.dtype)
-    return normalize_sets(x, sets, offset, scale)[0]
+    return normalize(x, sets, offset, scale)[0]
 
 
 def test_derivatives_of_a_norm_whose_sets_have_offsets_and_scales_of_their_own() -> None:

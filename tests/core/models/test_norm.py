@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, jvp, vjp
 
-from core.models.image_sets import image_sets
-from core.models.norm import EPSILON, Statistics, normalize, normalize_sets
+from core.models.image_sets import image_sets, one_set
+from core.models.norm import EPSILON, Statistics, normalize, set_statistics
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -16,7 +16,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 def both(x: Tensor, offset: Tensor, scale: Tensor | None, groups: int = 2) -> tuple[Tensor, Statistics]:
     """Of images [N, channels, height, width], `groups` sets of the same size."""
     sets = image_sets((groups, len(x) // groups), device=x.device, dtype=x.dtype)
-    y, values = normalize_sets(x.movedim(1, -1).flatten(1, 2), sets, offset, scale)
+    y, values = normalize(x.movedim(1, -1).flatten(1, 2), sets, offset, scale)
     return y.mT.unflatten(-1, x.shape[2:]), values
 
 
@@ -38,7 +38,7 @@ def test_each_group_agrees_with_the_fused_norm(scaled: bool) -> None:
 def test_sets_may_have_different_sizes() -> None:
     x, offset, scale = draw(8, 4, 3) * 3 + 2, draw(3, seed=1), draw(3, seed=2)
     sets = image_sets((2, 1), (2, 3), device=x.device, dtype=x.dtype)
-    y, values = normalize_sets(x, sets, offset, scale)
+    y, values = normalize(x, sets, offset, scale)
     parts = [1, 1, 3, 3]
     fused = [F.batch_norm(part.mT, None, None, scale, offset, True, 0.0, EPSILON).mT for part in x.split(parts)]
     torch.testing.assert_close(y, torch.cat(fused))
@@ -50,7 +50,7 @@ def test_given_statistics_serve_all_groups() -> None:
     mean, variance = draw(3, seed=3), draw(3, seed=4).square()
     fused = F.batch_norm(x, mean, variance, scale, offset, training=False, eps=EPSILON)
     pixels = x.movedim(1, -1).flatten(1, 2)
-    found = normalize(pixels, Statistics(mean[None], variance[None]), offset, scale)
+    found, _ = normalize(pixels, one_set(pixels), offset, scale, Statistics(mean[None], variance[None]))
     torch.testing.assert_close(found, fused.movedim(1, -1).flatten(1, 2))
 
 
@@ -84,6 +84,32 @@ def test_the_statistics_are_differentiated_too() -> None:
 
     assert gradcheck(everything, inputs, check_forward_ad=True)
     assert gradgradcheck(everything, inputs, check_fwd_over_rev=True, check_rev_over_rev=True)
+
+
+def test_statistics_alone_have_the_same_derivatives() -> None:
+    x = draw(4, 2, 3, seed=4).requires_grad_()
+    sets = image_sets((1, 1), (1, 3), device=x.device, dtype=x.dtype)
+
+    def alone(x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(set_statistics(x, sets))
+
+    def beside_the_norm(x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(normalize(x, sets, torch.zeros(3, dtype=x.dtype), None)[1])
+
+    assert gradcheck(alone, x, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True)
+    assert gradgradcheck(alone, x, check_fwd_over_rev=True, check_rev_over_rev=True)
+    for one, other in zip(alone(x), beside_the_norm(x), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_format_that_is_coarse_is_summed_finely(dtype: torch.dtype) -> None:
+    x = (draw(3, 784, 2) + 3).to(dtype)
+    sets = image_sets((1, 3), device=x.device, dtype=torch.float32)
+    found, exact = set_statistics(x, sets), x.double().flatten(0, 1)
+    bound = 4 * torch.finfo(dtype).eps
+    torch.testing.assert_close(found.mean[0].double(), exact.mean(0), rtol=bound, atol=0)
+    torch.testing.assert_close(found.variance[0].double(), exact.var(0, correction=0), rtol=bound, atol=0)
 
 
 def test_derivatives_are_those_of_the_formula() -> None:
