@@ -1,7 +1,6 @@
 """Four blocks of 3x3 convolution, norm and ReLU (Franceschi et al. 2018, section 5.2)."""
 
-from collections.abc import Iterable
-from itertools import repeat
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
@@ -14,6 +13,8 @@ from core.models.image_sets import ImageSets, channels_last, image_sets, one_set
 from core.models.initialization import glorot
 from core.models.model import Representation
 from core.models.norm import Statistics, normalize, set_statistics
+
+BLOCKS = 4
 
 Layer = dict[str, Tensor]
 
@@ -40,7 +41,9 @@ def conv4(
     """
 
     def init(generator: Generator) -> Tree:
-        return [_block(inputs, filters, norm_scale, generator, dtype) for inputs in (channels, *[filters] * 3)]
+        return [
+            _block(inputs, filters, norm_scale, generator, dtype) for inputs in (channels, *[filters] * (BLOCKS - 1))
+        ]
 
     pools = downsample == "max_pool"
     stride = 1 if pools else 2
@@ -59,7 +62,7 @@ def conv4(
 
     def walk(params: Tree, x: Tensor, sets: ImageSets, given: "Tree | None") -> tuple[Tensor, Tree]:
         x, used = channels_last(x), []
-        for layer, values in zip(layers(params), _each(given), strict=False):
+        for layer, values in zip(layers(params), _each(given), strict=True):
             convolved = F.conv2d(x, layer["weight"], stride=stride, padding=1)
             y, found = normed(layer, convolved.movedim(1, -1), sets, values)
             x = y.movedim(-1, 1)
@@ -69,7 +72,7 @@ def conv4(
     def copies(params: Tree, x: Tensor, given: "Tree | None") -> tuple[Tensor, Tree]:
         sets = image_sets((x.shape[0], x.shape[1]), device=x.device, dtype=x.dtype)
         pixels, used = x.flatten(0, 1).movedim(1, -1), []  # [N, height, width, channels]
-        for layer, values in zip(layers(params), _each(given), strict=False):
+        for layer, values in zip(layers(params), _each(given), strict=True):
             convolved = convolve_copies(pixels, layer["weight"], stride=stride)
             pixels, found = normed(layer, convolved, sets, values)
             used.append(found)
@@ -84,9 +87,9 @@ def conv4(
     )
 
 
-def _each(given: "Tree | None") -> Iterable[Statistics | None]:
+def _each(given: "Tree | None") -> Sequence[Statistics | None]:
     """The statistics of each block, or None for each."""
-    return repeat(None) if given is None else cast(list[Statistics], given)
+    return [None] * BLOCKS if given is None else cast(list[Statistics], given)
 
 
 def _increasing(layer: Layer) -> Layer:

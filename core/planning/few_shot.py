@@ -17,7 +17,7 @@ from core.spec.stochastic import Stochastic
 
 def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
     """A meta-batch a hyperiteration."""
-    item = item_size(spec)
+    item, passing = item_size(spec), passing_size(spec)
     tasks = min(problem.task_chunk or problem.meta_batch, problem.meta_batch)
     way, shot, query = training_sets(problem)
     support, outer = way * shot, way * (query or shot)
@@ -37,12 +37,12 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         objective=heads_gradient(tasks, outer, made, way, item),
         data=images_stored,
         loading=loading,
-        embedding=network(problem, images, item) + Work(0, 0, 20),
-        features=images * (passing_size(spec) * kept(problem) + 2 * item * pixels) + 2 * item * z,
+        embedding=network(problem, images, passing) + Work(0, 0, 20),
+        features=images * (passing * kept(problem) + 2 * item * pixels) + 2 * item * z,
         solution=_solution(problem, tasks, support, made, item),
         solution_memory=item * 3.0 * tasks * support * (made + support) * closed_form(problem),
-        scoring=VALUE * network(problem, judged.images, item),
-        scoring_memory=item * judged.together * held(problem, item),
+        scoring=VALUE * network(problem, judged.images, passing),
+        scoring_memory=passing * judged.together * held(problem, passing),
         walks=judged.tasks / tasks * (problem.way * problem.shot) / (way * shot),
         repeats=-(-problem.meta_batch // tasks),
     )
@@ -70,13 +70,13 @@ def transfer(spec: Experiment, problem: MulticlassTransfer) -> Costs:
         objective=Work(0, 8 * item * scores, 20),
         data=images_stored,
         loading=loading,
-        embedding=network(problem, images, item) + 3 * last + Work(0, 0, 20),
+        embedding=network(problem, images, passing) + 3 * last + Work(0, 0, 20),
         features=images * (passing * kept(problem) + 2 * item * values_of_an_image(problem.dataset))
         + (passing + 4 * item) * scores,
-        scoring=VALUE * network(problem, judged.images, item)
+        scoring=VALUE * network(problem, judged.images, passing)
         + product(judged.images, below, classes, item)
         + fits * heads,
-        scoring_memory=item * judged.together * (held(problem, item) + 2 * classes),
+        scoring_memory=judged.together * (passing * held(problem, passing) + 2 * item * classes),
     )
 
 

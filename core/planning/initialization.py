@@ -34,14 +34,15 @@ def initialization(spec: Experiment, problem: Initialization) -> Costs:
     on_support, on_query = (heads_gradient(tasks, n, made, problem.way, item) for n in (support, query))
     kept_of_support = 3.0 * item * problem.way
     at_the_end = tasks * (query if copies else support + query)
-    embedding, passing = NOTHING, passing_size(spec) * kept(problem)
+    passing = passing_size(spec)
+    embedding, graph = NOTHING, passing * kept(problem)
     if copies:
-        passing += passing_size(spec) * _patches(problem)
-        kept_of_support = passing
-        on_support += network(problem, tasks * support, item) + Work(0, 4 * item * moved, 0)
-        on_query += network(problem, tasks * query, item)
+        graph += passing * _patches(problem)
+        kept_of_support = graph
+        on_support += network(problem, tasks * support, passing) + Work(0, 4 * item * moved, 0)
+        on_query += network(problem, tasks * query, passing)
     else:
-        embedding = network(problem, at_the_end, item) + Work(0, 0, 20)
+        embedding = network(problem, at_the_end, passing) + Work(0, 0, 20)
     images_stored, loading = stored(problem)
     episodes = spec.evaluation.episodes
     at_once = episodes_at_once(spec, problem, problem.task_chunk)
@@ -58,10 +59,11 @@ def initialization(spec: Experiment, problem: Initialization) -> Costs:
         data=images_stored,
         loading=loading,
         embedding=embedding,
-        features=at_the_end * passing + 2 * item * tasks * (support + query) * pixels,
+        features=at_the_end * graph + 2 * item * tasks * (support + query) * pixels,
         # The query sets twice, with their own statistics and with those of the support sets; copies have seen these.
-        scoring=VALUE * network(problem, 2 * episodes * (support * (1 if copies else 2) + 2 * query), item),
-        scoring_memory=item * at_once * (support * kept(problem) + query * held(problem, item) + 4 * adapted(problem)),
+        scoring=VALUE * network(problem, 2 * episodes * (support * (1 if copies else 2) + 2 * query), passing),
+        scoring_memory=at_once * passing * (support * kept(problem) + query * held(problem, passing))
+        + at_once * 4 * item * adapted(problem),
         walks=2 * episodes / tasks,
         repeats=-(-problem.meta_batch // tasks),
     )

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from core.planning.work import NOTHING, Work, product
+from core.planning.work import NOTHING, Work, multiplied, product
 from core.spec.datasets import ClassesOfImages
 from core.spec.models import Conv4
 
@@ -16,10 +16,10 @@ CONVOLUTION_TRAFFIC = 16
 """Times that a convolution's output is read or written, forward and backward, with norm and ReLU."""
 CONVOLUTION_KEEPS = 4.7
 """Tensors of a convolution's output that a block with its norm takes, forward and backward, as measured."""
+POOLED_TRAFFIC, POOLED_KEEPS = 9, 4.0
+"""The same where a max-pool comes first, and norm and ReLU are on a quarter of the pixels."""
 CONVOLUTION_HOLDS = 2.6
-"""Such tensors that it takes without a graph, as measured."""
-POOLING_HOLDS = 0.75
-"""The same of a max-pool: its output, and int64 indices as large as two of it."""
+"""Such tensors that it takes without a graph, as measured, max-pool or not."""
 
 
 def network_gradient(sizes: tuple[int, ...], n: int, item: int) -> Work:
@@ -55,8 +55,9 @@ def conv4_gradient(model: Conv4, images: ClassesOfImages, count: int, item: int)
     """Forward and backward on so many images."""
     blocks = _blocks(model, images)
     operations = sum(18 * inputs * model.filters * pixels for inputs, pixels, _ in blocks)
-    traffic = CONVOLUTION_TRAFFIC * item * count * sum(model.filters * pixels for _, pixels, _ in blocks)
-    return Work(CONVOLUTION * 3 * count * operations * item / 4, traffic, 2 * 160)
+    passes = POOLED_TRAFFIC if model.downsample == "max_pool" else CONVOLUTION_TRAFFIC
+    traffic = passes * item * count * sum(model.filters * pixels for _, pixels, _ in blocks)
+    return Work(multiplied(CONVOLUTION * 3 * count * operations, item), traffic, 2 * 160)
 
 
 def first_patches(model: Conv4, images: ClassesOfImages) -> float:
@@ -67,13 +68,17 @@ def first_patches(model: Conv4, images: ClassesOfImages) -> float:
 
 def conv4_keeps(model: Conv4, images: ClassesOfImages) -> float:
     """Numbers an image that it takes, forward with its graph and backward."""
-    return CONVOLUTION_KEEPS * sum(model.filters * pixels for _, pixels, _ in _blocks(model, images))
+    tensors = POOLED_KEEPS if model.downsample == "max_pool" else CONVOLUTION_KEEPS
+    return tensors * sum(model.filters * pixels for _, pixels, _ in _blocks(model, images))
 
 
 def conv4_holds(model: Conv4, images: ClassesOfImages, item: int) -> float:
     """Numbers an image that it holds at a time without a graph: input and outputs of its largest layer."""
     blocks = _blocks(model, images)
-    tensors = CONVOLUTION_HOLDS + (POOLING_HOLDS if model.downsample == "max_pool" else 0)
     # float64 has no convolution of its own: it becomes a product with the patches of all images.
     patches = max(9 * inputs * pixels for inputs, pixels, _ in blocks) if item == 8 else 0
-    return 2 * values_of_an_image(images) + patches + tensors * max(model.filters * pixels for _, pixels, _ in blocks)
+    return (
+        2 * values_of_an_image(images)
+        + patches
+        + CONVOLUTION_HOLDS * max(model.filters * pixels for _, pixels, _ in blocks)
+    )

@@ -2,8 +2,8 @@
 
 from itertools import pairwise
 
-from core.planning.networks import CONVOLUTION, CONVOLUTION_TRAFFIC, POOLING_HOLDS, values_of_an_image
-from core.planning.work import Work
+from core.planning.networks import CONVOLUTION, CONVOLUTION_TRAFFIC, values_of_an_image
+from core.planning.work import Work, multiplied
 from core.spec.datasets import ClassesOfImages
 from core.spec.models import Residual
 
@@ -11,8 +11,8 @@ MAIN_KEEPS = 2.0
 """Tensors of a convolution's output that each of the three keeps: it, and what norm and leaky ReLU make of it."""
 SKIP_KEEPS = 2.0
 """The same of the rest of a block: the sum, what the max-pool leaves of it, and its indices."""
-HOLDS = 5.0
-"""Tensors of its output that the largest convolution takes without a graph, the skip path beside it, as measured."""
+HOLDS = 5.75
+"""Tensors of its output that the largest convolution takes without a graph, skip path and max-pool beside it."""
 
 
 def _blocks(model: Residual, images: ClassesOfImages) -> list[tuple[int, int, int]]:
@@ -39,7 +39,7 @@ def residual_gradient(model: Residual, images: ClassesOfImages, count: int, item
     affine = 2 * model.hidden * (last * model.blocks[-1] + model.features)
     values = sum(4 * outputs * pixels for _, outputs, pixels in blocks) + last * model.hidden
     traffic = CONVOLUTION_TRAFFIC * item * count * values
-    work = 3 * count * (CONVOLUTION * operations + affine) * item / 4
+    work = multiplied(3 * count * (CONVOLUTION * operations + affine), item)
     return Work(work, traffic, 120 * len(blocks) + 40)
 
 
@@ -55,4 +55,4 @@ def residual_holds(model: Residual, images: ClassesOfImages, item: int) -> float
     # float64 has no convolution of its own: it becomes a product with the patches of all images.
     patches = max(9 * outputs * pixels for _, outputs, pixels in blocks) if item == 8 else 0
     largest = max(outputs * pixels for _, outputs, pixels in blocks)
-    return 2 * values_of_an_image(images) + patches + (HOLDS + POOLING_HOLDS) * largest
+    return 2 * values_of_an_image(images) + patches + HOLDS * largest
