@@ -27,6 +27,8 @@ NAMES = (
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=click.Choice([*NAMES, "all"]))
 @click.option("--quick", is_flag=True, help="Minutes instead of hours: fewer hyperiterations; shows that it works.")
+@click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set a field of all experiments.")
+@click.option("--seeds", metavar="0..4", help="Seeds of all stages: `0..4` or `0,7`.  [default: the study's]")
 @click.option("--all-stages", is_flag=True, help="Also the stages that take a day or a GPU.")
 @click.option(
     "--stage",
@@ -44,7 +46,14 @@ NAMES = (
 )
 @with_service
 def reproduce(
-    service: Service, names: Sequence[str], quick: bool, all_stages: bool, only: Sequence[str], out: Path
+    service: Service,
+    names: Sequence[str],
+    quick: bool,
+    settings: Sequence[str],
+    seeds: str | None,
+    all_stages: bool,
+    only: Sequence[str],
+    out: Path,
 ) -> None:
     """Run the paper's experiments on the service and write a report of each, beside the paper's own figures.
 
@@ -56,24 +65,25 @@ def reproduce(
     from bilevel_client.reproduction.document import write
     from bilevel_client.reproduction.running import Reproduction, with_command
     from bilevel_client.reproduction.studies import STUDIES
+    from bilevel_client.reproduction.study import Changes
     from bilevel_client.specs import BadSpec
 
     if only and (len(names) > 1 or "all" in names):
         raise click.UsageError("--stage is of one study: name that one alone")
     if only and all_stages:
         raise click.UsageError("--stage chooses some stages, --all-stages all of them: give one of both")
-    complete = True
+    complete, changes = True, Changes(quick, settings, seeds)
     with service.client() as client:
         client.patience = PATIENT
         for name in dict.fromkeys(NAMES if "all" in names else names):
             study, folder = STUDIES[name], out / (f"{name}-quick" if quick else name)
 
             def report(results: "Results", study: "Study" = study, folder: Path = folder) -> None:
-                write(with_command(study, results, quick=quick), folder)
+                write(with_command(study, results, changes), folder)
 
             try:
                 chosen = study.chosen(only, all_stages=all_stages)
-                reproduction = Reproduction(client, study, folder, quick=quick, quiet=service.as_json)
+                reproduction = Reproduction(client, study, folder, changes, quiet=service.as_json)
                 results = reproduction.run(chosen, each=report)
             except BadSpec as error:
                 raise click.UsageError(str(error)) from error

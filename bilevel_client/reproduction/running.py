@@ -12,7 +12,7 @@ from bilevel_client.commands.following_sweep import follow_sweep
 from bilevel_client.errors import NotFound
 from bilevel_client.records import Record, Series
 from bilevel_client.reproduction.document import Document, Section, Text
-from bilevel_client.reproduction.study import Found, Member, Results, Stage, Study
+from bilevel_client.reproduction.study import NO_CHANGES, Changes, Found, Member, Results, Stage, Study
 from bilevel_client.specs import BadSpec, assign
 
 STATE = "reproduction.json"
@@ -29,17 +29,20 @@ class Reproduction:
     submitted before an interruption is found again, and nothing is submitted twice.
 
     Raises:
-        BadSpec: the folder holds another study, or the same at another length or of another version.
+        BadSpec: the folder holds another study, or the same with other changes or of another version.
     """
 
-    def __init__(self, client: Client, study: Study, folder: Path, *, quick: bool, quiet: bool = False) -> None:
-        self._client, self._study, self._folder, self._quick, self._quiet = client, study, folder, quick, quiet
+    def __init__(
+        self, client: Client, study: Study, folder: Path, changes: Changes = NO_CHANGES, *, quiet: bool = False
+    ) -> None:
+        self._client, self._study, self._folder = client, study, folder
+        self._changes, self._quiet = changes, quiet
         path = folder / STATE
-        fresh = {"study": study.name, "quick": quick, "key": str(uuid4()), "sweeps": {}}
+        now = command(study.name, changes)
+        fresh = {"command": now, "key": str(uuid4()), "sweeps": {}}
         self._state: dict[str, Any] = json.loads(path.read_text()) if path.exists() else fresh
-        if (self._state["study"], self._state["quick"]) != (study.name, quick):
-            length = "quick" if self._state["quick"] else "whole"
-            raise BadSpec(f"{folder} holds the {length} study `{self._state['study']}`: give another --out")
+        if (before := self._state.get("command", "an older version")) != now:
+            raise BadSpec(f"{folder} holds what `{before}` made: give another --out")
         self._save()
 
     def run(self, chosen: Collection[str], *, each: Callable[[Results], None] = lambda results: None) -> Results:
@@ -47,12 +50,16 @@ class Reproduction:
 
         Those that follow no other are submitted at once, so that no slot waits for the last experiment of a stage.
         `each` is called after every stage with what there is so far.
+
+        Raises:
+            BadSpec: as `Changes.of`, and where a stage was begun by another version of the study.
         """
         found: dict[str, Found] = {}
-        asked = [stage for stage in self._study.stages if stage.name in {*chosen, *self._state["sweeps"]}]
+        names = {*chosen, *self._state["sweeps"]}
+        asked = [self._changes.of(stage) for stage in self._study.stages if stage.name in names]
         for stage in asked:
             if not stage.follows and not self._path(stage).exists():
-                self._submitted(stage, sweep_of(self._study, stage, found, quick=self._quick))
+                self._submitted(stage, sweep_of(self._study, stage, found))
         for stage in asked:
             if any(before not in found or found[before].best is None for before in stage.follows.values()):
                 continue
@@ -62,7 +69,7 @@ class Reproduction:
 
     def _stage(self, stage: Stage, before: Results) -> Found:
         path = self._path(stage)
-        spec = sweep_of(self._study, stage, before, quick=self._quick)
+        spec = sweep_of(self._study, stage, before)
         if path.exists():
             kept = json.loads(path.read_text())
             self._check_same(stage, kept["spec"], spec)
@@ -134,33 +141,35 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     aside.replace(path)
 
 
-def with_command(study: Study, results: Results, *, quick: bool) -> Document:
+def command(study: str, changes: Changes, *more: str) -> str:
+    """As one writes it."""
+    return " ".join(["bilevel reproduce", study, *changes.flags(), *more])
+
+
+def with_command(study: Study, results: Results, changes: Changes) -> Document:
     """The report, with the command that makes it."""
-    document, there = study.report(results), results.keys()
-    flags = ["--quick"] * quick
+    document, there, flags = study.report(results), results.keys(), list[str]()
     if there == study.chosen((), all_stages=True) != study.chosen((), all_stages=False):
         flags.append("--all-stages")
     elif there != study.chosen((), all_stages=False):
         flags += [f"--stage {shlex.quote(name)}" for name in there]
-    words = f"`{' '.join(['bilevel reproduce', study.name, *flags])}`"
-    if quick:
+    words = f"`{command(study.name, changes, *flags)}`"
+    if changes.quick:
         words += (
             ": few hyperiterations and episodes, to show that it works. These figures say nothing about the paper's."
         )
     return document._replace(sections=[*document.sections, Section("Command", [Text(words)])])
 
 
-def sweep_of(study: Study, stage: Stage, before: Results, *, quick: bool) -> dict[str, Any]:
+def sweep_of(study: Study, stage: Stage, before: Results) -> dict[str, Any]:
     """The sweep that is submitted for a stage."""
-    shorter = dict(stage.quick) if quick else {}
-    grid, seeds = shorter.pop("grid", stage.grid), shorter.pop("seeds", stage.seeds)
-    settings = {**shorter, **{field: before[name].best for field, name in stage.follows.items()}}
+    settings = [f"{field}={json.dumps(before[name].best)}" for field, name in stage.follows.items()]
     return {
         "name": f"{study.name}: {stage.name}",
         "labels": {"study": study.name},
-        "base": assign(dict(stage.base), [f"{path}={json.dumps(value)}" for path, value in settings.items()]),
-        "grid": {field: list(values) for field, values in grid.items()},
-        "seeds": list(seeds),
+        "base": assign(dict(stage.base), settings),
+        "grid": {field: list(values) for field, values in stage.grid.items()},
+        "seeds": list(stage.seeds),
     }
 
 

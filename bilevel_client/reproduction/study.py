@@ -1,12 +1,15 @@
 """What a study is: stages, each a sweep, and a report that is made of what they gave."""
 
+import json
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from bilevel_client.grids import integers
 from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document
-from bilevel_client.specs import BadSpec
+from bilevel_client.specs import BadSpec, assign
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,41 @@ class Stage:
     """Field of `base` -> name of an earlier stage, whose best experiment's id is set there."""
     optional: bool = False
     """Whether it runs only when asked for by `--all-stages`, for it takes many hours or a GPU."""
+
+
+class Changes(NamedTuple):
+    """What is asked for instead of what a study says, in all of its stages."""
+
+    quick: bool = False
+    """What each stage has for that."""
+    settings: Sequence[str] = ()
+    """Fields of the experiments, each `field.field=value`."""
+    seeds: str | None = None
+    """Such as `0..4` or `0,7`."""
+
+    def flags(self) -> list[str]:
+        """As the command line has them."""
+        settings = [f"--set {shlex.quote(setting)}" for setting in self.settings]
+        return ["--quick"] * self.quick + settings + [f"--seeds {self.seeds}"] * (self.seeds is not None)
+
+    def of(self, stage: Stage) -> Stage:
+        """The stage with these changes.
+
+        Raises:
+            BadSpec: a setting is not of that form, or of a field that the stage has several values of.
+        """
+        shorter = dict(stage.quick) if self.quick else {}
+        grid, own = shorter.pop("grid", stage.grid), shorter.pop("seeds", stage.seeds)
+        if varied := [setting for setting in self.settings if setting.partition("=")[0] in grid]:
+            raise BadSpec(
+                f"`{varied[0]}`: the stage `{stage.name}` has several values of that: choose others by --stage"
+            )
+        settings = [f"{path}={json.dumps(value)}" for path, value in shorter.items()]
+        base = assign(dict(stage.base), [*settings, *self.settings])
+        return replace(stage, base=base, grid=grid, seeds=own if self.seeds is None else integers(self.seeds), quick={})
+
+
+NO_CHANGES = Changes()
 
 
 class Member(NamedTuple):

@@ -14,7 +14,7 @@ from bilevel_client.reproduction.figures import complement, lines, over_seeds
 from bilevel_client.reproduction.meta_validation import choice_of_steps
 from bilevel_client.reproduction.running import sweep_of, with_command
 from bilevel_client.reproduction.studies import STUDIES
-from bilevel_client.reproduction.study import Found, Member, Stage, Study
+from bilevel_client.reproduction.study import NO_CHANGES, Changes, Found, Member, Stage, Study
 from bilevel_client.reproduction.values import against, measured
 from bilevel_client.specs import BadSpec
 from core.spec import Sweep
@@ -42,10 +42,10 @@ def test_the_command_knows_every_study() -> None:
 def test_every_sweep_is_one_that_the_service_takes(study: Study, stage: Stage, quick: bool) -> None:
     chosen = Found(stage, {}, [member(0, 0.5)._replace(experiment="0b86f29c-5e12-4f37-9c0e-6c1f1a0ce9a1")], "")
     chosen = chosen._replace(best=chosen.members[0].experiment)
-    spec = sweep_of(study, stage, dict.fromkeys(stage.follows.values(), chosen), quick=quick)
-    sweep = Sweep.model_validate(spec)
+    before = dict.fromkeys(stage.follows.values(), chosen)
+    sweep = Sweep.model_validate(sweep_of(study, Changes(quick).of(stage), before))
     assert len(sweep.members) >= 1
-    whole = Sweep.model_validate(sweep_of(study, stage, dict.fromkeys(stage.follows.values(), chosen), quick=False))
+    whole = Sweep.model_validate(sweep_of(study, stage, before))
     work = [sum(each.experiment.algorithm.hyperiterations for each in sized.members) for sized in (sweep, whole)]
     assert (work[0] < work[1]) == quick
 
@@ -60,9 +60,7 @@ def test_the_best_experiment_goes_on() -> None:
     first = Stage("first", {})
     second = Stage("second", {"problem": {"kind": "quadratic"}}, follows={"problem.from": "first"})
     found = Found(first, {}, [member(0, 0.5), member(1, 0.7), member(2, 0.6)], "", "00000001-0000")
-    spec = sweep_of(
-        Study("s", "S", [first, second], lambda results: Document("", [])), second, {"first": found}, quick=False
-    )
+    spec = sweep_of(Study("s", "S", [first, second], lambda results: Document("", [])), second, {"first": found})
     assert spec["base"] == {"problem": {"kind": "quadratic", "from": "00000001-0000"}}
 
 
@@ -84,14 +82,31 @@ def test_a_report_says_the_command_that_makes_it() -> None:
     stages = [Stage("first one", {}), Stage("second", {}), Stage("long", {}, optional=True)]
     study = Study("s", "S", stages, lambda results: Document("", []))
 
-    def command(names: list[str], *, quick: bool = False) -> str:
-        document = with_command(study, {name: Found(Stage(name, {}), {}, [], "") for name in names}, quick=quick)
+    def command(names: list[str], **changes: Any) -> str:
+        results = {name: Found(Stage(name, {}), {}, [], "") for name in names}
+        document = with_command(study, results, Changes(**changes))
         return markdown(document).partition("## Command")[2].strip().splitlines()[0]
 
     assert command(["first one", "second"]) == "`bilevel reproduce s`"
     assert command(["first one", "second", "long"]) == "`bilevel reproduce s --all-stages`"
     assert command(["first one", "long"]) == "`bilevel reproduce s --stage 'first one' --stage long`"
     assert command(["second"], quick=True).startswith("`bilevel reproduce s --quick --stage second`")
+    changed = command(["first one", "second"], settings=("a.b=1", "c=[1, 2]"), seeds="0..2")
+    assert changed == "`bilevel reproduce s --set a.b=1 --set 'c=[1, 2]' --seeds 0..2`"
+
+
+def test_a_stage_is_changed_where_it_is_asked_for() -> None:
+    base = {"a": {"b": 1, "c": 2}}
+    stage = Stage("first", base, {"d": (1, 2)}, seeds=(7,), quick={"a.b": 0, "seeds": (3,)})
+    found = Changes(settings=("a.b=9",), seeds="0..2").of(stage)
+    assert (found.base, found.grid, found.seeds) == ({"a": {"b": 9, "c": 2}}, {"d": (1, 2)}, [0, 1, 2])
+    quick = Changes(quick=True, settings=("a.c=4",)).of(stage)
+    assert (quick.base, quick.seeds) == ({"a": {"b": 0, "c": 4}}, (3,))
+    assert NO_CHANGES.of(stage).base == base
+    with pytest.raises(BadSpec, match="the stage `first` has several values of that"):
+        Changes(settings=("d=3",)).of(stage)
+    with pytest.raises(BadSpec, match="seeds are whole numbers"):
+        Changes(seeds="none").of(stage)
 
 
 def test_values_over_seeds_and_over_episodes() -> None:

@@ -13,7 +13,7 @@ from bilevel_client.errors import NotFound
 from bilevel_client.reproduction.document import Document
 from bilevel_client.reproduction.running import Reproduction
 from bilevel_client.reproduction.studies import STUDIES
-from bilevel_client.reproduction.study import Results, Stage, Study
+from bilevel_client.reproduction.study import Changes, Results, Stage, Study
 from bilevel_client.specs import BadSpec
 
 pytestmark = pytest.mark.service
@@ -58,12 +58,12 @@ def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypa
         with monkeypatch.context() as patch:
             patch.setattr("bilevel_client.reproduction.running.follow_sweep", interrupted)
             with pytest.raises(Interrupted):
-                Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(CHOSEN)
+                Reproduction(client, STUDY, tmp_path, quiet=True).run(CHOSEN)
         state = json.loads((tmp_path / "reproduction.json").read_text())
         assert list(state["sweeps"]) == ["first", "second"]
         # The answer to the submission was lost, too: the key finds the sweep again.
         (tmp_path / "reproduction.json").write_text(json.dumps({**state, "sweeps": {}}))
-        results = Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(CHOSEN)
+        results = Reproduction(client, STUDY, tmp_path, quiet=True).run(CHOSEN)
         assert len(list(client.sweeps())) == 2
         assert list(results) == ["first", "second"]
         assert [member.parameters for member in results["first"].members] == [
@@ -76,22 +76,23 @@ def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypa
             losses = {each.experiment: each.result["best"]["validation"]["loss"]["mean"] for each in found.members}
             assert found.best == min(losses, key=losses.__getitem__)
         assert [len(found.succeeded) for found in results.values()] == [4, 1]
-        again = Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(CHOSEN)
+        again = Reproduction(client, STUDY, tmp_path, quiet=True).run(CHOSEN)
         assert again == results
         assert len(list(client.sweeps())) == 2
-        with pytest.raises(BadSpec, match="whole study `toy`"):
-            Reproduction(client, STUDY, tmp_path, quick=True)
+        for changes in (Changes(quick=True), Changes(settings=["algorithm.steps=2"]), Changes(seeds="1")):
+            with pytest.raises(BadSpec, match="holds what `bilevel reproduce toy` made"):
+                Reproduction(client, replace(STUDY, stages=STUDY.stages[1:]), tmp_path, changes)
         changed = replace(STUDY, stages=[replace(STUDY.stages[0], grid={"algorithm.steps": (1, 5)}), *STUDY.stages[1:]])
         with pytest.raises(BadSpec, match="the stage `first` of another version of this study"):
-            Reproduction(client, changed, tmp_path, quick=False, quiet=True).run(CHOSEN)
+            Reproduction(client, changed, tmp_path, quiet=True).run(CHOSEN)
         (tmp_path / "stages" / "first.json").unlink()
         with pytest.raises(BadSpec, match="the stage `first` of another version"):
-            Reproduction(client, changed, tmp_path, quick=False, quiet=True).run(CHOSEN)
+            Reproduction(client, changed, tmp_path, quiet=True).run(CHOSEN)
         lost = json.loads((tmp_path / "reproduction.json").read_text())
         lost["sweeps"]["first"] = "0b86f29c-5e12-4f37-9c0e-6c1f1a0ce9a1"
         (tmp_path / "reproduction.json").write_text(json.dumps(lost))
         with pytest.raises(NotFound, match="another service"):
-            Reproduction(client, STUDY, tmp_path, quick=False, quiet=True).run(CHOSEN)
+            Reproduction(client, STUDY, tmp_path, quiet=True).run(CHOSEN)
 
 
 def test_a_study_that_is_refused_does_not_keep_the_others(
@@ -127,6 +128,16 @@ def test_one_stage_of_a_study_and_then_the_others(
         assert ended.exit_code == 0, ended.output
         assert {sweep["name"] for sweep in client.sweeps()} == {"toy: long", "toy: first", "toy: second"}
         assert "--all-stages" in report.read_text()  # the optional one is in it, too
+        other = ["overfitting", "--out", str(tmp_path / "other"), "--url", address, "--stage", "second"]
+        ended = CliRunner().invoke(reproduce, [*other, "--set", "algorithm.steps=3", "--seeds", "1..2"])
+        assert ended.exit_code == 0, ended.output
+        newest = next(iter(client.sweeps()))
+        assert newest["name"] == "toy: second"
+        members = client.sweep_members(newest["id"])
+        assert [member["parameters"]["seed"] for member in members] == [1, 2]
+        specs = [client.get(member["experiment_id"])["spec"] for member in members]
+        assert [spec["algorithm"]["steps"] for spec in specs] == [3, 3]
+        assert "--set algorithm.steps=3 --seeds 1..2" in (tmp_path / "other" / "overfitting" / "report.md").read_text()
         refused = CliRunner().invoke(reproduce, [*arguments, "--stage", "lnog"])
         assert refused.exit_code == 2
         assert "has no stage 'lnog'" in refused.stderr
