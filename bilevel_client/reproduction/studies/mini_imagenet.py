@@ -48,7 +48,7 @@ def _recipe() -> dict[str, Any]:
     return {
         "problem": {**base["problem"], "training_way": 20, "training_query": 5},
         "algorithm": {**base["algorithm"], "optimizer": adam, "averaging": 0.998, "hyperiterations": 18_000},
-        "evaluation": {"every": 3000, "episodes": 600},
+        "evaluation": {"every": 3000, "episodes": 600, "patience": 3},
         "resources": {"precision": "bf16"},
     }
 

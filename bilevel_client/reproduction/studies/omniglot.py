@@ -59,7 +59,7 @@ def _recipe(way: int, shot: int) -> dict[str, Any]:
     Features of a norm without scale have ||x||^2 of about 128, half of their number, so that the inner objective curves
     by up to 64, and training lets the norm grow: 64 steps of 0.03 at 5 ways and of 0.1 at 20 ways lead hyperiterations
     astray after some thousands. With one shot 0.01 did at 5 ways, until hypergradients were shortened, and 0.03 at 20
-    ways where an outer rate that falls more slowly gave it the time.
+    ways where an outer rate that falls more slowly gave it the time. `patience` ends what has gone astray.
     """
     rate, hyperiterations = RECIPES[way, shot]
     sets: dict[str, Any] = {"training_query": 5, "meta_batch": 16 if way == 5 else 4}
@@ -70,7 +70,7 @@ def _recipe(way: int, shot: int) -> dict[str, Any]:
     base = _base(way, shot, 64, rate, sets, algorithm)
     return {
         **base,
-        "evaluation": {"every": 2000 if way == 5 else 2500, "episodes": 600},
+        "evaluation": {"every": 2000 if way == 5 else 2500, "episodes": 600, "patience": 3},
         "resources": {"precision": "bf16"},
     }
 
@@ -85,7 +85,7 @@ def _from_wide() -> dict[str, Any]:
         **base,
         "problem": {**base["problem"], "dataset": {"kind": "omniglot", "reflections": True}, "start": start},
         "algorithm": algorithm,
-        "evaluation": {"every": 500, "episodes": 600},
+        "evaluation": {"every": 500, "episodes": 600, "patience": 3},
     }
 
 
