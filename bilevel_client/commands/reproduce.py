@@ -62,6 +62,7 @@ def reproduce(
     overfitting, all
     """
     from bilevel_client.errors import Invalid
+    from bilevel_client.grids import integers
     from bilevel_client.reproduction.document import write
     from bilevel_client.reproduction.running import Reproduction, with_command
     from bilevel_client.reproduction.studies import STUDIES
@@ -72,19 +73,27 @@ def reproduce(
         raise click.UsageError("--stage is of one study: name that one alone")
     if only and all_stages:
         raise click.UsageError("--stage chooses some stages, --all-stages all of them: give one of both")
-    complete, changes = True, Changes(quick, settings, seeds)
+    complete, asked = True, {name: STUDIES[name] for name in (NAMES if "all" in names else names)}
+    try:
+        changes = Changes(quick, settings, None if seeds is None else integers(seeds))
+        chosen = {name: study.chosen(only, all_stages=all_stages) for name, study in asked.items()}
+        for name, study in asked.items():  # whatever cannot be is said before anything is run
+            for stage in study.stages:
+                if stage.name in chosen[name]:
+                    changes.of(stage)
+    except BadSpec as error:
+        raise click.UsageError(str(error)) from error
     with service.client() as client:
         client.patience = PATIENT
-        for name in dict.fromkeys(NAMES if "all" in names else names):
-            study, folder = STUDIES[name], out / (f"{name}-quick" if quick else name)
+        for name, study in asked.items():
+            folder = out / (f"{name}-quick" if quick else name)
 
             def report(results: "Results", study: "Study" = study, folder: Path = folder) -> None:
                 write(with_command(study, results, changes), folder)
 
             try:
-                chosen = study.chosen(only, all_stages=all_stages)
                 reproduction = Reproduction(client, study, folder, changes, quiet=service.as_json)
-                results = reproduction.run(chosen, each=report)
+                results = reproduction.run(chosen[name], each=report)
             except BadSpec as error:
                 raise click.UsageError(str(error)) from error
             except Invalid as error:  # refused, as where data are missing; the other studies may be possible

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from bilevel_client.client import Client
 from bilevel_client.commands.following_sweep import follow_sweep
-from bilevel_client.errors import NotFound
+from bilevel_client.errors import Invalid, NotFound
 from bilevel_client.records import Record, Series
 from bilevel_client.reproduction.document import Document, Section, Text
 from bilevel_client.reproduction.study import NO_CHANGES, Changes, Found, Member, Results, Stage, Study
@@ -38,12 +38,11 @@ class Reproduction:
         self._client, self._study, self._folder = client, study, folder
         self._changes, self._quiet = changes, quiet
         path = folder / STATE
-        now = command(study.name, changes)
-        fresh = {"command": now, "key": str(uuid4()), "sweeps": {}}
+        fresh = {"study": study.name, **_kept(changes), "key": str(uuid4()), "sweeps": {}}
         self._state: dict[str, Any] = json.loads(path.read_text()) if path.exists() else fresh
-        if (before := self._state.get("command", "an older version")) != now:
-            raise BadSpec(f"{folder} holds what `{before}` made: give another --out")
-        self._save()
+        before = Changes(*(self._state.get(name, unchanged) for name, unchanged in _kept(NO_CHANGES).items()))
+        if (self._state["study"], _kept(before)) != (study.name, _kept(changes)):
+            raise BadSpec(f"{folder} holds what `{command(self._state['study'], before)}` made: give another --out")
 
     def run(self, chosen: Collection[str], *, each: Callable[[Results], None] = lambda results: None) -> Results:
         """What every stage gave, of those that are chosen and of those that were begun.
@@ -91,7 +90,13 @@ class Reproduction:
     def _submitted(self, stage: Stage, spec: Mapping[str, Any]) -> Record:
         known = self._state["sweeps"].get(stage.name)
         if known is None:
-            record = self._client.sweep(spec, idempotency_key=f"{self._state['key']}/{stage.name}")
+            self._save()  # the key, before anything is submitted with it
+            try:
+                record = self._client.sweep(spec, idempotency_key=f"{self._state['key']}/{stage.name}")
+            except Invalid:
+                if not self._state["sweeps"]:  # nothing is there: the next try may be another
+                    (self._folder / STATE).unlink()
+                raise
             self._state["sweeps"][stage.name] = record["id"]
             self._save()
             return record
@@ -141,8 +146,14 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     aside.replace(path)
 
 
+def _kept(changes: Changes) -> dict[str, Any]:
+    """As a file has them."""
+    found: dict[str, Any] = json.loads(json.dumps(changes._asdict()))
+    return found
+
+
 def command(study: str, changes: Changes, *more: str) -> str:
-    """As one writes it."""
+    """The command that runs a study with these changes and further flags."""
     return " ".join(["bilevel reproduce", study, *changes.flags(), *more])
 
 
@@ -158,6 +169,8 @@ def with_command(study: Study, results: Results, changes: Changes) -> Document:
         words += (
             ": few hyperiterations and episodes, to show that it works. These figures say nothing about the paper's."
         )
+    elif changes.settings:
+        words += ": these settings are changed in all experiments; what is said above is of the study without them."
     return document._replace(sections=[*document.sections, Section("Command", [Text(words)])])
 
 

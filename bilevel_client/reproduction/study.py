@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from bilevel_client.grids import integers
 from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document
 from bilevel_client.specs import BadSpec, assign
@@ -36,29 +35,33 @@ class Changes(NamedTuple):
     """What each stage has for that."""
     settings: Sequence[str] = ()
     """Fields of the experiments, each `field.field=value`."""
-    seeds: str | None = None
-    """Such as `0..4` or `0,7`."""
+    seeds: Sequence[int] | None = None
 
     def flags(self) -> list[str]:
         """As the command line has them."""
         settings = [f"--set {shlex.quote(setting)}" for setting in self.settings]
-        return ["--quick"] * self.quick + settings + [f"--seeds {self.seeds}"] * (self.seeds is not None)
+        seeds = [f"--seeds {','.join(map(str, self.seeds))}"] if self.seeds else []
+        return ["--quick"] * self.quick + settings + seeds
 
     def of(self, stage: Stage) -> Stage:
         """The stage with these changes.
 
         Raises:
-            BadSpec: a setting is not of that form, or of a field that the stage has several values of.
+            BadSpec: a setting is not of that form, or of a field that the stage varies or takes from an earlier one.
         """
         shorter = dict(stage.quick) if self.quick else {}
         grid, own = shorter.pop("grid", stage.grid), shorter.pop("seeds", stage.seeds)
-        if varied := [setting for setting in self.settings if setting.partition("=")[0] in grid]:
-            raise BadSpec(
-                f"`{varied[0]}`: the stage `{stage.name}` has several values of that: choose others by --stage"
-            )
+        for setting in self.settings:
+            field = setting.partition("=")[0]
+            for taken in (*grid, *stage.follows):
+                if f"{field}.".startswith(f"{taken}.") or f"{taken}.".startswith(f"{field}."):
+                    raise BadSpec(
+                        f"`{setting}`: the stage `{stage.name}` has values of its own for `{taken}`: leave the setting "
+                        "out, or name other stages by --stage"
+                    )
         settings = [f"{path}={json.dumps(value)}" for path, value in shorter.items()]
         base = assign(dict(stage.base), [*settings, *self.settings])
-        return replace(stage, base=base, grid=grid, seeds=own if self.seeds is None else integers(self.seeds), quick={})
+        return replace(stage, base=base, grid=grid, seeds=self.seeds or own, quick={})
 
 
 NO_CHANGES = Changes()

@@ -37,7 +37,10 @@ def load_omniglot(dataset: Omniglot, *, seed: int, data_dir: Path) -> ClassImage
 
 
 def omniglot_groups(dataset: Omniglot, *, seed: int, data_dir: Path) -> ClassGroups | None:
-    """Alphabet and rotation of each class in the order of `load_omniglot`, numbered from 0; None where they may mix."""
+    """Alphabet, rotation and reflection of each class, numbered from 0; None where they may mix.
+
+    In the order of `load_omniglot`.
+    """
     if dataset.split != "alphabets":
         return None
     path = find(dataset.kind, data_dir)

@@ -93,7 +93,10 @@ def _each(given: "Tree | None") -> Sequence[Statistics | None]:
 
 
 def _increasing(layer: Layer) -> Layer:
-    """The same block where no scale is negative: it is the convolution that changes its sign."""
+    """The same block where no scale is negative: it is the convolution that changes its sign.
+
+    Statistics are then those of the convolution whose sign has changed: they serve the parameters they were taken with.
+    """
     if "scale" not in layer:
         return layer
     negative, weight, scale = layer["scale"] < 0, layer["weight"], layer["scale"]

@@ -2,8 +2,8 @@
 
 y = offset + scale (x - mean) / sqrt(variance + epsilon). The fused F.batch_norm is not used: its second derivatives
 are right as vjp(grad) and jvp(grad) but silently wrong as grad(jvp). With the set's own statistics the adjoint and
-the tangent are written by hand, in operations that can be differentiated again: fewer passes over the images than
-automatic differentiation makes.
+the tangent are written by hand, in operations that can be differentiated again, but for jvp(jvp), which
+`core.bilevel.derivatives` does not take: fewer passes over the images than automatic differentiation makes.
 
 x [N, pixels, channels]: channels last, as fast convolutions leave them and as sums over pixels like them.
 """
@@ -36,9 +36,10 @@ def set_statistics(x: Tensor, sets: ImageSets) -> Statistics:
 def normalize(
     x: Tensor, sets: ImageSets, offset: Tensor, scale: Tensor | None, given: Statistics | None = None
 ) -> tuple[Tensor, Statistics]:
-    """Normalizes x [N, pixels, channels] with the statistics of each set, its own or those given; and these.
+    """Normalizes x [N, pixels, channels] with statistics of each set: those given, or else its own.
 
-    Offset and scale are [channels], or [S, channels] where every set has its own.
+    Returns y [N, pixels, channels] and the statistics. Offset and scale are [channels], or [S, channels] where every
+    set has its own.
     """
     scale = torch.ones_like(offset) if scale is None else scale
     if given is None:

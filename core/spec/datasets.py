@@ -1,6 +1,6 @@
 """Data sets by kind, with the facts that validation needs: sizes, classes, features."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -136,6 +136,10 @@ class ClassesOfImages(Spec):
         """Classes for meta-training, meta-validation and meta-test."""
         raise NotImplementedError
 
+    def held_out(self) -> Self:
+        """What decides which classes meta-training does not see: the same without what only adds to those it sees."""
+        return self
+
     def pools(self) -> tuple[int, int]:
         """Fewest and most classes that those of a task are drawn from: of the smallest and largest meta-set."""
         counts = self.class_counts()
@@ -155,7 +159,7 @@ class Omniglot(ClassesOfImages):
     alphabets (659 characters) shuffled by the seed, ten for meta-validation and ten for meta-test."""
     rotations: bool = True
     """Whether the rotations by 90, 180 and 270 degrees are classes of their own (4 times as many classes); with the
-    split `alphabets` whole alphabets are rotated, and a task is within one alphabet and rotation."""
+    split `alphabets` whole alphabets are rotated, and a task is within one alphabet and rotation, or reflection."""
     reflections: bool = False
     """Whether the mirror images of the classes of meta-training are classes of their own (twice as many, rotations
     counted); meta-validation and meta-test stay as they are."""
@@ -166,6 +170,10 @@ class Omniglot(ClassesOfImages):
         train, validation, test = counts[self.split]
         factor = 4 if self.rotations else 1
         return train * factor * (2 if self.reflections else 1), validation * factor, test * factor
+
+    def held_out(self) -> Self:
+        """Whatever is reflected in meta-training."""
+        return self.model_copy(update={"reflections": False})
 
     def test_classes(self) -> int:
         """Classes for meta-test at least, whatever the seed: with `alphabets` those of the ten smallest ones."""

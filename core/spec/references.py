@@ -44,7 +44,7 @@ def unsuited(problem: Problem, reference: Reference, source: Experiment) -> Unsu
             "name one of the kind `hyper_representation`",
         )
     assert isinstance(problem, HyperRepresentation | LinearRepresentation)
-    if learned.dataset != problem.dataset:
+    if learned.dataset.held_out() != problem.dataset.held_out():
         return Unsuited(
             "/problem/dataset",
             f"the representation was learned on {learned.dataset.model_dump(mode='json')}, another data set or split, "

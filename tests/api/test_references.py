@@ -64,6 +64,8 @@ def test_one_that_has_succeeded_is_taken(client: httpx.Client, slot: Slot, setti
     few_shot = submit(client, FEW_SHOT)
     succeed(slot, settings, few_shot)
     submit(client, on_top(few_shot))
+    more = {"kind": "omniglot", "reflections": True}  # the same characters are held out
+    submit(client, {"problem": {**on_top(few_shot)["problem"], "dataset": more}})
     start = {"kind": "experiment", "experiment": few_shot}
     submit(client, {"problem": {**FEW_SHOT["problem"], "start": start}})
     assert client.post("/v1/experiments:plan", json=on_top(few_shot)).status_code == 200

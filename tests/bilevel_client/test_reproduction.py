@@ -91,22 +91,26 @@ def test_a_report_says_the_command_that_makes_it() -> None:
     assert command(["first one", "second", "long"]) == "`bilevel reproduce s --all-stages`"
     assert command(["first one", "long"]) == "`bilevel reproduce s --stage 'first one' --stage long`"
     assert command(["second"], quick=True).startswith("`bilevel reproduce s --quick --stage second`")
-    changed = command(["first one", "second"], settings=("a.b=1", "c=[1, 2]"), seeds="0..2")
-    assert changed == "`bilevel reproduce s --set a.b=1 --set 'c=[1, 2]' --seeds 0..2`"
+    changed = command(["first one", "second"], settings=("a.b=1", "c=[1, 2]"), seeds=[0, 1, 2])
+    assert changed.startswith("`bilevel reproduce s --set a.b=1 --set 'c=[1, 2]' --seeds 0,1,2`: these settings")
 
 
 def test_a_stage_is_changed_where_it_is_asked_for() -> None:
     base = {"a": {"b": 1, "c": 2}}
     stage = Stage("first", base, {"d": (1, 2)}, seeds=(7,), quick={"a.b": 0, "seeds": (3,)})
-    found = Changes(settings=("a.b=9",), seeds="0..2").of(stage)
+    found = Changes(settings=("a.b=9",), seeds=[0, 1, 2]).of(stage)
     assert (found.base, found.grid, found.seeds) == ({"a": {"b": 9, "c": 2}}, {"d": (1, 2)}, [0, 1, 2])
     quick = Changes(quick=True, settings=("a.c=4",)).of(stage)
     assert (quick.base, quick.seeds) == ({"a": {"b": 0, "c": 4}}, (3,))
     assert NO_CHANGES.of(stage).base == base
-    with pytest.raises(BadSpec, match="the stage `first` has several values of that"):
-        Changes(settings=("d=3",)).of(stage)
-    with pytest.raises(BadSpec, match="seeds are whole numbers"):
-        Changes(seeds="none").of(stage)
+
+
+@pytest.mark.parametrize("setting", ["d=3", "d.e=3", "x=3", "x.y=3", "x.y.z=3"])
+def test_what_a_stage_has_values_of_its_own_for_cannot_be_set(setting: str) -> None:
+    stage = Stage("first", {}, {"d": (1, 2)}, follows={"x.y": "before"})
+    Changes(settings=("x.q=3", "dd=1")).of(stage)
+    with pytest.raises(BadSpec, match="the stage `first` has values of its own for `"):
+        Changes(settings=(setting,)).of(stage)
 
 
 def test_values_over_seeds_and_over_episodes() -> None:

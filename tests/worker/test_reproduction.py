@@ -79,9 +79,9 @@ def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypa
         again = Reproduction(client, STUDY, tmp_path, quiet=True).run(CHOSEN)
         assert again == results
         assert len(list(client.sweeps())) == 2
-        for changes in (Changes(quick=True), Changes(settings=["algorithm.steps=2"]), Changes(seeds="1")):
+        for changes in (Changes(quick=True), Changes(settings=["algorithm.steps=2"]), Changes(seeds=[1])):
             with pytest.raises(BadSpec, match="holds what `bilevel reproduce toy` made"):
-                Reproduction(client, replace(STUDY, stages=STUDY.stages[1:]), tmp_path, changes)
+                Reproduction(client, STUDY, tmp_path, changes)
         changed = replace(STUDY, stages=[replace(STUDY.stages[0], grid={"algorithm.steps": (1, 5)}), *STUDY.stages[1:]])
         with pytest.raises(BadSpec, match="the stage `first` of another version of this study"):
             Reproduction(client, changed, tmp_path, quiet=True).run(CHOSEN)
@@ -112,6 +112,21 @@ def test_a_study_that_is_refused_does_not_keep_the_others(
     assert "--quick" in report.read_text()
 
 
+def test_what_was_refused_can_be_asked_for_anew(
+    service, address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.start_worker(slots=1)
+    monkeypatch.setitem(STUDIES, "overfitting", replace(STUDY, stages=STUDY.stages[1:2]))
+    arguments = ["overfitting", "--out", str(tmp_path), "--url", address]
+    ended = CliRunner().invoke(reproduce, [*arguments, "--set", "algorithm.stpes=3"])
+    assert ended.exit_code == 1
+    assert "`stpes` is not known here" in ended.stderr
+    ended = CliRunner().invoke(reproduce, [*arguments, "--seeds", "0..x"])
+    assert ended.exit_code == 2
+    ended = CliRunner().invoke(reproduce, [*arguments, "--set", "algorithm.steps=3"])
+    assert ended.exit_code == 0, ended.output
+
+
 def test_one_stage_of_a_study_and_then_the_others(
     service, address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +152,10 @@ def test_one_stage_of_a_study_and_then_the_others(
         assert [member["parameters"]["seed"] for member in members] == [1, 2]
         specs = [client.get(member["experiment_id"])["spec"] for member in members]
         assert [spec["algorithm"]["steps"] for spec in specs] == [3, 3]
-        assert "--set algorithm.steps=3 --seeds 1..2" in (tmp_path / "other" / "overfitting" / "report.md").read_text()
+        assert "--set algorithm.steps=3 --seeds 1,2" in (tmp_path / "other" / "overfitting" / "report.md").read_text()
+        taken = CliRunner().invoke(reproduce, [*arguments, "--set", "algorithm.steps=3"])
+        assert taken.exit_code == 2
+        assert "the stage `first` has values of its own for `algorithm.steps`" in taken.stderr
         refused = CliRunner().invoke(reproduce, [*arguments, "--stage", "lnog"])
         assert refused.exit_code == 2
         assert "has no stage 'lnog'" in refused.stderr

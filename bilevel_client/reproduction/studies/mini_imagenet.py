@@ -61,7 +61,7 @@ PAPER = {
     "RN 1-shot": (50.54, 52.0),
     "RN 5-shot": (64.53, 67.0),
 }
-"""Stage -> the paper's accuracy (of C4L: derived from its text), and ours to be at least."""
+"""Stage -> the paper's accuracy (of C4L 5-shot: derived from its text), and ours to be at least."""
 QUICK: dict[str, Any] = {
     "algorithm.hyperiterations": 10,
     "evaluation.every": 10,
@@ -83,7 +83,13 @@ def report(results: Results) -> Document:
             "Meta-test accuracy (per cent)",
             [
                 Table(COLUMNS, rows),
-                Text("Outer variables are chosen on meta-validation alone; support and query sets are disjoint."),
+                Text(
+                    "Outer variables are chosen on meta-validation alone; support and query sets are disjoint. Our "
+                    "recipe has the paper's network and heads; it is trained on tasks of 20 classes with 5 query "
+                    "examples each, one a meta-batch, has 64 steps of 0.003 instead of 5 of 0.01, shortened "
+                    "hypergradients, an outer rate that falls along a cosine, averaged outer variables, and passes in "
+                    "bfloat16."
+                ),
                 Table(("", "hyperiteration chosen", "cost"), costs),
             ],
         )

@@ -59,7 +59,9 @@ def _recipe(way: int, shot: int) -> dict[str, Any]:
     Features of a norm without scale have ||x||^2 of about 128, half of their number, so that the inner objective curves
     by up to 64, and training lets the norm grow: 64 steps of 0.03 at 5 ways and of 0.1 at 20 ways lead hyperiterations
     astray after some thousands. With one shot 0.01 did at 5 ways, until hypergradients were shortened, and 0.03 at 20
-    ways where an outer rate that falls more slowly gave it the time. `patience` ends what has gone astray.
+    ways where an outer rate that falls more slowly gave it the time. Mirror images of the classes that 20-way 1-shot is
+    trained on double their number, as its representation is also the start of a 5-way one. `patience` ends what has
+    gone astray.
     """
     rate, hyperiterations = RECIPES[way, shot]
     sets: dict[str, Any] = {"training_query": 5, "meta_batch": 16 if way == 5 else 4}
@@ -145,8 +147,9 @@ def report(results: Results) -> Document:
                         "Support and query sets are disjoint. Intervals are 95 %: over seeds where there are several, "
                         "else over episodes. Our recipe has the paper's network and heads, more and shorter "
                         "inner steps (chosen on meta-validation), 5 query examples of each class in "
-                        "meta-training, an outer rate that falls along a cosine, and averaged outer variables. "
-                        "`from 20 ways` starts from the representation of 20-way 1-shot."
+                        "meta-training, an outer rate that falls along a cosine, averaged outer variables and, but "
+                        "for 5-way 5-shot, shortened hypergradients. 20-way 1-shot also has the mirror images of the "
+                        "meta-training classes as classes. `from 20 ways` starts from its representation."
                     ),
                     Table(columns, modes),
                 ],

@@ -117,8 +117,22 @@ def test_without_scale_there_are_offsets_only() -> None:
     assert all(set(layer) == {"weight", "offset"} for layer in params)
 
 
-def test_hessian_products_agree_in_both_directions() -> None:
-    model, params = build(Conv4(filters=3))
+@pytest.mark.parametrize("downsample", ["stride", "max_pool"])
+def test_padding_is_in_no_set(downsample: str) -> None:
+    model, params = build(Conv4(filters=4, downsample=downsample))  # type: ignore[arg-type]
+    x = images(6)
+    present = torch.tensor([True, True, False, True, True, False])
+    padded = image_sets((2, 3), device=x.device, dtype=x.dtype, present=present)
+    found = model.apply(params, x, padded)
+    torch.testing.assert_close(found[present], model.apply(params, x[present], sets(2, 2)))
+    assert (found[~present] == 0).all()
+
+
+@pytest.mark.parametrize("downsample", ["stride", "max_pool"])
+def test_hessian_products_agree_in_both_directions(downsample: str) -> None:
+    model, params = build(Conv4(filters=3, downsample=downsample))  # type: ignore[arg-type]
+    for number, layer in enumerate(params):
+        layer["scale"] = torch.tensor([1.0, -0.7, 0.4 + number], dtype=torch.float64)
     x, direction = images(4, side=16), tree_map(torch.ones_like, params)
 
     def f(params: Any) -> Tensor:

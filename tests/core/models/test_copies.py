@@ -39,9 +39,9 @@ def images(seed: int = 0) -> Tensor:
 
 
 def several(model: Any) -> Any:
-    """Parameters of different copies, offsets and scales moved from 0 and 1."""
+    """Parameters of different copies, offsets and scales moved from 0 and 1, some of these below 0."""
     start = model.init(stream(0, "copies"))
-    return trees.map_leaves(lambda leaf: leaf + 0.3 * draw(COPIES, *leaf.shape, seed=leaf.numel()), start)
+    return trees.map_leaves(lambda leaf: leaf + draw(COPIES, *leaf.shape, seed=leaf.numel()), start)
 
 
 def one(tree: Any, copy: int) -> Any:
