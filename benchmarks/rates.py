@@ -20,7 +20,8 @@ def measure_rates(rounds: int = 15) -> Device:
     try:
         return Device(
             name="this machine",
-            operations_per_second=2 * SIDE**3 / _quickest(_product(), rounds),
+            operations_per_second=2 * SIDE**3 / _quickest(_product(torch.float32), rounds),
+            bf16_operations_per_second=2 * SIDE**3 / _quickest(_product(torch.bfloat16), rounds),
             bytes_per_second=12 * LENGTH / _quickest(_sum(), rounds),
             operator_seconds=_quickest(_steps(), rounds) / (SMALL_STEPS * GRADIENT_OPERATORS),
             process_mb=DEVICES["cpu"].process_mb,
@@ -40,8 +41,8 @@ def _quickest(call: Callable[[], object], rounds: int) -> float:
     return min(seconds)
 
 
-def _product() -> Callable[[], object]:
-    a, out = torch.rand(SIDE, SIDE), torch.empty(SIDE, SIDE)
+def _product(dtype: torch.dtype) -> Callable[[], object]:
+    a, out = torch.rand(SIDE, SIDE).to(dtype), torch.empty(SIDE, SIDE, dtype=dtype)
     return lambda: torch.mm(a, a, out=out)
 
 

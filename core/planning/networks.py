@@ -57,7 +57,7 @@ def conv4_gradient(model: Conv4, images: ClassesOfImages, count: int, item: int)
     operations = sum(18 * inputs * model.filters * pixels for inputs, pixels, _ in blocks)
     passes = POOLED_TRAFFIC if model.downsample == "max_pool" else CONVOLUTION_TRAFFIC
     traffic = passes * item * count * sum(model.filters * pixels for _, pixels, _ in blocks)
-    return Work(multiplied(CONVOLUTION * 3 * count * operations, item), traffic, 2 * 160)
+    return multiplied(CONVOLUTION * 3 * count * operations, item) + Work(0, traffic, 2 * 160)
 
 
 def first_patches(model: Conv4, images: ClassesOfImages) -> float:

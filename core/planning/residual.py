@@ -40,7 +40,7 @@ def residual_gradient(model: Residual, images: ClassesOfImages, count: int, item
     values = sum(4 * outputs * pixels for _, outputs, pixels in blocks) + last * model.hidden
     traffic = CONVOLUTION_TRAFFIC * item * count * values
     work = multiplied(3 * count * (CONVOLUTION * operations + affine), item)
-    return Work(work, traffic, 120 * len(blocks) + 40)
+    return work + Work(0, traffic, 120 * len(blocks) + 40)
 
 
 def residual_keeps(model: Residual, images: ClassesOfImages) -> float:

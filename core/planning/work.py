@@ -1,6 +1,6 @@
 """Work and the devices that do it: seconds = operations / rate + bytes / bandwidth + operators x overhead."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,12 +17,14 @@ class Work:
     """Bytes read and written."""
     operators: float = 0.0
     """Calls of tensor operators, each as dear as one inside torch.func.grad."""
+    bf16_operations: float = 0.0
+    """Floating-point operations in bfloat16."""
 
     def __add__(self, other: "Work") -> "Work":
-        return Work(self.operations + other.operations, self.traffic + other.traffic, self.operators + other.operators)
+        return Work(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
 
     def __rmul__(self, times: float) -> "Work":
-        return Work(times * self.operations, times * self.traffic, times * self.operators)
+        return Work(*(times * each for each in astuple(self)))
 
     def seconds(self, device: "Device") -> float:
         """How long the device takes."""
@@ -30,6 +32,7 @@ class Work:
             self.operations / device.operations_per_second
             + self.traffic / device.bytes_per_second
             + self.operators * device.operator_seconds
+            + self.bf16_operations / (device.bf16_operations_per_second or device.operations_per_second)
         )
 
 
@@ -38,19 +41,16 @@ NARROW = 48
 """Columns below which a matrix product takes as long as with so many."""
 
 
-def multiplied(operations: float, item: int) -> float:
-    """Operations of products of numbers of `item` bytes, as many as they are worth in float32.
-
-    float64 runs at half the rate, bfloat16 at the same: units that double it are not everywhere.
-    """
-    return operations * max(item, 4) / 4
+def multiplied(operations: float, item: int) -> Work:
+    """Operations of products of numbers of `item` bytes; float64 runs at half the rate of float32."""
+    return Work(bf16_operations=operations) if item == 2 else Work(operations * item / 4)
 
 
 def product(rows: float, inner: float, columns: float, item: int) -> Work:
     """[rows, inner] @ [inner, columns] of numbers of `item` bytes."""
     narrowest = min(rows, inner, columns)
     wide = 2 * rows * inner * columns * max(NARROW / max(narrowest, 1), 1) if min(rows, inner) > 1 else 0.0
-    return Work(multiplied(wide, item), item * (rows * inner + inner * columns + rows * columns))
+    return multiplied(wide, item) + Work(0, item * (rows * inner + inner * columns + rows * columns))
 
 
 class Device(BaseModel):
@@ -66,6 +66,8 @@ class Device(BaseModel):
     """Bytes a second that an operation on large tensors reads and writes."""
     operator_seconds: float = Field(gt=0)
     """Seconds that a small operator inside a gradient takes, however small its tensors are."""
+    bf16_operations_per_second: float | None = Field(default=None, gt=0)
+    """Floating-point operations a second of a large bfloat16 matrix product; null: as of float32."""
     process_mb: float = Field(gt=0)
     """MiB of main memory that a child process holds before it has loaded anything."""
     memory_mb: float | None = Field(default=None, gt=0)

@@ -355,6 +355,24 @@ def test_a_slower_device_takes_longer() -> None:
     assert 1.5 < late.hyperiteration_seconds / quick.hyperiteration_seconds <= 10
 
 
+def test_bfloat16_has_half_the_traffic_and_a_rate_of_its_own() -> None:
+    cpu = DEVICES["cpu"]
+    units = cpu.model_copy(update={"bf16_operations_per_second": 3 * cpu.operations_per_second})
+    pooled = FEW_SHOT | {"model": {"kind": "conv4", "downsample": "max_pool"}}
+    body = experiment(pooled, steps=4).model_dump(mode="json")
+    specs = [Experiment.model_validate({**body, "resources": {"precision": each}}) for each in ("float32", "bf16")]
+    single, half = (plan(spec, cpu).time for spec in specs)
+    faster = plan(specs[1], units).time
+    assert single
+    assert half
+    assert faster
+    assert plan(specs[0], units).time == single
+    assert faster.hyperiteration_seconds < half.hyperiteration_seconds < single.hyperiteration_seconds
+    assert faster.evaluation_seconds < half.evaluation_seconds < single.evaluation_seconds
+    peaks = [memory.peak_mb for spec in specs if (memory := plan(spec, cpu).memory)]
+    assert peaks[1] < peaks[0]
+
+
 def test_measurements_of_the_spec_are_reckoned_with() -> None:
     spec = experiment(MLP)
     body = spec.model_dump(mode="json")
