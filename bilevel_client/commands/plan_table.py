@@ -66,8 +66,10 @@ def _ways(ways: list[Mapping[str, Any]]) -> Table:
 
 
 def _device(device: Mapping[str, Any]) -> str:
+    half = device["bf16_operations_per_second"]
     rates = {
         "Gflop/s": device["operations_per_second"] / 1e9,
+        **({} if half is None else {"Gflop/s in bf16": half / 1e9}),
         "GB/s": device["bytes_per_second"] / 1e9,
         "µs an operator": device["operator_seconds"] * 1e6,
     }

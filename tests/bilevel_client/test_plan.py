@@ -57,6 +57,8 @@ def test_measured_rates_are_used(address: str, spec: str, tmp_path: Path) -> Non
     rates.write_text(json.dumps({"name": "mine", "operator_seconds": 1e-3, "memory_mb": None}))
     found = json.loads(run(address, spec, "--json", "--rates", str(rates), "--device", "cpu").output)
     assert found["device"]["operator_seconds"] == 1e-3
+    rates.write_text(json.dumps({"bf16_operations_per_second": 2e11}))
+    assert "200 Gflop/s in bf16" in run(address, spec, "--rates", str(rates)).output
     rates.write_text("[]")
     assert run(address, spec, "--rates", str(rates)).exit_code == 2
 
