@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bilevel_client.reproduction.document import Document, Section, Table, Text
+from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
+from bilevel_client.reproduction.figures import lines, over_seeds
 from bilevel_client.reproduction.meta_validation import choice_of_steps
 from bilevel_client.reproduction.study import Results, Stage, Study
 from bilevel_client.reproduction.values import COLUMNS, against, cost, made_with, measured, unfinished
@@ -72,12 +73,14 @@ QUICK: dict[str, Any] = {
 
 def report(results: Results) -> Document:
     """The columns of table 3, and accuracy against T."""
-    rows, costs = [], []
+    rows, costs, bands = [], [], {}
     for stage, (paper, bar) in PAPER.items():
         members = results[stage].succeeded if stage in results else []
         rows.append(against(stage, paper, measured(members), bar=bar))
         chosen = ", ".join(str(member.result["best"]["hyperiteration"]) for member in members)
         costs.append([stage, chosen, cost(members)])
+        if members:
+            bands[stage] = over_seeds([member.curves["validation/accuracy"] for member in members])
     sections = [
         Section(
             "Meta-test accuracy (per cent)",
@@ -94,6 +97,9 @@ def report(results: Results) -> Document:
             ],
         )
     ]
+    if bands:
+        figure = lines(bands, title="Meta-validation accuracy", y="accuracy", fraction=True)
+        sections.append(Section("Curves", [Picture("mini-imagenet", "Accuracy on meta-validation episodes.", figure)]))
     if (found := results.get("RN 1-shot by T")) is not None:
         sections.append(choice_of_steps(found, "RN, 1-shot"))
     sections.append(Section("Made with", [made_with(results), *unfinished(results)]))
