@@ -1,11 +1,18 @@
-"""The section on a choice of T by meta-validation, as figure 4 of the paper."""
+"""Meta-validation accuracy: its curve, and the section on a choice of T by it, as figure 4 of the paper."""
+
+from collections.abc import Sequence
 
 from bilevel_client.reproduction.document import Picture, Section, Table, Text
-from bilevel_client.reproduction.figures import complement, lines, over_seeds
+from bilevel_client.reproduction.figures import Band, complement, lines, over_seeds
 from bilevel_client.reproduction.study import Found, Member
 from bilevel_client.reproduction.values import Value, cost, measured
 
 FIELD = "algorithm.steps"
+
+
+def accuracy_by_hyperiteration(members: Sequence[Member]) -> Band:
+    """Of experiments that differ by their seed and have succeeded."""
+    return over_seeds([member.curves["validation/accuracy"] for member in members])
 
 
 def choice_of_steps(found: Found, name: str) -> Section:
@@ -25,10 +32,7 @@ def choice_of_steps(found: Found, name: str) -> Section:
         ]
         for steps, members in groups
     ]
-    bands = {
-        f"T = {steps}": over_seeds([each.curves["validation/accuracy"] for each in members])
-        for steps, members in groups
-    }
+    bands = {f"T = {steps}": accuracy_by_hyperiteration(members) for steps, members in groups}
     title = f"Meta-validation error of {name}"
     figure = lines(complement(bands), title=title, y="1 - accuracy", fraction=True, logarithmic=True)
     columns = ("", "meta-validation", "meta-test", "hyperiteration chosen", "cost")

@@ -1,16 +1,7 @@
 """What learned initializations cost: a copy of the network, or of its head, for each task."""
 
 from core.planning.costs import Costs, item_size
-from core.planning.episodes import (
-    episodes_at_once,
-    evaluated,
-    heads_gradient,
-    held,
-    kept,
-    network,
-    passing_size,
-    stored,
-)
+from core.planning.episodes import episodes_at_once, evaluated, heads_gradient, held, kept, network, stored
 from core.planning.networks import GRADIENT_HOLDS, VALUE, first_patches, values_of_an_image
 from core.planning.work import NOTHING, Work
 from core.spec import Experiment
@@ -34,15 +25,14 @@ def initialization(spec: Experiment, problem: Initialization) -> Costs:
     on_support, on_query = (heads_gradient(tasks, n, made, problem.way, item) for n in (support, query))
     kept_of_support = 3.0 * item * problem.way
     at_the_end = tasks * (query if copies else support + query)
-    passing = passing_size(spec)
-    embedding, graph = NOTHING, passing * kept(problem)
+    embedding, graph = NOTHING, item * kept(problem)
     if copies:
-        graph += passing * _patches(problem)
+        graph += item * _patches(problem)
         kept_of_support = graph
-        on_support += network(problem, tasks * support, passing) + Work(0, 4 * item * moved, 0)
-        on_query += network(problem, tasks * query, passing)
+        on_support += network(problem, tasks * support, item) + Work(0, 4 * item * moved, 0)
+        on_query += network(problem, tasks * query, item)
     else:
-        embedding = network(problem, at_the_end, passing) + Work(0, 0, 20)
+        embedding = network(problem, at_the_end, item) + Work(0, 0, 20)
     images_stored, loading = stored(problem)
     episodes = spec.evaluation.episodes
     at_once = episodes_at_once(spec, problem, problem.task_chunk)
@@ -61,9 +51,8 @@ def initialization(spec: Experiment, problem: Initialization) -> Costs:
         embedding=embedding,
         features=at_the_end * graph + 2 * item * tasks * (support + query) * pixels,
         # The query sets twice, with their own statistics and with those of the support sets; copies have seen these.
-        scoring=VALUE * network(problem, 2 * episodes * (support * (1 if copies else 2) + 2 * query), passing),
-        scoring_memory=at_once * passing * (support * kept(problem) + query * held(problem, passing))
-        + at_once * 4 * item * adapted(problem),
+        scoring=VALUE * network(problem, 2 * episodes * (support * (1 if copies else 2) + 2 * query), item),
+        scoring_memory=item * at_once * (support * kept(problem) + query * held(problem, item) + 4 * adapted(problem)),
         walks=2 * episodes / tasks,
         repeats=-(-problem.meta_batch // tasks),
     )

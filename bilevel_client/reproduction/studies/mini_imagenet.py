@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
-from bilevel_client.reproduction.figures import lines, over_seeds
-from bilevel_client.reproduction.meta_validation import choice_of_steps
+from bilevel_client.reproduction.figures import lines
+from bilevel_client.reproduction.meta_validation import accuracy_by_hyperiteration, choice_of_steps
 from bilevel_client.reproduction.study import Results, Stage, Study
 from bilevel_client.reproduction.values import COLUMNS, against, cost, made_with, measured, unfinished
 
@@ -80,7 +80,7 @@ def report(results: Results) -> Document:
         chosen = ", ".join(str(member.result["best"]["hyperiteration"]) for member in members)
         costs.append([stage, chosen, cost(members)])
         if members:
-            bands[stage] = over_seeds([member.curves["validation/accuracy"] for member in members])
+            bands[stage] = accuracy_by_hyperiteration(members)
     sections = [
         Section(
             "Meta-test accuracy (per cent)",

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
-from bilevel_client.reproduction.figures import Band, complement, lines, over_seeds
-from bilevel_client.reproduction.meta_validation import choice_of_steps
+from bilevel_client.reproduction.figures import Band, complement, lines
+from bilevel_client.reproduction.meta_validation import accuracy_by_hyperiteration, choice_of_steps
 from bilevel_client.reproduction.study import Results, Stage, Study
 from bilevel_client.reproduction.values import COLUMNS, against, cost, made_with, measured, unfinished
 
@@ -17,6 +17,7 @@ PAPER: Mapping[str, tuple[int, int, float, float]] = {
 }
 """Setting -> ways, shots, the paper's accuracy, and ours to be at least."""
 STEPS = (1, 4, 16, 64)
+REFLECTED = {"kind": "omniglot", "reflections": True}
 RECIPES = {(5, 1): (0.01, 12_000), (5, 5): (0.01, 8_000), (20, 1): (0.01, 14_000), (20, 5): (0.03, 5_000)}
 """Ways and shots -> inner rate and hyperiterations of our recipe: half an hour to an hour on a core with bf16 units."""
 
@@ -66,7 +67,7 @@ def _recipe(way: int, shot: int) -> dict[str, Any]:
     rate, hyperiterations = RECIPES[way, shot]
     sets: dict[str, Any] = {"training_query": 5, "meta_batch": 16 if way == 5 else 4}
     if (way, shot) == (20, 1):
-        sets["dataset"] = {"kind": "omniglot", "reflections": True}
+        sets["dataset"] = REFLECTED
     adam = {"kind": "adam", "rate": 0.001, "cosine": True, **({} if (way, shot) == (5, 5) else {"clip": 1.0})}
     algorithm = {"optimizer": adam, "averaging": 0.998, "hyperiterations": hyperiterations}
     base = _base(way, shot, 64, rate, sets, algorithm)
@@ -85,7 +86,7 @@ def _from_wide() -> dict[str, Any]:
     algorithm = {**base["algorithm"], "optimizer": adam, "hyperiterations": 2000}
     return {
         **base,
-        "problem": {**base["problem"], "dataset": {"kind": "omniglot", "reflections": True}, "start": start},
+        "problem": {**base["problem"], "dataset": REFLECTED, "start": start},
         "algorithm": algorithm,
         "evaluation": {"every": 500, "episodes": 600, "patience": 3},
     }
@@ -133,7 +134,7 @@ def report(results: Results) -> Document:
             chosen = ", ".join(str(member.result["best"]["hyperiteration"]) for member in members)
             modes.append([name, *shown, chosen, cost(members)])
             if members:
-                bands[name] = over_seeds([member.curves["validation/accuracy"] for member in members])
+                bands[name] = accuracy_by_hyperiteration(members)
     columns = ("", "batch statistics", "running statistics", "hyperiteration chosen", "cost")
     return Document(
         "Omniglot",

@@ -3,7 +3,8 @@
 from typing import Any
 
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
-from bilevel_client.reproduction.figures import lines, over_seeds
+from bilevel_client.reproduction.figures import lines
+from bilevel_client.reproduction.meta_validation import accuracy_by_hyperiteration
 from bilevel_client.reproduction.study import Results, Stage, Study
 from bilevel_client.reproduction.values import COLUMNS, Value, against, cost, made_with, measured, unfinished
 
@@ -62,7 +63,7 @@ def report(results: Results, *, paper: bool = True) -> Document:
     same = "the paper's order" if order == list(PAPER) else f"the paper's order is {', '.join(PAPER)}"
     costs = [[name, cost(results[name].succeeded)] for name in PAPER if name in results]
     bands = {
-        name: over_seeds([member.curves["validation/accuracy"] for member in results[name].succeeded])
+        name: accuracy_by_hyperiteration(results[name].succeeded)
         for name in PAPER
         if name in results and results[name].succeeded
     }
