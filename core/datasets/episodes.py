@@ -56,6 +56,7 @@ def sample_episodes(
     dtype: torch.dtype = torch.float32,
     groups: Tensor | None = None,
     way_from: int | None = None,
+    mirrored: bool = False,
 ) -> Episodes:
     """Draws `count` tasks from images u8 [classes, images a class, channels, side, side].
 
@@ -78,7 +79,8 @@ def sample_episodes(
     examples = _distinct((count, way), available, shot + query, generator)
     # Without waiting for the device, which may be at work on the hyperiteration before.
     rows, columns = (index.to(images.device, non_blocking=True) for index in (chosen.unsqueeze(-1), examples))
-    drawn = images[rows, columns].to(dtype).div_(255)  # [B, way, shot + query, channels, side, side]
+    pixels = images[rows, columns]  # [B, way, shot + query, channels, side, side]
+    drawn = (mirrored_at_random(pixels, generator) if mirrored else pixels).to(dtype).div_(255)
     labels = torch.arange(way, device=images.device)
     return Episodes(
         drawn[:, :, :shot].flatten(1, 2),
@@ -87,6 +89,12 @@ def sample_episodes(
         labels.repeat_interleave(query),
         None if ways is None else ways.to(images.device, non_blocking=True),
     )
+
+
+def mirrored_at_random(images: Tensor, generator: Generator) -> Tensor:
+    """Images [..., channels, side, side], each replaced by its mirror image with probability 1/2."""
+    chosen = (torch.rand(images.shape[:-3], generator=generator) < 0.5).to(images.device, non_blocking=True)
+    return torch.where(chosen[..., None, None, None], images.flip(-1), images)
 
 
 def _distinct(batch: tuple[int, ...], population: int, size: int, generator: Generator) -> Tensor:

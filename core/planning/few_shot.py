@@ -11,7 +11,7 @@ from core.spec.heads import PrototypeHeads, RidgeHeads, SoftmaxHeads
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.problem_checks import closed_form
 from core.spec.problems import HyperRepresentation
-from core.spec.sizes import features, inner_variables, outer_variables, training_sets
+from core.spec.sizes import features, inner_problems, inner_variables, outer_variables, training_sets
 from core.spec.stochastic import Stochastic
 
 
@@ -25,25 +25,26 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
     made, pixels = features(problem), values_of_an_image(problem.dataset)
     images_stored, loading = stored(problem)
     judged = scored(spec, problem, problem.task_chunk)
-    z = images * made
+    fits = tasks * inner_problems(problem)
+    z = fits * way * (shot + query) * made
     return Costs(
         item=item,
         variables=inner_variables(problem),
         leaves=1,
         seen=z,
         outer=outer_variables(problem, spec.algorithm),
-        gradient=heads_gradient(tasks, support, made, way, item),
-        graph=item * tasks * (3 * support * way + (made + 1) * way),
-        objective=heads_gradient(tasks, outer, made, way, item),
+        gradient=heads_gradient(fits, support, made, way, item),
+        graph=item * fits * (3 * support * way + (made + 1) * way),
+        objective=heads_gradient(fits, outer, made, way, item),
         data=images_stored,
         loading=loading,
         embedding=network(problem, images, passing) + Work(0, 0, 20),
         features=images * (passing * kept(problem) + 2 * item * pixels) + 2 * item * z,
-        solution=_solution(problem, tasks, support, made, item),
-        solution_memory=item * 3.0 * tasks * support * (made + support) * closed_form(problem),
+        solution=_solution(problem, fits, support, made, item),
+        solution_memory=item * 3.0 * fits * support * (made + support) * closed_form(problem),
         scoring=VALUE * network(problem, judged.images, passing),
         scoring_memory=passing * judged.together * held(problem, passing),
-        walks=judged.tasks / tasks * (problem.way * problem.shot) / (way * shot),
+        walks=judged.tasks / fits * (problem.way * problem.shot) / (way * shot),
         repeats=-(-problem.meta_batch // tasks),
     )
 

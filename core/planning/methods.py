@@ -15,7 +15,7 @@ from core.planning.work import NARROW, Work
 from core.spec import Experiment, algorithms
 from core.spec.heads import SoftmaxHeads
 from core.spec.problems import HyperRepresentation
-from core.spec.sizes import features, training_sets
+from core.spec.sizes import features, inner_problems, training_sets
 
 STEP_MEMORY = 17e6
 """Code and caches that the first hyperiteration loads."""
@@ -134,7 +134,7 @@ def _analytic_forward(costs: Costs, steps: int) -> Need:
 
 def _dual_walk(problem: HyperRepresentation, costs: Costs, steps: int) -> Need:
     """Small products of the support examples with each other, outside of torch.func: operators at half the price."""
-    tasks = min(problem.task_chunk or problem.meta_batch, problem.meta_batch)
+    tasks = min(problem.task_chunk or problem.meta_batch, problem.meta_batch) * inner_problems(problem)
     way, shot, query = training_sets(problem)
     n, q = way * shot, way * (query or shot)
     seen = features(problem) + 1

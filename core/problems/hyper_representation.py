@@ -16,10 +16,11 @@ from core.bilevel.problem import Dynamics, Problem, Tasks, Tree
 from core.bilevel.randomness import stream
 from core.datasets.episodes import Episodes, joined
 from core.models.model import Representation
+from core.problems import cross_fitting
 from core.problems.artifacts import learned
 from core.problems.few_shot import Network, Scoring, network
 from core.problems.heads import Heads, labelled
-from core.problems.inner import Inner
+from core.problems.inner import Inner, entry
 from core.problems.instance import HIGHEST_ACCURACY, Context, Instance
 from core.problems.ragged import RaggedHeads
 from core.problems.sampling import Sampling, sampling
@@ -49,7 +50,7 @@ class FewShot:
     def at(self, k: int) -> tuple[Problem, Dynamics]:
         """The meta-batch of hyperiteration k."""
         episodes = self.meta_batch(k)
-        data: dict[str, Tree] = {**episodes.sets(), **({} if episodes.ways is None else {"ways": episodes.ways})}
+        data: dict[str, Tree] = {**self.sets(episodes), **({} if episodes.ways is None else {"ways": episodes.ways})}
         problem, dynamics = self.state(data)
         return replace(problem, tasks=Tasks(data, self.state, self.problem.task_chunk)), dynamics
 
@@ -61,6 +62,12 @@ class FewShot:
         order = torch.randperm(problem.tasks, generator=stream(self.context.seed, "meta-batch", k))
         chosen = order[: problem.meta_batch].tolist()
         return joined([self.sampling.episodes("train", sets, 1, "task", task) for task in chosen])
+
+    def sets(self, episodes: Episodes) -> dict[str, Tensor]:
+        """Support and query sets [B, examples, ...] by name, or the sets that are either in turn [B, K, ...]."""
+        if self.problem.cross_fitting:
+            return {"sets": cross_fitting.cut(episodes, training_sets(self.problem).shot)}
+        return episodes.sets()
 
     def state(self, data: Tree) -> tuple[Problem, Dynamics]:
         """The problem of tasks with these sets, and numbers of classes where they differ."""
@@ -74,7 +81,12 @@ class FewShot:
         Where there are no query sets the support features stand for theirs: D_val := D_tr.
         """
         made = Network(self.model, self.context)
-        z = made.embed(lam, sets, made.batch, heads.present(sets))
+        if self.problem.cross_fitting:
+            images = sets["sets"]
+            found = entry(made.embed(lam, {"sets": images.flatten(0, 1)}, made.batch), "sets")
+            z = cross_fitting.in_turn(found.view(*images.shape[:2], *found.shape[1:]), training_sets(self.problem).shot)
+        else:
+            z = made.embed(lam, sets, made.batch, heads.present(sets))
         outer = z.get("query", z["support"])
         return {**z, "query": outer, **self.inner.carried(lam), **self.heads.carried(lam)}
 

@@ -10,6 +10,7 @@ from core.datasets.class_sets import ClassImages
 from core.datasets.episodes import Episodes, sample_episodes
 from core.problems.instance import Context
 from core.spec import problems as spec
+from core.spec.datasets import EpisodeDataset, MiniImagenet
 from core.spec.sizes import Sets, evaluation_sets, images_at_once
 
 MetaSet = Literal["train", "validation", "test"]
@@ -35,6 +36,7 @@ class Sampling:
             generator=stream(self.context.seed, *index),
             dtype=self.context.dtype,
             groups=None if groups is None else getattr(groups, part),
+            mirrored=part == "train" and mirrored(problem.dataset),
             way_from=problem.way_from if isinstance(problem, spec.HyperRepresentation) else None,
         )
 
@@ -45,6 +47,11 @@ class Sampling:
         for first in range(0, whole, size):
             drawn = self.episodes(part, sets, min(size, whole - first), part, first)
             yield from drawn.split(together or size)
+
+
+def mirrored(dataset: EpisodeDataset) -> bool:
+    """Whether images of meta-training are mirrored as they are drawn."""
+    return isinstance(dataset, MiniImagenet) and dataset.reflections
 
 
 def sampling(problem: spec.FewShot, context: Context, split_seed: int | None = None) -> Sampling:

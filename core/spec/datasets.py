@@ -193,6 +193,13 @@ class MiniImagenet(ClassesOfImages):
 
     channels, side, images_per_class = 3, 84, 600
     kind: Literal["mini_imagenet"] = "mini_imagenet"
+    reflections: bool = False
+    """Whether images of meta-training are mirrored, each with probability 1/2 whenever it is drawn; meta-validation and
+    meta-test stay as they are."""
+
+    def held_out(self) -> Self:
+        """Whatever is mirrored in meta-training."""
+        return self.model_copy(update={"reflections": False})
 
     def class_counts(self) -> tuple[int, int, int]:
         """Whatever the seed."""

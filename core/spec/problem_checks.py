@@ -76,6 +76,8 @@ def _check_training(problem: HyperRepresentation) -> None:
             "/problem/training_query",
             "with `outer_set: support` meta-training draws no query sets: leave it out",
         )
+    if problem.cross_fitting:
+        _check_cross_fitting(problem)
     if problem.tasks is not None and problem.tasks < problem.meta_batch:
         refuse(
             "/problem/tasks",
@@ -86,6 +88,28 @@ def _check_training(problem: HyperRepresentation) -> None:
             "/problem/l2",
             f"`{problem.heads.kind}` heads have an inner objective of their own: leave `l2` out (the strength of "
             "`ridge` is in its own fields)",
+        )
+
+
+def _check_cross_fitting(problem: HyperRepresentation) -> None:
+    _, shot, query = training_sets(problem)
+    if problem.outer_set == "support":
+        refuse(
+            "/problem/cross_fitting",
+            "with `outer_set: support` meta-training draws no query sets for the support set to change places with: "
+            "leave one of both out",
+        )
+    if problem.way_from is not None:
+        refuse(
+            "/problem/cross_fitting",
+            "it is for tasks that all have as many classes: leave it or `way_from` out",
+        )
+    if query % shot:
+        name = "query" if problem.training_query is None else "training_query"
+        refuse(
+            f"/problem/{name}",
+            f"`cross_fitting` cuts a task into sets of as many examples of each class as the support set has, {shot}: "
+            f"make `{name}` a multiple of it, such as {max(query // shot, 1) * shot}",
         )
 
 

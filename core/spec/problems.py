@@ -195,6 +195,10 @@ class HyperRepresentation(Spec):
     there are no query sets."""
     training_query: Annotated[int, Field(ge=1, le=100)] | None = None
     """Query examples of each class in meta-training; by default `query`, as in evaluations. Fewer cost less."""
+    cross_fitting: bool = False
+    """Whether each example of a task of meta-training is a support example once: its examples are cut into sets of
+    `shot` of each class, each of which in turn is the support set with the others as the query set, and the outer
+    objective is the mean over them. Their images go through the network once."""
     normalization: Literal["batch", "running"] = "batch"
     """Statistics of the norms when meta-validation chooses the checkpoint: `batch`, of each support or query set
     itself (the paper's convention, transductive); `running`, of meta-training images. Both are reported."""

@@ -130,7 +130,9 @@ def inner_variables(problem: Problem) -> int:
             return problem.meta_batch * coordinates(problem)
         case HyperRepresentation():
             bias = not isinstance(problem.heads, PrototypeHeads)
-            return problem.meta_batch * (features(problem) + bias) * training_sets(problem).way
+            return (
+                problem.meta_batch * inner_problems(problem) * (features(problem) + bias) * training_sets(problem).way
+            )
         case MulticlassTransfer():
             return 0
         case Initialization():
@@ -163,6 +165,12 @@ def training_sets(problem: HyperRepresentation) -> Sets:
     """An episode of meta-training."""
     query = (problem.training_query or problem.query) if problem.outer_set == "query" else 0
     return Sets(problem.training_way or problem.way, problem.training_shot or problem.shot, query)
+
+
+def inner_problems(problem: HyperRepresentation) -> int:
+    """Of each task of meta-training: one, or as many as it has sets that are the support set in turn."""
+    _, shot, query = training_sets(problem)
+    return 1 + query // shot if problem.cross_fitting else 1
 
 
 def adapted(problem: Initialization) -> int:

@@ -85,6 +85,12 @@ class TestOrderings:
         assert peak(fewer) < peak(FEW_SHOT) < peak(wider)
         assert seconds(fewer) < seconds(FEW_SHOT) < seconds(wider)
 
+    def test_cross_fitting_takes_more_heads_but_no_more_passes(self) -> None:
+        problem = FEW_SHOT | {"meta_batch": 128, "training_query": 4}
+        crossed = problem | {"cross_fitting": True}
+        assert peak(problem, steps=256) < peak(crossed, steps=256) < 1.5 * peak(problem, steps=256)
+        assert seconds(problem, steps=256) < seconds(crossed, steps=256) < 2 * seconds(problem, steps=256)
+
     def test_double_precision_takes_more(self) -> None:
         single = experiment(MLP, steps=1000)
         double = single.model_copy(update={"resources": single.resources.model_copy(update={"precision": "float64"})})

@@ -97,3 +97,18 @@ def test_the_type_is_the_one_asked_for() -> None:
     episodes = sample_episodes(images, way=5, shot=1, query=1, count=1, generator=Generator())
     assert episodes.support.dtype == torch.float32
     assert images.dtype == torch.uint8
+
+
+def test_images_are_mirrored_by_a_coin_and_drawn_as_they_are_without() -> None:
+    images = torch.randint(0, 255, (12, 9, 1, 2, 3), dtype=torch.uint8, generator=stream(0, "images"))
+
+    def drawn(*, mirrored: bool) -> Tensor:
+        knobs = {"way": 5, "shot": 2, "query": 4, "count": 40}
+        episodes = sample_episodes(images, generator=stream(0, "episode"), mirrored=mirrored, **knobs)
+        return torch.cat([episodes.support, episodes.query], 1).flatten(0, 1)
+
+    plain, found = drawn(mirrored=False), drawn(mirrored=True)
+    same, turned = ((found == other).flatten(1).all(1) for other in (plain, plain.flip(-1)))
+    assert (same | turned).all()
+    n = len(plain)
+    assert abs(float(turned.double().sum()) - n / 2) < 4 * (n / 4) ** 0.5

@@ -23,6 +23,7 @@ SIZES: dict[str, Any] = {"way": 3, "shot": 1, "query": 2}
 PROBLEMS: dict[str, dict[str, Any]] = {
     "hyper_representation": {"kind": "hyper_representation", "meta_batch": 2},
     "ridge": {"kind": "hyper_representation", "meta_batch": 2, "heads": {"kind": "ridge"}},
+    "crossed": {"kind": "hyper_representation", "meta_batch": 2, "cross_fitting": True},
     "prototypes": {"kind": "hyper_representation", "meta_batch": 2, "heads": {"kind": "prototypes"}},
     "multiclass_transfer": {"kind": "multiclass_transfer", "batch": 5},
     "initialization": {"kind": "initialization", "meta_batch": 2},
@@ -132,3 +133,16 @@ def test_every_task_is_within_one_alphabet(
         marks = (episodes.support.amax((-1, -2, -3)) * 255).round().long()
         assert (marks == marks[:, :1]).all()
         assert len(set(marks[:, 0].tolist())) > 1
+
+
+@pytest.mark.parametrize("name", ["hyper_representation", "multiclass_transfer", "initialization"])
+def test_images_are_mirrored_in_meta_training_alone(built: Callable[..., Built], folder: Path, name: str) -> None:
+    def found(**dataset: Any) -> tuple[Any, Any]:
+        problem = {**PROBLEMS[name], **SIZES, "dataset": {"kind": "mini_imagenet", **dataset}, "model": MODELS["mlp"]}
+        made = built(problem, STEPS, data_dir=folder, evaluation={"episodes": 3})
+        _, series = made.algorithm.step(0, made.algorithm.init(made.instance.initial))
+        return made.instance.evaluate(made.instance.initial), series["outer_objective"]
+
+    (plain, loss), (same, mirrored) = found(), found(reflections=True)
+    assert same == plain
+    assert mirrored != loss

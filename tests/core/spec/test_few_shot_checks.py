@@ -46,6 +46,7 @@ def test_chunks_that_can_be(hypergradient: str) -> None:
 
 SUPPORT = FEW_SHOT | {"outer_set": "support"}
 MINI = {"kind": "mini_imagenet"}
+FEW_QUERIES = {"cross_fitting": True, "training_shot": 2, "training_query": 1}
 ALPHABETS = {"kind": "omniglot", "split": "alphabets"}
 
 
@@ -65,6 +66,10 @@ ALPHABETS = {"kind": "omniglot", "split": "alphabets"}
         (FEW_SHOT | {"dataset": ALPHABETS, "training_way": 40}, {}, "/problem/training_way", "lower `training_way`"),
         (FEW_SHOT | {"dataset": MINI, "training_way": 65}, {}, "/problem/training_way", "meta-training has 64 classes"),
         (FEW_SHOT | {"way_from": 3, "training_way": 7}, {}, "/problem/training_way", "leave one of both out"),
+        (SUPPORT | {"cross_fitting": True}, {}, "/problem/cross_fitting", "leave one of both out"),
+        (FEW_SHOT | {"cross_fitting": True, "way_from": 3}, {}, "/problem/cross_fitting", "leave it or `way_from` out"),
+        (FEW_SHOT | {"cross_fitting": True, "shot": 2}, {}, "/problem/query", "a multiple of it, such as 14"),
+        (FEW_SHOT | FEW_QUERIES, {}, "/problem/training_query", "as the support set has, 2: make"),
         ({"kind": "quadratic"}, JOINT, "/algorithm/kind", "or the problem `hyper_representation`"),
         (TRANSFER, JOINT, "/algorithm/kind", "use `nested`"),
         (FEW_SHOT, JOINT, "/problem/outer_set", "set it to `support`"),
