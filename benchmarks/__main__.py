@@ -5,6 +5,7 @@ import warnings
 from functools import partial
 
 from benchmarks import (
+    cross_fitting,
     few_shot,
     few_shot_cuda,
     hyper_cleaning,
@@ -30,13 +31,14 @@ BENCHMARKS = {
 }
 BY_NAME_ONLY = {
     "few_shot_cuda": few_shot_cuda.main,
+    "cross_fitting": cross_fitting.main,
     "rates": rates.main,
     "plan": plan.main,
     **stochastic.PIECES,
     "stochastic_long": stochastic_long.main,
 }
-"""What needs a GPU; rates of this machine, for plans; plans against measurements and stochastic algorithms, which take
-many minutes."""
+"""What needs a GPU, or data; rates of this machine, for plans; plans against measurements and stochastic algorithms,
+which take many minutes."""
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ Exit status:
   2  the request is not possible: usage, spec, id, key, state
   3  the service does not answer, or failed at it
 
-Where ID is asked for, its beginning is enough. --url and --api-key can be given as BILEVEL_URL and BILEVEL_API_KEY.
+Where ID is asked for, its beginning is enough. --url and --api-key come after the command's name, or as BILEVEL_URL and
+BILEVEL_API_KEY.
 """
 
 

@@ -14,7 +14,11 @@ from bilevel_client.commands.service import Service, with_service
 @click.argument("file", type=FILE)
 @click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set a field; can be given several times.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Whose rates to take.  [default: as in the spec]")
-@click.option("--rates", type=FILE, help="JSON file of measured rates, as `python -m benchmarks rates` prints it.")
+@click.option(
+    "--rates",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="JSON file of measured rates, as `python -m benchmarks rates` prints it.",
+)
 @with_service
 def plan(service: Service, file: Path, settings: Sequence[str], device: str | None, rates: Path | None) -> None:
     """Say what the experiment in FILE would take, memory and time, and what would fit; nothing is run."""

@@ -29,7 +29,7 @@ NAMES = (
 @click.option("--quick", is_flag=True, help="Minutes instead of hours: fewer hyperiterations; shows that it works.")
 @click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set a field of all experiments.")
 @click.option("--seeds", metavar="0..4", help="Seeds of all stages: `0..4` or `0,7`.  [default: the study's]")
-@click.option("--all-stages", is_flag=True, help="Also the stages that take a day or a GPU.")
+@click.option("--all-stages", is_flag=True, help="Also the stages that take many hours or a GPU.")
 @click.option(
     "--stage",
     "only",

@@ -34,11 +34,11 @@ class Service:
         """A client of the service; its errors end the command."""
         from bilevel_client.client import Client
 
-        with Client(self.url, self.api_key, patience=QUICK) as client:
-            try:
+        try:
+            with Client(self.url, self.api_key, patience=QUICK) as client:
                 yield client
-            except ServiceError as error:
-                self.end(error)
+        except ServiceError as error:
+            self.end(error)
 
     def end(self, error: ServiceError) -> NoReturn:
         """Says what went wrong and ends the command."""

@@ -24,11 +24,16 @@ STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365,
 
 def measured(members: Sequence[Member], metric: str = "accuracy") -> Value | None:
     """The test metric of the outer variables that validation chose; None: no member has succeeded."""
-    if not members:
+    return mean_of([member.result["test"][metric] for member in members])
+
+
+def mean_of(metrics: Sequence[Mapping[str, Any]]) -> Value | None:
+    """Of one metric {"mean", "ci95", ...} a seed, as results have it; None: there is none."""
+    if not metrics:
         return None
-    values = [member.test(metric) for member in members]
+    values = [float(each["mean"]) for each in metrics]
     if len(values) == 1:
-        return Value(values[0], float(members[0].result["test"][metric]["ci95"]), 1)
+        return Value(values[0], float(metrics[0]["ci95"]), 1)
     error = statistics.stdev(values) / math.sqrt(len(values))
     return Value(statistics.fmean(values), STUDENT.get(len(values), 1.96) * error, len(values))
 

@@ -154,7 +154,8 @@ def check_numerics(problem: Problem, *, precision: str, tf32: bool) -> None:
     if precision == "bf16" and not isinstance(problem, HyperRepresentation | MulticlassTransfer):
         refuse(
             "/resources/precision",
-            f"`bf16` is for the representation of `hyper_representation`, not for {problem.kind}: use `float32`",
+            "`bf16` is for the networks of `hyper_representation` and `multiclass_transfer`, not for "
+            f"{problem.kind}: use `float32`",
         )
     if tf32 and precision == "float64":
         refuse(

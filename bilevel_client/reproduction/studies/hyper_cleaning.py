@@ -3,7 +3,7 @@
 from bilevel_client.reproduction.document import Document, Picture, Section, Table
 from bilevel_client.reproduction.figures import lines, over_seeds
 from bilevel_client.reproduction.study import Found, Member, Results, Stage, Study
-from bilevel_client.reproduction.values import COLUMNS, Value, against, cost, made_with, unfinished
+from bilevel_client.reproduction.values import COLUMNS, against, cost, made_with, mean_of, unfinished
 
 BASE = {
     "problem": {
@@ -43,7 +43,12 @@ def report(results: Results) -> Document:
     found = results.get("mnist")
     members = found.succeeded if found else []
     rows = [
-        against(text, PAPER[name], _of_report(members, name), bar=90.2 if name == "learned" else None)
+        against(
+            text,
+            PAPER[name],
+            mean_of([member.result["report"][name]["accuracy"] for member in members]),
+            bar=90.2 if name == "learned" else None,
+        )
         for name, text in NAMES.items()
     ]
     rows += [
@@ -60,14 +65,6 @@ def report(results: Results) -> Document:
             Section("Made with", [made_with(results), *unfinished(results)]),
         ],
     )
-
-
-def _of_report(members: list[Member], name: str) -> Value | None:
-    found = [member.result["report"][name]["accuracy"] for member in members]
-    if not found:
-        return None
-    mean = sum(float(each["mean"]) for each in found) / len(found)
-    return Value(mean, max(float(each["ci95"]) for each in found), len(found))
 
 
 def _f1(members: list[Member], name: str, part: str | None) -> list[str]:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
-from bilevel_client.reproduction.figures import Band, lines
+from bilevel_client.reproduction.figures import lines, over_seeds
 from bilevel_client.reproduction.study import Member, Results, Stage, Study
-from bilevel_client.reproduction.values import cost, made_with, unfinished
+from bilevel_client.reproduction.values import cost, made_with, mean_of, unfinished
 
 OPTIMIZERS = ("learned", "sgd", "momentum", "adam")
 HORIZONS = {"trained": "as long as it was trained for", "longer": "twice as long"}
@@ -63,28 +64,32 @@ WORDS = (
 
 def _section(name: str, members: Sequence[Member]) -> Section:
     parts: list[Text | Table | Picture] = []
-    for member in members[:1]:
-        rows = [[optimizer, *(_cell(member, horizon, optimizer) for horizon in HORIZONS)] for optimizer in OPTIMIZERS]
-        steps = [
-            f"after {member.result['report'][horizon]['steps']} steps, {text}" for horizon, text in HORIZONS.items()
-        ]
-        parts = [Table(("", *steps), rows), Text(f"Cost: {cost([member])}."), _picture(name, member)]
+    if members:
+        rows = [[optimizer, *(_cell(members, horizon, optimizer) for horizon in HORIZONS)] for optimizer in OPTIMIZERS]
+        report = members[0].result["report"]
+        steps = [f"after {report[horizon]['steps']} steps, {text}" for horizon, text in HORIZONS.items()]
+        words = Text(f"Seeds: {len(members)}. Cost: {cost(members)}.")
+        parts = [Table(("", *steps), rows), words, _picture(name, members)]
     return Section(name, parts)
 
 
-def _cell(member: Member, horizon: str, optimizer: str) -> str:
-    found = member.result["report"][horizon][optimizer]
-    rate = f" (rate {found['rate']:.3g})" if "rate" in found else ""
-    edge = ", at the edge of its grid" if found.get("at_the_edge_of_the_grid") else ""
-    return f"{float(found['loss']['mean']):.4g} ± {float(found['loss']['ci95']):.2g}{rate}{edge}"
+def _cell(members: Sequence[Member], horizon: str, optimizer: str) -> str:
+    found = [member.result["report"][horizon][optimizer] for member in members]
+    value = mean_of([each["loss"] for each in found])
+    assert value is not None
+    rates = ", ".join(dict.fromkeys(f"{each['rate']:.3g}" for each in found if "rate" in each))
+    rate = f" (rate {rates})" if rates else ""
+    edge = ", at the edge of its grid" if any(each.get("at_the_edge_of_the_grid") for each in found) else ""
+    return f"{value.mean:.4g} ± {value.interval:.2g}{rate}{edge}"
 
 
-def _picture(name: str, member: Member) -> Picture:
+def _picture(name: str, members: Sequence[Member]) -> Picture:
     bands = {}
     for optimizer in OPTIMIZERS:
-        curve = member.result["report"]["longer"][optimizer]["curve"]
-        loss = [float(value) for value in curve["loss"]]
-        bands[optimizer] = Band([float(step) for step in curve["steps"]], loss, loss, loss)
+        curves = [member.result["report"]["longer"][optimizer]["curve"] for member in members]
+        bands[optimizer] = over_seeds(
+            [Series(curve["steps"], [float(value) for value in curve["loss"]], None) for curve in curves]
+        )
     figure = lines(bands, title=f"Loss on test tasks: {name}", y="mean loss", x="step", logarithmic=True)
     return Picture(name.replace(", ", "_").lower(), "Mean loss by step; twice as many as it was trained for.", figure)
 

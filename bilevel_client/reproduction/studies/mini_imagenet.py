@@ -57,14 +57,14 @@ def _recipe() -> dict[str, Any]:
 
 
 RECIPE = "C4L 1-shot, our recipe"
-PAPER = {
+PAPER: dict[str, tuple[float | None, float | None]] = {
     "C4L 1-shot": (47.51, 48.5),
     RECIPE: (47.51, 48.5),
-    "C4L 5-shot": (61.9, None),
+    "C4L 5-shot": (None, None),
     "RN 1-shot": (50.54, 52.0),
     "RN 5-shot": (64.53, 67.0),
 }
-"""Stage -> the paper's accuracy (of C4L 5-shot: derived from its text), and ours to be at least."""
+"""Stage -> the paper's accuracy, where it has one, and ours to be at least."""
 QUICK: dict[str, Any] = {
     "algorithm.hyperiterations": 10,
     "evaluation.every": 10,
@@ -112,9 +112,9 @@ STUDY = Study(
     "mini-imagenet",
     "Few-shot learning on miniImageNet",
     [
-        Stage("C4L 1-shot", _base(C4L, 1, 4, 0.01, 5), quick=QUICK),
+        Stage("C4L 1-shot", _base(C4L, 1, 4, 0.01, 5), quick=QUICK, optional=True),
         Stage(RECIPE, _recipe(), quick=QUICK),
-        Stage("C4L 5-shot", _base(C4L, 5, 2, 0.01, 5), quick=QUICK),
+        Stage("C4L 5-shot", _base(C4L, 5, 2, 0.01, 5), quick=QUICK, optional=True),
         Stage("RN 1-shot", _base(RN, 1, 2, 0.04, 5), quick=QUICK, optional=True),
         Stage("RN 5-shot", _base(RN, 5, 2, 0.04, 5), quick=QUICK, optional=True),
         Stage("RN 1-shot by T", _base(RN, 1, 2, 0.04, 5), {"algorithm.steps": STEPS}, quick=QUICK, optional=True),

@@ -115,7 +115,7 @@ def _stages() -> list[Stage]:
     recipes = [Stage(RECIPE.format(name), _recipe(way, shot), quick=QUICK) for name, (way, shot, *_) in PAPER.items()]
     wide = Stage(WIDE, _from_wide(), follows=FOLLOWS, quick=QUICK)
     choice = Stage(CHOICE, _choice_of_steps(), {"algorithm.steps": STEPS}, quick=QUICK, optional=True)
-    paper = [Stage(name, _paper(way, shot), quick=QUICK) for name, (way, shot, *_) in PAPER.items()]
+    paper = [Stage(name, _paper(way, shot), quick=QUICK, optional=True) for name, (way, shot, *_) in PAPER.items()]
     return [*recipes[:3], wide, *recipes[3:], choice, *paper]
 
 
