@@ -1,11 +1,12 @@
 """From pydantic's errors to what a person can mend: a JSON pointer into the body and what is allowed there."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, TypedDict
 
+from api import hints
 from core.spec import Experiment, Sweep
 from core.spec.base import Spec
 
@@ -38,7 +39,7 @@ def describe(
     source, *location = error["loc"]
     if source != "body":
         parameter = str(location[0]) if location else str(source)
-        return {"parameter": parameter, "detail": _detail(error, spec, parameters)}
+        return {"parameter": parameter, "detail": _detail(error, None, parameters)}
     if error["type"] == "impossible":
         return {"pointer": _in_base(location, error["ctx"]["pointer"]), "detail": error["msg"]}
     if error["type"] == "impossible_member":
@@ -62,41 +63,56 @@ def _member(context: Mapping[str, Any]) -> str:
     return f"{context['combination']} is not possible: {found['pointer']}: {found['detail']}"
 
 
-def _detail(error: Mapping[str, Any], spec: type[Spec], allowed: Sequence[str]) -> str:
-    context = error.get("ctx", {})
+def _detail(error: Mapping[str, Any], spec: type[Spec] | None, allowed: Sequence[str]) -> str:
+    """What is wrong and what is allowed; `spec` is None for a query parameter, of which `allowed` are the names."""
+    context, given, location = error.get("ctx", {}), error["input"], error["loc"][1:]
+    place = str(location[-1]) if location else ""
     match error["type"]:
         case "extra_forbidden":
-            return _unknown(str(error["loc"][-1]), allowed)
+            hint = hints.field(place, allowed, spec)
+            return f"`{place}` is not known here{hint}" + (f": {_one_of(allowed)}" if allowed else "")
         case "union_tag_invalid":
-            return _impossible(context["tag"], _unquoted(context["expected_tags"]))
+            return _impossible(context["tag"], _unquoted(context["expected_tags"]), place)
         case "union_tag_not_found":
-            return f"`kind` is missing: {_one_of(_kinds(spec, error['loc'][1:]))}"
+            return f"`kind` is missing: {_one_of(_kinds(spec or Experiment, location))}"
         case "literal_error" | "enum":
-            return _impossible(error["input"], _unquoted(context["expected"]))
+            return _impossible(given, _unquoted(context["expected"]), place)
         case "missing":
             return "This field is required"
         case "model_attributes_type" | "model_type" | "dict_type" | "dict_attributes_type":
-            return f'An object is wanted here, such as {{"kind": ...}}, not {_shown(error["input"])}'
+            return f"An object is wanted here{_example(spec, location, given)}, not {_shown(given)}"
         case "string_type":
-            return f"A text is wanted here, not {_shown(error['input'])}: write it in quotes"
+            return f"A text is wanted here, not {_shown(given)}: write it in quotes"
+        case "tuple_type" | "list_type":
+            return f"A list is wanted here, such as {_shown([given])}, not {_shown(given)}"
         case _:
-            return f"{error['msg']}, not {_shown(error['input'])}"
+            several = ": several values are a sweep, `bilevel sweep`" if isinstance(given, list) else ""
+            return f"{error['msg']}, not {_shown(given)}{several}{_described(spec, location)}"
 
 
-def _unknown(name: str, allowed: Sequence[str]) -> str:
-    if not allowed:
-        return f"`{name}` is not known here"
-    return f"`{name}` is not known here{_nearest(name, allowed)}: {_one_of(allowed)}"
-
-
-def _impossible(given: object, choices: Sequence[str]) -> str:
+def _impossible(given: object, choices: Sequence[str], place: str) -> str:
     shown = f"`{given}`" if isinstance(given, str) else _shown(given)
-    return f"{shown} is not possible here{_nearest(given, choices)}: {_one_of(choices)}"
+    return f"{shown} is not possible here{hints.choice(given, choices, place)}: {_one_of(choices)}"
 
 
-def _nearest(given: object, choices: Sequence[str]) -> str:
-    matches = get_close_matches(str(given), choices, n=1, cutoff=0.6)
-    return f" (did you mean `{matches[0]}`?)" if matches else ""
+def _example(spec: type[Spec] | None, location: Sequence[str | int], given: object) -> str:
+    """Of an object that is possible at a location; where the given text is a kind, of that kind."""
+    node = {} if spec is None else _node(spec, location)
+    if kinds := list(node.get("discriminator", {}).get("mapping", {})):
+        return f', such as {{"kind": "{given if given in kinds else kinds[0]}"}}'
+    if names := list(node.get("properties", {})):
+        return f', such as {{"{names[0]}": ...}}'
+    return ', such as {"name": "value"}' if node.get("type") == "object" else ""
+
+
+def _described(spec: type[Spec] | None, location: Sequence[str | int]) -> str:
+    """The first sentence of what a field is, for what is wrong with its value may be its unit."""
+    for end in range(len(location), 0, -1):
+        parent = {} if spec is None else _node(spec, location[: end - 1])
+        if words := parent.get("properties", {}).get(location[end - 1], {}).get("description"):
+            first = re.split(r"(?<=[.:;])\s", " ".join(str(words).split()), maxsplit=1)[0].rstrip(".:;")
+            return f" (`{location[end - 1]}`: {first})"
+    return ""
 
 
 def _one_of(choices: Sequence[str]) -> str:
@@ -171,6 +187,7 @@ def _node(spec: type[Spec], location: Sequence[str | int]) -> Node:
             node = {"$ref": tags[part]}
         else:
             node = node.get("properties", {}).get(part) or node.get("items") or {}
+        node = next((each for each in node.get("anyOf", ()) if "$ref" in each), node)  # that or null
         if reference := node.get("$ref"):
             node = schema["$defs"][reference.rsplit("/", 1)[1]]
     return node

@@ -32,8 +32,20 @@ def load(path: Path) -> dict[str, Any]:
     return plain
 
 
+def experiment(path: Path, settings: Sequence[str]) -> dict[str, Any]:
+    """The experiment in a file, with values set.
+
+    Raises:
+        BadSpec: as `load` and `assign`, or the file has a sweep.
+    """
+    spec = load(path)
+    if "base" in spec:
+        raise BadSpec(f"{path} is a sweep, for it has a `base`: submit it by `bilevel sweep {path}`")
+    return assign(spec, settings)
+
+
 def assign(spec: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """The spec with values set, each given as `field.field=value`; a value is JSON or else text.
+    """The spec with values set, each given as `field.field=value`; a value is JSON or else text, and so is any label's.
 
     Raises:
         BadSpec: a setting is not of that form or leads through a value that has no fields.
@@ -47,7 +59,7 @@ def assign(spec: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
         place: Any = spec
         for parent in parents:
             place = _child(place, parent, setting)
-        _put(place, last, parsed(value), setting)
+        _put(place, last, value if parents[:1] == ["labels"] else parsed(value), setting)
     return spec
 
 

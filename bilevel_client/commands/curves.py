@@ -26,6 +26,11 @@ def curves(service: Service, experiments: Sequence[str], series: Sequence[str], 
         records = [client.get(client.find(experiment)) for experiment in experiments]
         points = PLOTTED if plot or service.as_json else 500
         found = [client.curves(record["id"], series, max_points=points) for record in records]
+        for record, each in zip(records, found, strict=True):
+            if series and not each.series and (others := client.curves(record["id"], max_points=4).series):
+                raise click.UsageError(
+                    f"{record['id'][:8]} has no series {' or '.join(series)}: there are {', '.join(sorted(others))}"
+                )
     if plot is not None:
         _draw(plot, list(zip(records, found, strict=True)))
         click.echo(json.dumps({"file": str(plot)}) if service.as_json else f"Drawn into {plot}.")
@@ -38,9 +43,7 @@ def curves(service: Service, experiments: Sequence[str], series: Sequence[str], 
         from bilevel_client.commands import tables
 
         for record, each in zip(records, found, strict=True):
-            tables.show(
-                tables.curves(record, each) if each.series else f"{record['id'][:8]} has no such points so far."
-            )
+            tables.show(tables.curves(record, each) if each.series else f"{record['id'][:8]} has no points so far.")
 
 
 def _draw(plot: Path, drawn: list[tuple[dict[str, Any], Any]]) -> None:

@@ -26,7 +26,7 @@ def submit(service: Service, file: Path, settings: Sequence[str], wait: bool, ke
     from bilevel_client import specs
 
     try:
-        spec = specs.assign(specs.load(file), settings)
+        spec = specs.experiment(file, settings)
     except specs.BadSpec as error:
         raise click.UsageError(str(error)) from error
     with service.client() as client:

@@ -1,5 +1,6 @@
 """Commands for what experiments made, and for what can be asked for: artifact, catalog."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -44,11 +45,13 @@ def catalog(service: Service, kind: str | None) -> None:
     """List every kind that a spec can name; with KIND, show its example and schema."""
     with service.client() as client:
         found = client.catalog()
-    entries = [{"section": section, **entry} for section, members in found["kinds"].items() for entry in members]
+    known = [{"section": section, **entry} for section, members in found["kinds"].items() for entry in members]
     if kind is not None:
-        entries = [entry for entry in entries if entry["kind"] == kind]
+        entries = [entry for entry in known if entry["kind"] == kind]
         if not entries:
-            raise click.UsageError(f"There is no kind `{kind}`; `bilevel catalog` lists them.")
+            near = get_close_matches(kind, {entry["kind"] for entry in known}, n=3)
+            like = f" (did you mean {' or '.join(near)}?)" if near else ""
+            raise click.UsageError(f"There is no kind `{kind}`{like}; `bilevel catalog` lists them.")
         service.print_json(entries[0] if len(entries) == 1 else entries)
     elif service.as_json:
         service.print_json(found)

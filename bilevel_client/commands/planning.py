@@ -25,7 +25,7 @@ def plan(service: Service, file: Path, settings: Sequence[str], device: str | No
     from bilevel_client import specs
 
     try:
-        spec = specs.assign(specs.load(file), settings)
+        spec = specs.experiment(file, settings)
     except specs.BadSpec as error:
         raise click.UsageError(str(error)) from error
     given = _rates(rates) | ({"device": device} if device else {})

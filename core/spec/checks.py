@@ -58,12 +58,14 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
     check_heads(problem, algorithm)
     check_transfer(problem, algorithm)
     check_own_dynamics(problem, algorithm)
+    if isinstance(algorithm, RealTime):
+        _check_real_time(problem, algorithm)
     match algorithm.hypergradient:
         case Exact() if not closed_form(problem):
             refuse(
                 "/algorithm/hypergradient",
                 f"`exact` needs an inner problem with a closed form, which {problem.kind} does not have with "
-                "these settings: use `reverse` or `implicit`",
+                f"these settings: use {_instead_of_exact(problem)}",
             )
         case FirstOrder() if isinstance(problem, Regularization | HyperCleaning | LearnedData):
             refuse(
@@ -83,8 +85,16 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
             check_series(problem, implicit)
     check_initialization(problem, algorithm)
     _check_dynamics(problem, algorithm)
-    if isinstance(algorithm, RealTime):
-        _check_real_time(problem, algorithm)
+
+
+def _instead_of_exact(problem: Problem) -> str:
+    match problem:
+        case HyperRepresentation():
+            return "the heads `ridge` or `prototypes`, or `reverse`"
+        case Initialization():
+            return "`reverse`"
+        case _:
+            return "`reverse` or `implicit`"
 
 
 def check_finite_sum(problem: Problem, algorithm: AnyStochastic) -> None:
@@ -238,7 +248,7 @@ def _check_dynamics(problem: Problem, algorithm: Stepped) -> None:
         refuse(
             "/algorithm/dynamics",
             "`line_search` cannot be differentiated, for the chosen step size jumps: use the hypergradient `implicit` "
-            "with the solver `cg` or `dense`, `first_order`, or the dynamics `gradient_descent`",
+            "with the solver `cg`, `cg_normal` or `dense`, or the dynamics `gradient_descent`",
         )
     if "learn_momentum" in learned and getattr(dynamics, "momentum", 0.0) == 0:
         refuse("/algorithm/dynamics/momentum", "a momentum of 0 cannot be learned by its logit: start above 0")

@@ -113,7 +113,12 @@ def check_ways(problem: FewShot) -> None:
         refuse("/problem/training_way", f"{training} ways, but {where} has {drawn} classes: lower `training_way`")
     if least is None:
         if problem.way > fewest:
-            refuse("/problem/way", f"{problem.way} ways, but the smallest {pool} has {fewest} classes: lower `way`")
+            ranged = pool == "alphabet" and isinstance(problem, HyperRepresentation)
+            refuse(
+                "/problem/way",
+                f"{problem.way} ways, but the smallest {pool} has {fewest} classes: lower `way`"
+                + (f", or give `way_from`, with which it may be up to {most}" if ranged else ""),
+            )
         return
     if least > problem.way:
         refuse("/problem/way_from", f"{least} is above `way`, the most classes of a task, {problem.way}: lower it")

@@ -43,21 +43,22 @@ def check_problem(problem: Problem) -> None:
         _check_split(problem)
         _check_learned_data(problem)
     elif isinstance(problem, Regularization | HyperCleaning):
+        if isinstance(problem, HyperCleaning):
+            _check_cleaning(problem)
         _check_split(problem)
         if isinstance(problem, Regularization):
             _check_regularization(problem)
-        else:
-            _check_cleaning(problem)
 
 
 def _check_episodes(problem: FewShot) -> None:
     check_ways(problem)
     images = problem.dataset.images_per_class
     if problem.shot + problem.query > images:
+        field, most = ("query", images - problem.shot) if problem.shot < images else ("shot", images - problem.query)
         refuse(
-            "/problem/query",
+            f"/problem/{field}",
             f"shot + query = {problem.shot + problem.query}, but a class has {images} images and the support and "
-            f"query sets are disjoint: lower `query` to at most {max(images - problem.shot, 0)}",
+            f"query sets are disjoint: lower `{field}` to at most {max(most, 1)}",
         )
 
 

@@ -22,9 +22,9 @@ class FromExperiment(Spec):
 
     kind: Literal["experiment"] = "experiment"
     experiment: ExperimentId
-    """Id of a few-shot experiment (`hyper_representation`)."""
+    """Whole id of a few-shot experiment (`hyper_representation`), as `bilevel show` prints it, in small letters."""
     artifact: ArtifactName = "outer_variables.safetensors"
-    """Name of its file."""
+    """Name of its file, which ends in .safetensors."""
 
 
 class Pixels(Spec):

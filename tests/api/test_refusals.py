@@ -74,6 +74,53 @@ SPECS: list[tuple[dict[str, Any], str, str]] = [
     ({"problem": {"kind": "quadratic"}, "name": "a\x00b"}, "/name", "control character"),
     ({"problem": {"kind": "quadratic"}, "labels": {"a": "\x00"}}, "/labels/a", "control character"),
     ({"problem": {"kind": "quadratic"}, "name": "x" * 201}, "/name", "at most 200 characters"),
+    # What is said of an object depends on which one it is.
+    ({"problem": {"kind": "quadratic"}, "evaluation": 10}, "/evaluation", 'such as {"every": ...}, not `10`'),
+    ({"problem": {"kind": "quadratic"}, "labels": ["a"]}, "/labels", 'such as {"name": "value"}'),
+    ({"problem": {**CLEANING, "dataset": "wine"}}, "/problem/dataset", 'such as {"kind": "wine"}, not `"wine"`'),
+    (
+        {"problem": {**CLEANING, "model": {"kind": "mlp", "hidden": 64}}},
+        "/problem/model/hidden",
+        "A list is wanted here, such as `[64]`",
+    ),
+    # Names of other libraries, other places and other kinds.
+    ({"problem": {"kind": "maml"}}, "/problem/kind", "did you mean `initialization`?"),
+    ({"problem": {"kind": "quadratic"}, "steps": 3}, "/steps", "did you mean `algorithm.steps`?"),
+    (
+        {"problem": {"kind": "quadratic"}, "algorithm": {"lr": 1}},
+        "/algorithm/lr",
+        "did you mean `algorithm.dynamics.rate` or `algorithm.optimizer.rate`?",
+    ),
+    ({"problem": {"kind": "quadratic"}, "algorithm": {"T": 1}}, "/algorithm/T", "did you mean `steps`?"),
+    (
+        {"problem": {"kind": "quadratic"}, "algorithm": {"kind": "reptile"}},
+        "/algorithm/kind",
+        "`reptile` is not possible here (it is a `hypergradient`): use `nested`",
+    ),
+    (
+        {"problem": {"kind": "hyper_representation", "dataset": {"kind": "mnist"}}},
+        "/problem/dataset/kind",
+        "(it is a `dataset` of other experiments): use `omniglot`",
+    ),
+    (
+        {"problem": {"kind": "quadratic"}, "resources": {"device": "gpu"}},
+        "/resources/device",
+        "did you mean `cuda`?",
+    ),
+    # Units and ids, by what the field is.
+    (
+        {"problem": {"kind": "quadratic"}, "resources": {"memory_limit": "4GB"}},
+        "/resources/memory_limit",
+        'not `"4GB"` (`memory_limit`: MiB of main memory',
+    ),
+    (
+        {"problem": {"kind": "hyper_representation", "start": {"experiment": "58fe3f8b"}}},
+        "/problem/start/experiment",
+        "(`experiment`: Whole id of a few-shot experiment",
+    ),
+    # Several values are a sweep.
+    ({"problem": {"kind": "quadratic"}, "seed": [0, 1]}, "/seed", "several values are a sweep, `bilevel sweep`"),
+    ({"problem": {"kind": "quadratic"}, "seeds": [0, 1]}, "/seeds", "(it is a sweep's: `bilevel sweep`"),
 ]
 
 
@@ -213,7 +260,7 @@ def test_query_parameters_are_refused_by_name(refusing: httpx.Client, query: str
         (
             {"algorithm": {"optimizer": "adam"}},
             "/algorithm/optimizer",
-            'An object is wanted here, such as {"kind": ...}',
+            'An object is wanted here, such as {"kind": "adam"}',
         ),
         ({"labels": {"try": 1}}, "/labels/try", "A text is wanted here, not `1`: write it in quotes"),
         ({"algorithm": None}, "/algorithm", "not `null`"),

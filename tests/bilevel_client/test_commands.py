@@ -238,7 +238,9 @@ def test_curves_as_a_table(bilevel: Any, drawn: str) -> None:
     assert "▁" in table
     assert "NaN" in table
     assert "hypergradient_norm" not in table
-    assert "no such points" in bilevel("curves", drawn, "--series", "nothing").stdout
+    nothing = bilevel("curves", drawn, "--series", "nothing", status=2).output
+    assert "has no series nothing: there are" in " ".join(nothing.split())
+    assert "validation/accuracy" in nothing
 
 
 def test_curves_in_json(bilevel: Any, drawn: str) -> None:
@@ -289,7 +291,7 @@ def test_catalogue(bilevel: Any) -> None:
     assert "hyper_cleaning" in bilevel("catalog").stdout
     assert json.loads(bilevel("catalog", "quadratic").stdout)["example"]["kind"] == "quadratic"
     assert "kinds" in json.loads(bilevel("catalog", "--json").stdout)
-    bilevel("catalog", "nothing", status=2)
+    assert "did you mean hyper_cleaning" in " ".join(bilevel("catalog", "hyper_cleanin", status=2).output.split())
 
 
 def test_refusals_are_exit_status_2(bilevel: Any, spec: str, tmp_path: Path) -> None:
@@ -312,6 +314,12 @@ def test_no_service_is_exit_status_3(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(main, ["list", "--url", "http://127.0.0.1:1"])
     assert result.exit_code == 3
     assert "bilevel up" in result.stderr
+
+
+def test_an_address_without_a_scheme_is_exit_status_2() -> None:
+    result = CliRunner().invoke(main, ["list", "--url", "localhost:8000"])
+    assert result.exit_code == 2
+    assert "begin it with http://" in result.stderr
 
 
 def test_help_says_what_the_statuses_mean_and_is_quick() -> None:

@@ -46,6 +46,12 @@ def test_files_that_are_no_specs(tmp_path: Path, name: str, text: str, message: 
         specs.load(tmp_path / name)
 
 
+def test_a_sweep_is_no_experiment(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"base": {}}')
+    with pytest.raises(specs.BadSpec, match=r"submit it by `bilevel sweep .*a\.json`"):
+        specs.experiment(tmp_path / "a.json", [])
+
+
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b"\xff\xfe")
     with pytest.raises(specs.BadSpec, match="cannot be read"):
@@ -63,6 +69,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
         ("hidden=[3]", {**SPEC, "hidden": [3]}),
         ("algorithm.dynamics.rate=1", {**SPEC, "algorithm": {"dynamics": {"rate": 1}}}),
         ("labels.a=b=c", {**SPEC, "labels": {"a": "b=c"}}),
+        ("labels.run=3", {**SPEC, "labels": {"run": "3"}}),
         ("seed=NaN", {**SPEC, "seed": "NaN"}),
     ],
 )

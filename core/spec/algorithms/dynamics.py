@@ -93,7 +93,8 @@ class RmsProp(InnerDynamics):
 class LineSearch(InnerDynamics):
     """Gradient descent, each step as large as L(w - eta g) <= L(w) - decrease eta ||g||^2 allows (Armijo).
 
-    For hypergradients that do not differentiate the steps: `implicit` with `cg` or `dense`.
+    For hypergradients that do not differentiate the steps: `implicit` with `cg`, `cg_normal` or `dense`, `exact`,
+    `first_order`, `reptile`.
     """
 
     kind: Literal["line_search"] = "line_search"

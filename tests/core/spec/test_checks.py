@@ -23,7 +23,7 @@ def implicit(solver: str = "cg") -> dict[str, Any]:
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
     # name: problem, algorithm, pointer, a part of the message
     "support and query": ({**REPRESENTATION, "shot": 6}, {}, "/problem/query", "at most 14"),
-    "shots alone": ({**REPRESENTATION, "shot": 20, "query": 1}, {}, "/problem/query", "lower `query`"),
+    "shots alone": ({**REPRESENTATION, "shot": 20, "query": 1}, {}, "/problem/shot", "lower `shot`"),
     "train and validation": ({**CLEANING, "train": 1500}, {}, "/problem/train", "1797 examples"),
     "nothing left to test": ({**CLEANING, "train": 1397}, {}, "/problem/test", "0 are left"),
     "too large a test set": ({**CLEANING, "test": 598}, {}, "/problem/test", "597 are left"),

@@ -53,7 +53,10 @@ ALPHABETS = {"kind": "omniglot", "split": "alphabets"}
 @pytest.mark.parametrize(
     ("problem", "algorithm", "pointer", "remedy"),
     [
-        (FEW_SHOT, EXACT, "/algorithm/hypergradient", "use `reverse` or `implicit`"),
+        (FEW_SHOT, EXACT, "/algorithm/hypergradient", "use the heads `ridge` or `prototypes`"),
+        (FEW_SHOT, {"kind": "real_time"}, "/algorithm/kind", "use `nested`"),
+        (FEW_SHOT | {"shot": 20, "query": 1}, {}, "/problem/shot", "lower `shot` to at most 19"),
+        (FEW_SHOT | {"dataset": ALPHABETS, "way": 20}, {}, "/problem/way", "or give `way_from`, with which it may be"),
         (FEW_SHOT | {"heads": RIDGE}, APPROX, "/algorithm/hypergradient", "use `exact` or `reverse`"),
         (FEW_SHOT | {"heads": RIDGE, "l2": 0.1}, {}, "/problem/l2", "leave `l2` out"),
         (FEW_SHOT | {"heads": {"kind": "prototypes"}, "l2": 0.1}, EXACT, "/problem/l2", "leave `l2` out"),
