@@ -38,7 +38,7 @@ class DataInvalid(BilevelError):
 
 
 class SplitInvalid(BilevelError):
-    """The training set that the seed draws does not fit the problem: choose another seed."""
+    """What the seed draws does not fit the problem: choose another seed, or draw more."""
 
     code = "split_invalid"
 

@@ -38,12 +38,19 @@ def _chunks(tasks: Tasks, chunk: int) -> Iterator[tuple[float, tuple[Problem, Dy
         yield len(parts[0]) / len(leaves[0]), tasks.state(trees.unflatten(list(parts), structure))
 
 
+MEANS = ("buffer_bits",)
+"""Diagnostics that are means over inner variables, of which every task has as many."""
+
+
 def _weighted(found: Hypergradient, weight: float) -> Hypergradient:
-    return found._replace(grad=trees.scale(weight, found.grad), outer_loss=weight * found.outer_loss)
+    diagnostics = {name: weight * value if name in MEANS else value for name, value in found.diagnostics.items()}
+    return found._replace(
+        grad=trees.scale(weight, found.grad), outer_loss=weight * found.outer_loss, diagnostics=diagnostics
+    )
 
 
 def _add(one: Hypergradient, other: Hypergradient) -> Hypergradient:
-    """Of two chunks: sums, and states one behind the other. Diagnostics are norms or sums over tasks."""
+    """Of two chunks: sums, and states one behind the other. Other diagnostics are norms or sums over tasks."""
 
     def joined(name: str) -> Tensor:
         x, y = one.diagnostics[name], other.diagnostics[name]

@@ -19,6 +19,7 @@ from core.bilevel.projections import box_with_bounded_sum
 from core.bilevel.randomness import stream
 from core.bilevel.transforms import unit_interval
 from core.datasets.splits import Examples, Split
+from core.errors import SplitInvalid
 from core.models.model import Model
 from core.problems import losses, tables
 from core.problems.inner import Inner, Rows, entry, minibatches
@@ -224,10 +225,19 @@ class Cleaning:
 
 def hyper_cleaning(problem: spec.HyperCleaning, model: Model, inner: Inner, context: Context) -> Instance:
     """Metrics: accuracy and loss. The report compares noisy baseline, learned weights and clean oracle, and says how
-    well corruptions were found; `removed` by weights that have come to 0, where they can."""
+    well corruptions were found; `removed` by weights that have come to 0, where they can.
+
+    Raises:
+        SplitInvalid: all labels are corrupted.
+    """
     split = tables.load(problem, context).split
     corrupted = corrupt if problem.flip == "other" else corrupt_to_any
     labels = corrupted(split.train.y, classes=problem.dataset.classes, fraction=problem.corruption, seed=context.seed)
+    if bool(labels.corrupted.all()):
+        raise SplitInvalid(
+            f"All {len(labels.corrupted)} training labels are corrupted: lower /problem/corruption, raise "
+            "/problem/train or choose another /seed."
+        )
     start = context.place(model.init(stream(context.seed, "initialization")))
     weights = weighting(problem)
     clean = not bool(labels.corrupted.any())

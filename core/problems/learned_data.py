@@ -18,6 +18,7 @@ from core.bilevel.hypergradients.inner import run
 from core.bilevel.problem import Dynamics, Problem, Tree
 from core.bilevel.randomness import stream
 from core.datasets.splits import Examples, Scaling, Split
+from core.errors import SplitInvalid
 from core.models.model import Model
 from core.problems import losses, tables
 from core.problems.inner import Inner, Rows, entry, minibatches
@@ -163,13 +164,15 @@ def per_class(examples: Examples, problem: spec.LearnedData, generator: Generato
     """Rows of `examples_per_class` examples of each class, ordered by class; without replacement while they last.
 
     Raises:
-        ValueError: a class has none.
+        SplitInvalid: a class has none.
     """
     labels, wanted, rows = examples.y.cpu(), problem.examples_per_class, []
     for label in range(problem.dataset.classes):
         own = (labels == label).nonzero().flatten()
         if not len(own):
-            raise ValueError(f"no training example is of class {label}: raise `train`, or choose another seed")
+            raise SplitInvalid(
+                f"No training example is of class {label}: raise /problem/train or choose another /seed."
+            )
         times = -(-wanted // len(own))
         rows.append(torch.cat([own[torch.randperm(len(own), generator=generator)] for _ in range(times)])[:wanted])
     return torch.cat(rows).to(examples.x.device)

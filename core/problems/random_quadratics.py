@@ -16,6 +16,7 @@ from core.bilevel.dynamics import full_batch
 from core.bilevel.finite_sum import ALL, FiniteSum, Rows
 from core.bilevel.problem import Problem, Tree
 from core.bilevel.randomness import stream
+from core.errors import SplitInvalid
 from core.problems.inner import Inner, entry
 from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, metric
 from core.spec import problems as spec
@@ -160,7 +161,7 @@ def draw(problem: spec.RandomQuadratics, seed: int) -> tuple[tuple[Sum, Sum], Ex
     """Inner and outer sum in float64, drawn anew until h is strictly convex, and h.
 
     Raises:
-        ValueError: none of the draws gave a convex h.
+        SplitInvalid: none of the draws gave a convex h.
     """
     for trial in range(TRIALS):
         generator = stream(seed, "random quadratics", trial)
@@ -169,8 +170,9 @@ def draw(problem: spec.RandomQuadratics, seed: int) -> tuple[tuple[Sum, Sum], Ex
         h = value_function(inner.mean(), outer.mean())
         if torch.linalg.eigvalsh(h.A)[0] >= 1e-12:
             return (inner, outer), h
-    raise ValueError(
-        f"{TRIALS} draws gave no problem with a convex value function: lower `coupling`, or give more examples"
+    raise SplitInvalid(
+        f"{TRIALS} draws gave no problem with a convex value function: lower /problem/coupling or raise "
+        "/problem/outer_examples."
     )
 
 

@@ -30,7 +30,7 @@ from core.spec.learned_checks import check_own_dynamics
 from core.spec.learned_problems import LearnedData
 from core.spec.models import Linear
 from core.spec.problem_checks import analytic, closed_form, has_finite_sum, squares, strongly_convex
-from core.spec.problems import HyperCleaning, HyperRepresentation, Initialization, Problem, Regularization
+from core.spec.problems import HyperCleaning, HyperRepresentation, Initialization, Problem, Quadratic, Regularization
 from core.spec.sizes import (
     inner_variables,
     minibatch_examples,
@@ -67,7 +67,7 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
                 f"`exact` needs an inner problem with a closed form, which {problem.kind} does not have with "
                 f"these settings: use {_instead_of_exact(problem)}",
             )
-        case FirstOrder() if isinstance(problem, Regularization | HyperCleaning | LearnedData):
+        case FirstOrder() if not _has_direct_term(problem):
             refuse(
                 "/algorithm/hypergradient",
                 f"`first_order` is zero here: the outer objective of {problem.kind} sees the outer variables through "
@@ -85,6 +85,13 @@ def check_algorithm(problem: Problem, algorithm: Algorithm) -> None:
             check_series(problem, implicit)
     check_initialization(problem, algorithm)
     _check_dynamics(problem, algorithm)
+
+
+def _has_direct_term(problem: Problem) -> bool:
+    """Whether the outer objective sees the outer variables other than through the inner steps."""
+    if isinstance(problem, Quadratic):
+        return problem.damping > 0
+    return not isinstance(problem, Regularization | HyperCleaning | LearnedData)
 
 
 def _instead_of_exact(problem: Problem) -> str:
@@ -105,6 +112,11 @@ def check_finite_sum(problem: Problem, algorithm: AnyStochastic) -> None:
             f"`{algorithm.kind}` needs objectives that are means over the same examples at every hyperiteration, which "
             f"{problem.kind} does not have: use `nested`, or the problem `random_quadratics`, `regularization`, "
             "`hyper_cleaning` or `learned_data`",
+        )
+    if isinstance(problem, LearnedData) and problem.outer_batch is not None:
+        refuse(
+            "/problem/outer_batch",
+            f"`{algorithm.kind}` draws minibatches of its own: leave it out, and set the algorithm's `batch`",
         )
 
 

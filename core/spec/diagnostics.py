@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from core.spec.algorithms import Algorithm, Exact, Hypergradient, Joint, LineSearch, Nested, RealTime, Stepped
+from core.spec.algorithms import Algorithm, Exact, Hypergradient, Implicit, Joint, LineSearch, Nested, RealTime, Stepped
 from core.spec.base import Spec, refuse
 from core.spec.checks import check_algorithm, solution_only
 from core.spec.learned_checks import check_measurable
@@ -163,6 +163,12 @@ def _check_section(section: str, algorithm: Algorithm) -> None:
 
 
 def _check_truncation(algorithm: Nested, truncation: Truncation) -> None:
+    if isinstance(algorithm.hypergradient, Implicit) and algorithm.hypergradient.stop_inner:
+        refuse(
+            "/diagnostics/truncation/every",
+            "with `stop_inner` the inner run ends where its tolerance is met, after 2T steps as after T: leave one of "
+            "both out, or measure the `comparison` against another method",
+        )
     if truncation.steps == "half" and algorithm.steps < 2:
         refuse("/diagnostics/truncation/steps", "there is no half of one inner step: use `double`")
 
@@ -180,6 +186,12 @@ def _check_comparison(problem: Problem, algorithm: Algorithm, reference: Hypergr
                 "`cg_normal` or `dense`, or `exact`",
             )
     if reference is None:
+        if isinstance(algorithm, Nested) and getattr(algorithm.hypergradient, "warm_start_inner", False):
+            refuse(
+                field,
+                "central differences are of T steps from w_0, and `warm_start_inner` goes on from the last "
+                "hyperiteration: give `exact` or `implicit`",
+            )
         return
     own = Nested() if isinstance(algorithm, Stochastic) else algorithm
     try:

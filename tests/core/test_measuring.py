@@ -290,6 +290,18 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         "`gradient_descent`",
     ),
     "half a step": ({"truncation": {"every": 1, "steps": "half"}}, {"steps": 1}, "truncation/steps", "`double`"),
+    "an inner run that stops by itself": (
+        {"truncation": {"every": 1}},
+        {"hypergradient": {"kind": "implicit", "schedule": {"kind": "polynomial"}, "stop_inner": True}},
+        "truncation/every",
+        "measure the `comparison`",
+    ),
+    "differences at another place": (
+        {"comparison": {"every": 1}},
+        {"hypergradient": {"kind": "implicit", "warm_start_inner": True}},
+        "comparison/against",
+        "give `exact` or `implicit`",
+    ),
     "another method that is not possible": (
         {"comparison": {"every": 1, "against": {"kind": "reverse", "truncate": 99}}},
         {},

@@ -30,7 +30,7 @@ class ConjugateGradientNormal(Spec):
     """
 
     kind: Literal["cg_normal"] = "cg_normal"
-    iterations: Annotated[int, Field(ge=1, le=100_000)] = 100
+    iterations: Annotated[int, Field(ge=3, le=100_000)] = 100
     """Largest number of Hessian products, of which an iteration takes two; one more measures the residual."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-6
     """Relative residual at which it stops."""

@@ -11,6 +11,7 @@ from core.bilevel import trees
 from core.bilevel.finite_sum import ALL
 from core.bilevel.problem import Tree
 from core.build import Built
+from core.errors import SplitInvalid
 from core.problems.hyper_cleaning import corrupt_to_any
 from core.problems.inner import entry
 from core.problems.losses import logistic
@@ -146,3 +147,9 @@ def test_draws_have_the_stated_spectra() -> None:
     torch.testing.assert_close(
         torch.linalg.svdvals(mean.C), torch.full((4,), 0.1, dtype=torch.float64), rtol=0.05, atol=0.01
     )
+
+
+def test_draws_without_a_convex_value_function_are_said_so() -> None:
+    few = RandomQuadratics(inner_dimension=6, outer_dimension=6, inner_examples=6, outer_examples=1, coupling=100)
+    with pytest.raises(SplitInvalid, match="lower /problem/coupling or raise /problem/outer_examples"):
+        draw(few, seed=0)

@@ -7,6 +7,7 @@ import torch
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built
+from core.errors import SplitInvalid
 from core.problems.hyper_cleaning import Labels, corrupt, detection, weighting
 from core.spec.problems import HyperCleaning
 
@@ -193,3 +194,18 @@ def test_the_models_at_the_end_can_be_fitted_to_the_validation_examples_too(buil
     assert report["oracle"]["accuracy"]["mean"] == pytest.approx(float(accuracy))
     loss = torch.nn.functional.cross_entropy(scores, test.y)
     assert report["oracle"]["loss"]["mean"] == pytest.approx(float(loss), rel=1e-9)
+
+
+def test_labels_that_are_all_corrupted_are_said_so(built: Callable[..., Built]) -> None:
+    """Drawn label by label, that may happen with few of them, at some seeds."""
+    problem = {**SMALL, "train": 3, "corruption": 0.79, "flip": "any"}
+    found = []
+    for seed in range(12):
+        try:
+            instance = built(problem, seed=seed).instance
+        except SplitInvalid as error:
+            found.append(str(error))
+        else:
+            assert instance.natural(instance.initial)["weight_clean"].isfinite()
+    assert 0 < len(found) < 12
+    assert all("All 3 training labels are corrupted: lower /problem/corruption" in message for message in found)

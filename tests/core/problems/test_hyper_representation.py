@@ -56,7 +56,21 @@ def test_a_meta_batch_in_chunks_is_the_whole_meta_batch(
     whole = hypergradient(problem, algorithm, data_dir=synthetic_omniglot)
     chunked = hypergradient({**problem, "task_chunk": chunk}, algorithm, data_dir=synthetic_omniglot)
     close(chunked, whole)
+    assert chunked.diagnostics.keys() == whole.diagnostics.keys()
     torch.testing.assert_close(chunked.state, whole.state, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_bits_kept_are_a_mean_in_chunks_too(
+    hypergradient: Callable[..., Hypergradient], synthetic_omniglot: Path, chunk: int
+) -> None:
+    heavy_ball = {"kind": "heavy_ball", "rate": 0.1, "momentum": 0.9}
+    algorithm = {"steps": 40, "dynamics": heavy_ball, "hypergradient": {"kind": "reversible"}}
+    problem = {**SMALL, "meta_batch": 3}
+    whole = hypergradient(problem, algorithm, data_dir=synthetic_omniglot).diagnostics["buffer_bits"]
+    chunked = hypergradient({**problem, "task_chunk": chunk}, algorithm, data_dir=synthetic_omniglot).diagnostics
+    assert 0 < float(whole) < 0.5
+    assert float(chunked["buffer_bits"]) == pytest.approx(float(whole), rel=0.3)  # buffers are in whole words
 
 
 def test_an_evaluation_in_chunks_is_the_same(built: Callable[..., Built], synthetic_omniglot: Path) -> None:

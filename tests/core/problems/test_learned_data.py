@@ -14,6 +14,7 @@ from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built
 from core.datasets.splits import split_table
 from core.datasets.tables import load_table
+from core.errors import SplitInvalid
 from core.problems.learned_data import per_class
 from core.spec import Experiment
 from core.spec.datasets import Wine
@@ -103,7 +104,7 @@ def test_examples_come_from_their_class(built: Callable[..., Built]) -> None:
 def test_a_class_without_examples_is_said_so() -> None:
     problem = LearnedData.model_validate(WINE)
     examples = raw().train
-    with pytest.raises(ValueError, match="class 1: raise `train`"):
+    with pytest.raises(SplitInvalid, match="class 1: raise /problem/train"):
         per_class(examples._replace(y=torch.zeros_like(examples.y)), problem, torch.Generator())
     few = problem.model_copy(update={"examples_per_class": 60})
     rows = per_class(examples, few, torch.Generator())

@@ -113,7 +113,6 @@ CASES: tuple[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]], ...] = (
     ({"kind": "random_quadratics"}, {}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
     ({"kind": "linear_representation"}, {}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
     ({"kind": "linear_representation"}, {"hypergradient": {"kind": "exact"}}, (NOT_MET, MET, MET, MET, MET)),
-    ({"kind": "random_quadratics", "inner_examples": 99}, {}, (NOT_MET, NOT_MET, NOT_MET, NOT_MET, NOT_MET)),
     (CLEANING, {"dynamics": RATE}, (NOT_MET, MET, MET, MET, MET)),
     (CLEANING, {"dynamics": RATE | {"rate": 0.1}}, (NOT_MET, MET, MET, MET, MEASURED)),
     (CLEANING | {"l2": 0}, {}, (NOT_MET, NOT_MET, NOT_MET, MET, NOT_MET)),

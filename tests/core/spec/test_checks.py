@@ -246,6 +246,24 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         "/problem/folds",
         "50 examples",
     ),
+    "singular quadratics": (
+        {"kind": "random_quadratics", "inner_examples": 99},
+        {},
+        "/problem/inner_examples",
+        "raise it to at least `inner_dimension`",
+    ),
+    "minibatches of two": (
+        {"kind": "learned_data", "outer_batch": 7},
+        {"kind": "soba"},
+        "/problem/outer_batch",
+        "set the algorithm's `batch`",
+    ),
+    "no direct term": (
+        {"kind": "quadratic", "damping": 0},
+        {"hypergradient": {"kind": "first_order"}},
+        "/algorithm/hypergradient",
+        "use `reverse`",
+    ),
     "large minibatch": (CLEANING, {"dynamics": {**GD, "batch": 801}}, "/algorithm/dynamics/batch", "800"),
 }
 

@@ -46,6 +46,7 @@ def test_chunks_that_can_be(hypergradient: str) -> None:
 
 SUPPORT = FEW_SHOT | {"outer_set": "support"}
 MINI = {"kind": "mini_imagenet"}
+PER_PARAMETER = {"kind": "gradient_descent", "rate_per_parameter": True}
 FEW_QUERIES = {"cross_fitting": True, "training_shot": 2, "training_query": 1}
 ALPHABETS = {"kind": "omniglot", "split": "alphabets"}
 
@@ -82,6 +83,7 @@ ALPHABETS = {"kind": "omniglot", "split": "alphabets"}
         (SUPPORT, JOINT | {"dynamics": {"kind": "heavy_ball", "learn_momentum": True}}, LEARNED, "leave it out"),
         (SUPPORT, JOINT | {"dynamics": {"kind": "heavy_ball", "batch": 3}}, "/algorithm/dynamics/batch", "leave"),
         (SUPPORT, JOINT | {"dynamics": {"kind": "adam", "rate_per_step": True}}, RATES, "leave it out"),
+        (SUPPORT, JOINT | {"dynamics": PER_PARAMETER}, "/algorithm/dynamics/rate_per_parameter", "leave it out"),
         (TRANSFER, {"hypergradient": {"kind": "implicit"}}, "/algorithm/hypergradient", "use `exact`"),
         (TRANSFER, {"hypergradient": {"kind": "random_forward"}}, "/algorithm/hypergradient", "use `exact`"),
         (TRANSFER, {"kind": "real_time"}, "/algorithm/kind", "use `nested`"),
