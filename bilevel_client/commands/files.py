@@ -42,7 +42,7 @@ def artifact(service: Service, experiment: str, name: str | None, to: Path | Non
 @click.argument("kind", required=False)
 @with_service
 def catalog(service: Service, kind: str | None) -> None:
-    """List every kind that a spec can name; with KIND, show its example and schema."""
+    """List every kind that a spec can name; with KIND, its fields, or with --json too its example and schema."""
     with service.client() as client:
         found = client.catalog()
     known = [{"section": section, **entry} for section, members in found["kinds"].items() for entry in members]
@@ -52,7 +52,12 @@ def catalog(service: Service, kind: str | None) -> None:
             near = get_close_matches(kind, {entry["kind"] for entry in known}, n=3)
             like = f" (did you mean {' or '.join(near)}?)" if near else ""
             raise click.UsageError(f"There is no kind `{kind}`{like}; `bilevel catalog` lists them.")
-        service.print_json(entries[0] if len(entries) == 1 else entries)
+        if service.as_json:
+            service.print_json(entries[0] if len(entries) == 1 else entries)
+        else:
+            from bilevel_client.commands import kind_table, tables
+
+            tables.show(kind_table.kinds(entries))
     elif service.as_json:
         service.print_json(found)
     else:

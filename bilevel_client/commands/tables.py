@@ -110,7 +110,8 @@ def result(record: Record, found: Mapping[str, Any]) -> Group:
     parts: list[RenderableType] = [Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), table]
     facts = new_facts()
     for name, value in _leaves({name: value for name, value in sorted(report.items()) if not _is_metrics(value)}):
-        facts.add_row(name.replace("_", " "), _reported(name, value))
+        if not isinstance(value, list):  # curves and grids are for --json
+            facts.add_row(name.replace("_", " "), _reported(name, value))
     if facts.rows:
         parts += [facts, ""]
     if assumptions := found.get("assumptions"):
@@ -219,6 +220,8 @@ def _metric(name: str, metric: Mapping[str, Any] | None) -> str:
 
 
 def _reported(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _metric(name, value)
     if not isinstance(value, float):
         return str(value)
     return percent(value) if "accuracy" in name else number(value)
@@ -226,7 +229,7 @@ def _reported(name: str, value: Any) -> str:
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and "mean" not in value:
             yield from _leaves(value, f"{prefix}{name}/")
         else:
             yield f"{prefix}{name}", value

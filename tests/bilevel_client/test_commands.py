@@ -289,7 +289,10 @@ def test_artifacts(bilevel: Any, spec: str, slot: Any, storage_dir: Path, tmp_pa
 
 def test_catalogue(bilevel: Any) -> None:
     assert "hyper_cleaning" in bilevel("catalog").stdout
-    assert json.loads(bilevel("catalog", "quadratic").stdout)["example"]["kind"] == "quadratic"
+    assert json.loads(bilevel("catalog", "quadratic", "--json").stdout)["example"]["kind"] == "quadratic"
+    fields = " ".join(bilevel("catalog", "clipped").stdout.split())
+    assert "clipped (weights)" in fields
+    assert "radius above 0 to 1e+07; optional Largest sum of the weights" in fields
     assert "kinds" in json.loads(bilevel("catalog", "--json").stdout)
     assert "did you mean hyper_cleaning" in " ".join(bilevel("catalog", "hyper_cleanin", status=2).output.split())
 
