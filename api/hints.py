@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from functools import cache
 
 from core.spec import Experiment, Sweep
-from core.spec.base import kind_of
+from core.spec.base import Spec, kind_of
 from core.spec.catalog import KINDS
 from core.spec.paths import fields, meant
 
@@ -51,15 +51,22 @@ CHOICES: Names = {
 }
 
 
-def field(name: str, allowed: Sequence[str], spec: object = Experiment) -> str:
-    """In brackets, what an unknown field may have been meant to be; nothing where there is no guess."""
+def field(name: str, allowed: Sequence[str], spec: type[Spec] | None) -> str:
+    """In brackets, what an unknown field may have been meant to be; nothing where there is no guess.
+
+    Args:
+        name: the field.
+        allowed: the fields that there are in its place.
+        spec: what the body has to be; None: it is a query parameter.
+    """
     if spec is Experiment and name in set(Sweep.model_fields) - set(Experiment.model_fields):
         return " (it is a sweep's: `bilevel sweep`, or POST /v1/sweeps)"
     here = [other for other in FIELDS.get(name, ()) if other in allowed]
     if here := here or get_close_matches(name, allowed, n=1, cutoff=0.6):
         return _meant(here)
-    elsewhere = [path for other in FIELDS.get(name, [name]) for path in meant(other, _paths())]
-    return _meant(elsewhere) if 1 <= len(elsewhere) <= 2 else ""
+    root = "base." if spec is Sweep else ""
+    elsewhere = [f"{root}{path}" for other in FIELDS.get(name, [name]) for path in meant(other, _paths())]
+    return _meant(elsewhere) if spec is not None and 1 <= len(elsewhere) <= 2 else ""
 
 
 def choice(given: object, choices: Sequence[str], place: str) -> str:

@@ -142,6 +142,19 @@ def test_every_wrong_field_is_listed(refusing: httpx.Client) -> None:
     assert "and 2 more" in problem["detail"]
 
 
+def test_a_field_of_a_sweeps_base_is_looked_for_there(refusing: httpx.Client) -> None:
+    body = {"base": {"problem": {"kind": "quadratic"}}, "grid": {"seed": [0, 1]}, "steps": 3}
+    (error,) = refusal(refusing.post("/v1/sweeps", json=body), 422)["errors"]
+    assert error["pointer"] == "/steps"
+    assert "did you mean `base.algorithm.steps`?" in error["detail"]
+
+
+def test_a_query_parameter_is_no_field_of_a_spec(refusing: httpx.Client) -> None:
+    (error,) = refusal(refusing.get("/v1/experiments", params={"steps": 3}), 422)["errors"]
+    assert error["parameter"] == "steps"
+    assert "did you mean" not in error["detail"]
+
+
 def test_non_finite_numbers_are_refused(refusing: httpx.Client) -> None:
     body = '{"problem": {"kind": "quadratic", "damping": NaN}}'
     answer = refusing.post("/v1/experiments", content=body, headers={"Content-Type": "application/json"})
