@@ -62,11 +62,14 @@ def field(name: str, allowed: Sequence[str], spec: type[Spec] | None) -> str:
     if spec is Experiment and name in set(Sweep.model_fields) - set(Experiment.model_fields):
         return " (it is a sweep's: `bilevel sweep`, or POST /v1/sweeps)"
     here = [other for other in FIELDS.get(name, ()) if other in allowed]
-    if here := here or get_close_matches(name, allowed, n=1, cutoff=0.6):
+    if here:
         return _meant(here)
     root = "base." if spec is Sweep else ""
     elsewhere = [f"{root}{path}" for other in FIELDS.get(name, [name]) for path in meant(other, _paths())]
-    return _meant(elsewhere) if spec is not None and 1 <= len(elsewhere) <= 2 else ""
+    if spec is not None and 1 <= len(elsewhere) <= 2:
+        return _meant(elsewhere)
+    near = get_close_matches(name, allowed, n=1, cutoff=0.6)
+    return _meant(near) if near else ""
 
 
 def choice(given: object, choices: Sequence[str], place: str) -> str:
