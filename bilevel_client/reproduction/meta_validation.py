@@ -1,11 +1,11 @@
-"""Meta-validation accuracy: its curve, and the section on a choice of T by it, as figure 4 of the paper."""
+"""What meta-validation says: its curve, the hyperiteration that it chooses, and a choice of T by it (figure 4)."""
 
 from collections.abc import Sequence
 
 from bilevel_client.reproduction.document import Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import Band, complement, lines, over_seeds
 from bilevel_client.reproduction.study import Found, Member
-from bilevel_client.reproduction.values import Value, cost, measured
+from bilevel_client.reproduction.values import cost, measured, percent
 
 FIELD = "algorithm.steps"
 
@@ -13,6 +13,15 @@ FIELD = "algorithm.steps"
 def accuracy_by_hyperiteration(members: Sequence[Member]) -> Band:
     """Of experiments that differ by their seed and have succeeded."""
     return over_seeds([member.curves["validation/accuracy"] for member in members])
+
+
+DETAILS = ("", "batch statistics", "running statistics", "hyperiteration chosen", "cost")
+
+
+def details(name: str, members: Sequence[Member]) -> list[str]:
+    """A row of such a table: meta-test accuracy with either statistics in the norms, and where it was chosen."""
+    both = [percent(measured(members, f"accuracy_{which}_statistics")) for which in ("batch", "running")]
+    return [name, *both, _chosen(members), cost(members)]
 
 
 def choice_of_steps(found: Found, name: str) -> Section:
@@ -26,8 +35,8 @@ def choice_of_steps(found: Found, name: str) -> Section:
         [
             f"T = {steps}{' (chosen)' if steps == chosen else ''}",
             f"{100 * on_validation[steps]:.2f}",
-            _percent(measured(members)),
-            ", ".join(str(member.result["best"]["hyperiteration"]) for member in members),
+            percent(measured(members)),
+            _chosen(members),
             cost(members),
         ]
         for steps, members in groups
@@ -40,9 +49,9 @@ def choice_of_steps(found: Found, name: str) -> Section:
     return Section("T", [Table(columns, rows), Picture("steps", caption, figure)])
 
 
+def _chosen(members: Sequence[Member]) -> str:
+    return ", ".join(str(member.result["best"]["hyperiteration"]) for member in members)
+
+
 def _validation(member: Member) -> float:
     return float(member.result["best"]["validation"]["accuracy"]["mean"])
-
-
-def _percent(value: Value | None) -> str:
-    return "" if value is None else f"{100 * value.mean:.2f} ± {100 * value.interval:.2f}"

@@ -38,6 +38,11 @@ def mean_of(metrics: Sequence[Mapping[str, Any]]) -> Value | None:
     return Value(statistics.fmean(values), STUDENT.get(len(values), 1.96) * error, len(values))
 
 
+def percent(value: Value | None) -> str:
+    """An accuracy with its interval; nothing if there is none."""
+    return "" if value is None else f"{100 * value.mean:.2f} ± {100 * value.interval:.2f}"
+
+
 COLUMNS = ("", "the paper", "ours", "difference", "seeds")
 NOT_RUN = "not run"
 
@@ -50,7 +55,7 @@ def against(name: str, paper: float | None, ours: Value | None, *, bar: float | 
     said = "" if paper is None else f"{paper:.2f}"
     if ours is None:
         return [name, said, NOT_RUN, "", ""]
-    shown = f"{100 * ours.mean:.2f} ± {100 * ours.interval:.2f}"
+    shown = percent(ours)
     if bar is not None:
         shown += f" (bar {bar:g}: {'met' if 100 * ours.mean >= bar else 'missed'})"
     difference = "" if paper is None else f"{100 * ours.mean - paper:+.2f}"

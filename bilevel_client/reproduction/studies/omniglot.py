@@ -5,9 +5,9 @@ from typing import Any
 
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import Band, complement, lines
-from bilevel_client.reproduction.meta_validation import accuracy_by_hyperiteration, choice_of_steps
+from bilevel_client.reproduction.meta_validation import DETAILS, accuracy_by_hyperiteration, choice_of_steps, details
 from bilevel_client.reproduction.study import Results, Stage, Study
-from bilevel_client.reproduction.values import COLUMNS, against, cost, made_with, measured, unfinished
+from bilevel_client.reproduction.values import COLUMNS, against, made_with, measured, unfinished
 
 PAPER: Mapping[str, tuple[int, int, float, float]] = {
     "5-way 1-shot": (5, 1, 98.6, 99.0),
@@ -129,13 +129,9 @@ def report(results: Results) -> Document:
         for name in (setting, RECIPE.format(setting), *((WIDE,) if setting == "5-way 1-shot" else ())):
             members = results[name].succeeded if name in results else []
             rows.append(against(name, paper, measured(members), bar=bar))
-            both = [measured(members, f"accuracy_{which}_statistics") for which in ("batch", "running")]
-            shown = ["" if value is None else f"{100 * value.mean:.2f} ± {100 * value.interval:.2f}" for value in both]
-            chosen = ", ".join(str(member.result["best"]["hyperiteration"]) for member in members)
-            modes.append([name, *shown, chosen, cost(members)])
             if members:
+                modes.append(details(name, members))
                 bands[name] = accuracy_by_hyperiteration(members)
-    columns = ("", "batch statistics", "running statistics", "hyperiteration chosen", "cost")
     return Document(
         "Omniglot",
         [
@@ -152,10 +148,10 @@ def report(results: Results) -> Document:
                         "for 5-way 5-shot, shortened hypergradients. 20-way 1-shot also has the mirror images of the "
                         "meta-training classes as classes. `from 20 ways` starts from its representation."
                     ),
-                    Table(columns, modes),
+                    *([Table(DETAILS, modes)] if modes else []),
                 ],
             ),
-            Section("Curves", [_picture(bands)] if bands else []),
+            *([Section("Curves", [_picture(bands)])] if bands else []),
             *([choice_of_steps(results[CHOICE], "our recipe, 5-way 1-shot")] if CHOICE in results else []),
             Section("Made with", [made_with(results), *unfinished(results)]),
         ],
