@@ -68,8 +68,7 @@ def field(name: str, allowed: Sequence[str], spec: type[Spec] | None) -> str:
     elsewhere = [f"{root}{path}" for other in FIELDS.get(name, [name]) for path in meant(other, _paths())]
     if spec is not None and 1 <= len(elsewhere) <= 2:
         return _meant(elsewhere)
-    near = get_close_matches(name, allowed, n=1, cutoff=0.6)
-    return _meant(near) if near else ""
+    return _alike(name, allowed)
 
 
 def choice(given: object, choices: Sequence[str], place: str) -> str:
@@ -88,8 +87,12 @@ def choice(given: object, choices: Sequence[str], place: str) -> str:
         return f" (it is a `{place}` of other experiments)"
     if sections:
         return f" (it is a `{sections[0]}`)"
-    matches = get_close_matches(str(given), choices, n=1, cutoff=0.6)
-    return _meant(matches) if matches else ""
+    return _alike(str(given), choices)
+
+
+def _alike(name: str, among: Sequence[str]) -> str:
+    near = get_close_matches(name, among, n=1, cutoff=0.6)
+    return _meant(near) if near else ""
 
 
 def _meant(names: Sequence[str]) -> str:

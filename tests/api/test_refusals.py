@@ -74,6 +74,16 @@ SPECS: list[tuple[dict[str, Any], str, str]] = [
     ({"problem": {"kind": "quadratic"}, "name": "a\x00b"}, "/name", "control character"),
     ({"problem": {"kind": "quadratic"}, "labels": {"a": "\x00"}}, "/labels/a", "control character"),
     ({"problem": {"kind": "quadratic"}, "name": "x" * 201}, "/name", "at most 200 characters"),
+    (
+        {
+            "problem": {"kind": "quadratic"},
+            "algorithm": {
+                "hypergradient": {"kind": "implicit", "solver": {"kind": "cg_normal", "iterations": 2}},
+            },
+        },
+        "/algorithm/hypergradient/solver/iterations",
+        "greater than or equal to 3, not `2`",
+    ),
     # What is said of an object depends on which one it is.
     ({"problem": {"kind": "quadratic"}, "evaluation": 10}, "/evaluation", 'such as {"every": ...}, not `10`'),
     ({"problem": {"kind": "quadratic"}, "labels": ["a"]}, "/labels", 'such as {"name": "value"}'),

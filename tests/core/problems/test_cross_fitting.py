@@ -111,21 +111,6 @@ def test_the_dual_walk_and_chunks_are_the_plain_formulation(
         torch.testing.assert_close(dual.state, plain.state, rtol=1e-9, atol=1e-12)
 
 
-def test_hypergradients_are_finite_differences(
-    built: Callable[..., Built],
-    hypergradient: Callable[..., Hypergradient],
-    slope: Callable[..., float],
-    direction: Callable[[Tree], Tree],
-    synthetic_omniglot: Path,
-) -> None:
-    algorithm = {"steps": 4, "dynamics": LEARNED}
-    instance = built(CROSSED, algorithm, data_dir=synthetic_omniglot).instance
-    along = direction(instance.initial)
-    expected = slope(*instance.at(0), instance.initial, along, 4)
-    grad = hypergradient(CROSSED, algorithm, data_dir=synthetic_omniglot).grad
-    assert float(trees.dot(grad, along)) == pytest.approx(expected, rel=1e-5)
-
-
 def test_norms_see_each_set_alone(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
     """Features of a set are those of a support set of these images, whatever the other sets are."""
     instance = built({**CROSSED, **CONV}, data_dir=synthetic_omniglot).instance

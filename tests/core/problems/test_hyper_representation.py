@@ -151,6 +151,7 @@ def test_where_the_dual_walk_applies(dynamics: dict[str, Any], method: dict[str,
 @pytest.mark.parametrize(
     "dynamics", [LEARNED, {"kind": "heavy_ball", "rate": 0.1, "momentum": 0.5, "learn_momentum": True}]
 )
+@pytest.mark.parametrize("cross_fitting", [False, True])
 def test_hypergradients_are_finite_differences(
     built: Callable[..., Built],
     hypergradient: Callable[..., Hypergradient],
@@ -158,8 +159,13 @@ def test_hypergradients_are_finite_differences(
     direction: Callable[[Tree], Tree],
     synthetic_omniglot: Path,
     dynamics: dict[str, Any],
+    cross_fitting: bool,
 ) -> None:
-    problem = {**SMALL, "model": {"kind": "mlp", "hidden": [6, 5]}}  # smooth; ReLU has kinks
+    problem = {
+        **SMALL,
+        "model": {"kind": "mlp", "hidden": [6, 5]},
+        "cross_fitting": cross_fitting,
+    }  # smooth; ReLU has kinks
     algorithm = {"steps": 4, "dynamics": dynamics}
     instance = built(problem, algorithm, data_dir=synthetic_omniglot).instance
     along = direction(instance.initial)
