@@ -9,7 +9,7 @@ from core.planning.work import Work
 from core.spec import Experiment
 from core.spec.datasets import MiniImagenet
 from core.spec.models import Conv4, Mlp, Residual
-from core.spec.problems import FewShot
+from core.spec.problems import FewShot, HyperRepresentation
 from core.spec.sizes import images_at_once, population
 
 LOADED = 2.06
@@ -36,8 +36,9 @@ def scored(spec: Experiment, problem: FewShot, chunk: int | None) -> Scored:
     episodes, modes = spec.evaluation.episodes, 1 if isinstance(problem.model, Mlp) else 2
     each, at_once = sum(evaluated(problem)), episodes_at_once(spec, problem, chunk)
     drawn = population(problem.dataset) if modes == 2 else 0
+    passes = 2 if isinstance(problem, HyperRepresentation) and problem.average_reflections else 1
     return Scored(
-        2 * modes * episodes * each + drawn,
+        2 * modes * passes * episodes * each + drawn,
         max(at_once * each, drawn),
         at_once,
         2 * modes * -(-episodes // at_once) * at_once,

@@ -39,7 +39,7 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         data=images_stored,
         loading=loading,
         embedding=network(problem, images, passing) + Work(0, 0, 20),
-        features=images * (passing * kept(problem) + 2 * item * pixels) + 2 * item * z,
+        features=images * (passing * kept(problem) + 2 * item * pixels) + (2 + problem.centred) * item * z,
         solution=_solution(problem, fits, support, made, item),
         solution_memory=item * 3.0 * fits * support * (made + support) * closed_form(problem),
         scoring=VALUE * network(problem, judged.images, passing),

@@ -32,6 +32,8 @@ class Network:
 
     model: Representation
     context: Context
+    centred: bool = False
+    """Whether the mean of their set is taken from features."""
 
     def batch(self, lam: Tree, images: Tensor, sets: ImageSets) -> Tensor:
         """With the statistics of each set of images itself."""
@@ -65,8 +67,19 @@ class Network:
         counts = [(len(part), part.shape[1]) for part in sets.values()]
         grouped = image_sets(*counts, device=images.device, dtype=self.context.dtype, present=present)
         found = features(lam, images, grouped)
+        if self.centred:
+            found = found - grouped.member @ (grouped.average @ found)
         pieces = torch.split(found, [tasks * size for tasks, size in counts])
         return {name: piece.view(*count, -1) for name, piece, count in zip(sets, pieces, counts, strict=True)}
+
+
+def averaged(features: Features) -> Features:
+    """The mean of what an image and its mirror image give."""
+
+    def both(lam: Tree, images: Tensor, sets: ImageSets) -> Tensor:
+        return (features(lam, images, sets) + features(lam, images.flip(-1), sets)) / 2
+
+    return both
 
 
 def representative(images: Tensor, dataset: ClassesOfImages, seed: int, context: Context) -> Tensor:
@@ -93,6 +106,8 @@ class Scoring:
     """With the labels of an evaluation's sets."""
     together: int | None = None
     """Episodes that go through the network together; None: as many as `images_at_once` allows."""
+    average_reflections: bool = False
+    """Whether features are the mean of those of an image and its mirror image."""
 
     @torch.no_grad()
     def evaluate(self, lam: Tree, w: "Tree | None" = None) -> Evaluation:
@@ -101,6 +116,8 @@ class Scoring:
         images = self.sampling.loaded.images.train
         if (running := self.network.running(lam, images, self.problem.dataset)) is not None:
             modes["running"] = running
+        if self.average_reflections:
+            modes = {mode: averaged(features) for mode, features in modes.items()}
         return Evaluation(self.score(lam, "validation", modes), self.score(lam, "test", modes))
 
     def score(self, lam: Tree, part: MetaSet, modes: Mapping[str, Features]) -> Metrics:

@@ -80,7 +80,7 @@ class FewShot:
 
         Where there are no query sets the support features stand for theirs: D_val := D_tr.
         """
-        made = Network(self.model, self.context)
+        made = self.network()
         if self.problem.cross_fitting:
             images = sets["sets"]
             found = entry(made.embed(lam, {"sets": images.flatten(0, 1)}, made.batch), "sets")
@@ -90,12 +90,16 @@ class FewShot:
         outer = z.get("query", z["support"])
         return {**z, "query": outer, **self.inner.carried(lam), **self.heads.carried(lam)}
 
+    def network(self) -> Network:
+        """What makes features, centred where the spec says so."""
+        return Network(self.model, self.context, self.problem.centred)
+
     def scoring(self) -> Scoring:
         """Evaluations: heads of the same kind on the sets that the spec says, always with query sets."""
         problem, device = self.problem, self.context.device
         scored = labelled(problem.way, problem.shot, problem.query, device=device, l2=problem.l2, kind=problem.heads)
-        made = Network(self.model, self.context)
-        return Scoring(problem, made, self.inner, self.sampling, scored, problem.task_chunk)
+        chunk, average = problem.task_chunk, problem.average_reflections
+        return Scoring(problem, self.network(), self.inner, self.sampling, scored, chunk, average)
 
 
 def hyper_representation(

@@ -199,9 +199,15 @@ class HyperRepresentation(Spec):
     """Whether each example of a task of meta-training is a support example once: its examples are cut into sets of
     `shot` of each class, each of which in turn is the support set with the others as the query set, and the outer
     objective is the mean over them. Their images go through the network once."""
+    centred: bool = False
+    """Whether the mean of their support or query set is taken from features, in meta-training and in evaluations: the
+    query set is then seen as a whole (transductive), whatever the norms' statistics."""
     normalization: Literal["batch", "running"] = "batch"
     """Statistics of the norms when meta-validation chooses the checkpoint: `batch`, of each support or query set
     itself (the paper's convention, transductive); `running`, of meta-training images. Both are reported."""
+    average_reflections: bool = False
+    """Whether evaluations take the mean of the features of an image and of its mirror image, for twice the time.
+    Meta-training does not."""
     start: FromExperiment | None = None
     """The representation of another experiment to start from, and its split of the characters; by default a fresh
     one."""

@@ -91,6 +91,14 @@ class TestOrderings:
         assert peak(problem, steps=256) < peak(crossed, steps=256) < 1.5 * peak(problem, steps=256)
         assert seconds(problem, steps=256) < seconds(crossed, steps=256) < 2 * seconds(problem, steps=256)
 
+    def test_averaging_reflections_doubles_the_passes_of_evaluations(self) -> None:
+        both, plain = (experiment(FEW_SHOT | {"average_reflections": on}) for on in (True, False))
+        first, second = (plan(spec).time for spec in (both, plain))
+        assert first
+        assert second
+        assert 1.5 * second.evaluation_seconds < first.evaluation_seconds <= 2 * second.evaluation_seconds
+        assert first.hyperiteration_seconds == second.hyperiteration_seconds
+
     def test_double_precision_takes_more(self) -> None:
         single = experiment(MLP, steps=1000)
         double = single.model_copy(update={"resources": single.resources.model_copy(update={"precision": "float64"})})

@@ -1,0 +1,158 @@
+"""What is done to the features of few-shot problems: centring, and the mean over an image and its mirror image."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.bilevel import trees
+from core.bilevel.problem import Hypergradient, Tree
+from core.build import Built, walks_in_dual
+from core.datasets.episodes import Episodes
+from core.problems.few_shot import averaged
+from core.problems.hyper_representation import FewShot, network
+from core.spec import Experiment
+
+CONV: dict[str, Any] = {
+    "kind": "hyper_representation",
+    "model": {"kind": "conv4", "filters": 3},
+    "way": 3,
+    "shot": 2,
+    "query": 4,
+    "meta_batch": 2,
+}
+SMOOTH: dict[str, Any] = {**CONV, "model": {"kind": "mlp", "hidden": [6, 5]}}
+CENTRED: dict[str, Any] = {"centred": True}
+CROSSED: dict[str, Any] = {"cross_fitting": True}
+RAGGED: dict[str, Any] = {"way_from": 2, "way": 4, "meta_batch": 5}
+LEARNED = {"kind": "gradient_descent", "rate": 0.1, "learn_rate": True}
+STEPS: dict[str, Any] = {"steps": 4, "dynamics": LEARNED}
+
+
+def features(built: Built) -> dict[str, Tensor]:
+    """Of the support and query sets of hyperiteration 0."""
+    embed = built.instance.at(0)[0].embed
+    assert embed is not None
+    z = embed(built.instance.initial)
+    assert isinstance(z, dict)
+    return {name: z[name] for name in ("support", "query")}
+
+
+def test_the_mean_of_each_set_is_taken_from_its_features(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+    plain = features(built(CONV, data_dir=synthetic_omniglot))
+    centred = features(built({**CONV, **CENTRED}, data_dir=synthetic_omniglot))
+    for name, found in plain.items():
+        torch.testing.assert_close(centred[name], found - found.mean(1, keepdim=True), rtol=1e-12, atol=1e-12)
+        assert found.mean(1).abs().max() > 0.1
+
+
+def test_with_cross_fitting_every_set_is_centred_alone(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+    found = features(built({**CONV, **CENTRED, **CROSSED}, data_dir=synthetic_omniglot))
+    support, query = found["support"], found["query"]
+    torch.testing.assert_close(support.mean(1), torch.zeros_like(support.mean(1)), rtol=0, atol=1e-12)
+    pieces = query.view(6, 3, 2, 2, -1)  # tasks by support sets, classes, other sets, examples
+    torch.testing.assert_close(pieces.mean((1, 3)), torch.zeros_like(pieces.mean((1, 3))), rtol=0, atol=1e-12)
+
+
+def test_what_only_pads_a_set_is_not_in_its_mean(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+    made = built({**CONV, **RAGGED, **CENTRED}, data_dir=synthetic_omniglot)
+    plain = features(built({**CONV, **RAGGED}, data_dir=synthetic_omniglot))
+    stated, _ = made.instance.at(0)
+    assert stated.tasks is not None
+    assert isinstance(stated.tasks.data, dict)
+    ways = stated.tasks.data["ways"]
+    assert isinstance(ways, Tensor)
+    assert len(set(ways.tolist())) > 1
+    for name, each in (("support", 2), ("query", 4)):
+        for way, before, after in zip(ways.tolist(), plain[name], features(made)[name], strict=True):
+            there = before[: way * each]
+            torch.testing.assert_close(after[: way * each], there - there.mean(0), rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(after[way * each :], before[way * each :], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("extra", [{}, CROSSED], ids=str)
+@pytest.mark.parametrize("problem", [CONV, SMOOTH], ids=lambda p: p["model"]["kind"])
+def test_the_dual_walk_and_chunks_are_the_plain_formulation(
+    hypergradient: Callable[..., Hypergradient], synthetic_omniglot: Path, problem: dict[str, Any], extra: Any
+) -> None:
+    problem = {**problem, **CENTRED, **extra}
+    assert walks_in_dual(Experiment.model_validate({"problem": problem, "algorithm": STEPS}))
+    unrolled = {**STEPS, "hypergradient": {"kind": "unrolled"}}
+    plain = hypergradient(problem, unrolled, data_dir=synthetic_omniglot)
+    for same in (problem, {**problem, "task_chunk": 1}):
+        found = hypergradient(same, STEPS, data_dir=synthetic_omniglot)
+        assert trees.norm(trees.subtract(found.grad, plain.grad)) <= 1e-9 * trees.norm(plain.grad)
+
+
+@pytest.mark.parametrize("extra", [{}, CROSSED, RAGGED], ids=str)
+def test_hypergradients_are_central_differences(
+    built: Callable[..., Built],
+    hypergradient: Callable[..., Hypergradient],
+    slope: Callable[..., float],
+    direction: Callable[[Tree], Tree],
+    synthetic_omniglot: Path,
+    extra: dict[str, Any],
+) -> None:
+    problem = {**SMOOTH, **CENTRED, **extra}
+    instance = built(problem, STEPS, data_dir=synthetic_omniglot).instance
+    along = direction(instance.initial)
+    expected = slope(*instance.at(0), instance.initial, along, 4)
+    found = hypergradient(problem, STEPS, data_dir=synthetic_omniglot)
+    assert float(trees.dot(found.grad, along)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_heads_do_not_see_what_all_features_of_a_set_have_in_common(
+    built: Callable[..., Built], synthetic_omniglot: Path
+) -> None:
+    """The last offsets, for images of which every feature is far above 0, move the plain evaluation alone."""
+
+    def losses(problem: dict[str, Any], offset: float) -> list[float]:
+        made = built(problem, STEPS, data_dir=synthetic_omniglot, evaluation={"episodes": 6})
+        lam = trees.map_leaves(torch.clone, made.instance.initial)
+        last = network(lam)[-1]  # type: ignore[index]
+        last["offset"] += offset  # type: ignore[index]
+        return [metrics["loss"].mean for metrics in made.instance.evaluate(lam)]
+
+    assert losses({**CONV, **CENTRED}, 20) == pytest.approx(losses({**CONV, **CENTRED}, 50), rel=1e-9)
+    assert losses(CONV, 20) != pytest.approx(losses(CONV, 50), rel=1e-3)
+
+
+def test_an_evaluation_averages_reflections(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+    """The two accuracies and the loss, against episodes that are embedded twice here; meta-training is as it was."""
+    problem = {**CONV, "average_reflections": True}
+    made = built(problem, STEPS, data_dir=synthetic_omniglot, evaluation={"episodes": 5})
+    plain = built(CONV, STEPS, data_dir=synthetic_omniglot, evaluation={"episodes": 5})
+    lam = made.instance.initial
+    few_shot = made.instance.at.__self__  # type: ignore[attr-defined]
+    assert isinstance(few_shot, FewShot)
+    scoring = few_shot.scoring()
+
+    def by_hand(episodes: Episodes) -> tuple[Tensor, Tensor]:
+        mirrored = episodes._replace(support=episodes.support.flip(-1), query=episodes.query.flip(-1))
+        net = scoring.network
+        both = [net.embed(lam, each.sets(), net.batch) for each in (episodes, mirrored)]
+        z: Tree = {name: (both[0][name] + both[1][name]) / 2 for name in both[0]} | few_shot.inner.carried(lam)  # type: ignore[operator]
+        return scoring.heads.score(few_shot.inner.solve(*scoring.heads.state(few_shot.inner), z), z)
+
+    parts = [by_hand(episodes) for episodes in few_shot.sampling.evaluation("test")]
+    accuracy, loss = (torch.cat(values).mean() for values in zip(*parts, strict=True))
+    found, before = made.instance.evaluate(lam).test, plain.instance.evaluate(lam).test
+    assert found["accuracy_batch_statistics"].mean == pytest.approx(float(accuracy), rel=1e-12)
+    assert found["loss"].mean == pytest.approx(float(loss), rel=1e-9)
+    assert found["loss"].mean != pytest.approx(before["loss"].mean, rel=1e-6)
+    assert found["accuracy_running_statistics"] != before["accuracy_running_statistics"]
+    assert features(made)["query"].equal(features(plain)["query"])
+
+
+def test_averaged_features_are_those_of_the_mirror_image_too() -> None:
+    images = torch.rand(4, 1, 3, 5, dtype=torch.float64)
+    weights = torch.rand(15, 2, dtype=torch.float64)
+    both = averaged(lambda lam, images, sets: images.flatten(1) @ weights)
+    sets: Any = None
+    torch.testing.assert_close(both({}, images, sets), both({}, images.flip(-1), sets), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        both({}, images, sets), (images + images.flip(-1)).flatten(1) / 2 @ weights, rtol=1e-12, atol=0
+    )
