@@ -57,7 +57,8 @@ class Costs:
     classes: int = 1
     """Scores of a linear model."""
     curvature: Work = NOTHING
-    """The mean curvature of a linear model and its Cholesky factor; nothing for other models."""
+    """Making the preconditioner of a linear model; nothing for other models."""
+    preconditioner_memory: float = 0.0
     repeats: int = 1
     """How many times a hyperiteration does all this: chunks of tasks."""
     blocks: tuple[int, int] = (1, 1)

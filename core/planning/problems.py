@@ -4,6 +4,7 @@ from typing import assert_never
 
 from core.planning.costs import Costs, NotModelled
 from core.planning.few_shot import few_shot, transfer
+from core.planning.implicit import preconditioner
 from core.planning.initialization import initialization
 from core.planning.learned import layer_sizes, learned_data, learned_optimizer, not_a_plugin
 from core.planning.linear_representation import linear_representation
@@ -152,6 +153,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
     written_out = analytic(problem) and _steady(spec)
     read = problem.dataset.examples + problem.dataset.test_examples
     chosen = train + validation + test
+    made, kept = preconditioner(train, d, classes, item)
     return Costs(
         item=item,
         variables=variables,
@@ -174,7 +176,8 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         closing_steps=_closing_steps(problem, train, validation) if isinstance(problem, HyperCleaning) else 0,
         analytic=written_out,
         classes=classes,
-        curvature=(product(d, train, d, item) + Work(d**3 / 3, 0, 20)) if analytic(problem) else NOTHING,
+        curvature=made if analytic(problem) else NOTHING,
+        preconditioner_memory=kept,
         blocks=blocks(spec, train, validation),
     )
 

@@ -1,5 +1,6 @@
 """Analytic, preconditioned implicit differentiation = the plain one, with fewer products."""
 
+import math
 from typing import Any
 
 import pytest
@@ -12,7 +13,17 @@ from core.bilevel import hypergradients, linear_solve, trees
 from core.bilevel.hypergradients.implicit import Linearization, implicit_at
 from core.bilevel.linear_models import LOGISTIC, SOFTMAX, SQUARED, LinearModel
 from core.bilevel.linear_models import implicit as analytic
-from core.bilevel.linear_models.curvature import curvature, preconditioner
+from core.bilevel.linear_models.curvature import (
+    OTHERS,
+    Curvature,
+    FactorPerClass,
+    OneFactor,
+    curvature,
+    factor_per_class,
+    most_curved,
+    one_factor,
+    preconditioner,
+)
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
 
 LOSSES = {"softmax": SOFTMAX, "logistic": LOGISTIC, "squared": SQUARED}
@@ -121,21 +132,102 @@ def test_the_analytic_condition_is_the_plain_one(case: dict[str, Any]) -> None:
 
 @matrix
 @given(case=st.fixed_dictionaries(CASES), damping=st.sampled_from([0.0, 0.3]))
-def test_the_preconditioner_is_the_mean_over_the_classes_of_the_hessian(case: dict[str, Any], damping: float) -> None:
+def test_one_factor_is_of_the_mean_over_the_classes_of_the_hessian(case: dict[str, Any], damping: float) -> None:
     """Its blocks of single classes, averaged: P = 1/C sum_c H_cc."""
+    hessian, r = hessian_and_residual(case, damping)
+    mean = blocks(hessian).mean(0)
+    torch.testing.assert_close(hessian.mean_over_classes(), mean, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(one_factor(hessian).solve(r) @ mean, r, rtol=1e-6, atol=1e-6)
+
+
+def hessian_and_residual(case: dict[str, Any], damping: float) -> tuple[Curvature, Tensor]:
     problem, _, lam, w = made(**case)
     assert problem.linear is not None
     hessian = curvature(problem.linear, w, lam, damping)
+    generator = torch.Generator().manual_seed(case["seed"])
+    return hessian, torch.randn(hessian.strengths.shape, generator=generator, dtype=torch.float64)
+
+
+def blocks(hessian: Curvature) -> Tensor:
+    """H_cc [C, d, d], column by column."""
     classes, d = hessian.strengths.shape
-    blocks = torch.zeros(d, d, dtype=torch.float64)
+    found = torch.zeros(classes, d, d, dtype=torch.float64)
     for c in range(classes):
         for j in range(d):
             v = torch.zeros(classes, d, dtype=torch.float64)
             v[c, j] = 1
-            blocks[j] += hessian.product(v)[c] / classes
-    torch.testing.assert_close(hessian.mean_over_classes(), blocks, rtol=1e-10, atol=1e-12)
-    r = torch.randn(classes, d, generator=torch.Generator().manual_seed(case["seed"]), dtype=torch.float64)
-    torch.testing.assert_close(preconditioner(hessian).solve(r) @ blocks, r, rtol=1e-6, atol=1e-6)
+            found[c, j] = hessian.product(v)[c]
+    return found
+
+
+@matrix
+@given(
+    case=st.fixed_dictionaries({**CASES, "loss": st.sampled_from(["softmax", "logistic"])}),
+    damping=st.sampled_from([0.0, 0.3]),
+    sizes=st.sampled_from([(20, 40), (120, 40), (12, 5)]),
+)
+def test_a_factor_per_class_is_of_its_most_curved_examples(
+    case: dict[str, Any], damping: float, sizes: tuple[int, int]
+) -> None:
+    """Against P_c that is formed here from the examples, of which all together would be H_cc, and solved densely."""
+    n, d = sizes  # k < d, k > d, and all examples
+    hessian, r = hessian_and_residual({**case, "n": n, "d": d}, damping)
+    x, own, strengths = hessian.data.x, hessian.own, hessian.strengths
+    curved = torch.einsum("ci,id,ie->cde", own, x, x)
+    torch.testing.assert_close(curved + torch.diag_embed(strengths), blocks(hessian), rtol=1e-10, atol=1e-12)
+    common = r.mean(0) if case["loss"] == "softmax" else torch.zeros_like(r[0])
+    chosen = own.argsort(descending=True)[:, : math.ceil(n * min(1, 32 / x.shape[1]))]
+    solved = []
+    for c, some in enumerate(chosen):
+        low_rank = torch.einsum("i,id,ie->de", own[c, some], x[some], x[some])
+        others = (curved[c] - low_rank).diagonal()
+        solved.append(torch.linalg.solve(low_rank + (strengths[c] + OTHERS * others).diag(), r[c] - common))
+    expected = torch.stack(solved)
+    if case["loss"] == "softmax":
+        expected = expected - expected.mean(0) + common / strengths.mean(0)
+    curves = slice(0, -1 if case["offset"] and not damping else None)  # nothing curves a softmax's common offset
+    found = factor_per_class(hessian, most_curved(hessian)).solve(r)
+    torch.testing.assert_close(found[:, curves], expected[:, curves], rtol=1e-6, atol=1e-6)
+
+
+@matrix
+@given(case=st.fixed_dictionaries(CASES), kind=st.sampled_from([OneFactor, FactorPerClass]))
+def test_preconditioners_are_symmetric_and_positive_definite(case: dict[str, Any], kind: Any) -> None:
+    hessian, r = hessian_and_residual(case, 0.0)
+    close = one_factor(hessian) if kind is OneFactor else factor_per_class(hessian, most_curved(hessian))
+    units = torch.eye(r.numel(), dtype=torch.float64).view(-1, *r.shape)
+    inverse = torch.stack([close.solve(unit).flatten() for unit in units])
+    scale = inverse.diagonal().sqrt()
+    scaled = inverse / scale / scale.unsqueeze(1)  # a common offset of a softmax is curved by next to nothing
+    torch.testing.assert_close(scaled, scaled.mT, rtol=0, atol=1e-8)
+    assert torch.linalg.eigvalsh(scaled).min() > 0
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_each_loss_has_the_kind_that_suits_it(loss: str) -> None:
+    """A factor for each class where there are several that differ by the examples they have their curvature from."""
+    generator = torch.Generator().manual_seed(0)
+    x, targets = torch.randn(100, 300, generator=generator), torch.eye(5).repeat(20, 1)
+    sure = (torch.arange(100) >= 10).unsqueeze(1)  # of all examples but ten
+    fitted = torch.linalg.lstsq(x, sure * (40 * targets - 20)).solution
+
+    def kind(w: Tensor) -> type:
+        model = LinearModel(x, targets[:, : w.shape[1]], LOSSES[loss], lambda lam: lam, None, False)
+        return type(preconditioner(curvature(model, model.tree(w), torch.ones(()))))
+
+    assert kind(torch.zeros(300, 5)) is OneFactor
+    assert kind(torch.zeros(300, 1)) is OneFactor
+    assert kind(fitted) is (OneFactor if loss == "squared" else FactorPerClass)
+
+
+def test_features_that_are_all_zero_are_left_to_the_strengths() -> None:
+    """And a strength of next to nothing, in single precision: it is finite, and solves."""
+    x = torch.cat([torch.randn(40, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(40, 2)], 1)
+    targets = torch.eye(4).repeat(10, 1)
+    model = LinearModel(x, targets, SOFTMAX, lambda lam: lam["strength"], None, False)
+    for strength in (1e-2, 1e-30, 0.0):
+        hessian = curvature(model, model.tree(torch.zeros(5, 4)), {"strength": torch.full((5, 1), strength)})
+        assert torch.isfinite(factor_per_class(hessian, most_curved(hessian)).solve(torch.ones(4, 5))).all()
 
 
 def test_the_squared_loss_is_solved_at_once() -> None:
