@@ -13,8 +13,9 @@ from torch import Tensor
 
 from core.bilevel.derivatives import vjp
 from core.bilevel.hypergradients.implicit import Linearization, SolverAt
-from core.bilevel.linear_models.curvature import Curvature, curvature, preconditioner
+from core.bilevel.linear_models.curvature import Curvature, curvature
 from core.bilevel.linear_models.model import LinearModel
+from core.bilevel.linear_models.preconditioner import preconditioner
 from core.bilevel.linear_models.walk import Coefficients, coefficients, model_of
 from core.bilevel.linear_solve import Operator, Solution, Solver, cg, cg_once, refined
 from core.bilevel.problem import Dynamics, Problem, State, Tree
@@ -59,7 +60,7 @@ def _on_tensors(product: Callable[[Tensor], Tensor]) -> Operator:
 
 
 def preconditioned(*, iterations: int = 100, tolerance: float = 1e-6, damping: float = 0.0) -> SolverAt:
-    """`cg` with one Cholesky factor of the mean curvature for all classes, made in single precision."""
+    """`cg` with the preconditioner that suits the model, made in single precision."""
 
     def solver_at(problem: Problem, state: State, lam: Tree) -> Solver:
         model = model_of(problem)

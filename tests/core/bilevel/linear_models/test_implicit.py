@@ -13,12 +13,11 @@ from core.bilevel import hypergradients, linear_solve, trees
 from core.bilevel.hypergradients.implicit import Linearization, implicit_at
 from core.bilevel.linear_models import LOGISTIC, SOFTMAX, SQUARED, LinearModel
 from core.bilevel.linear_models import implicit as analytic
-from core.bilevel.linear_models.curvature import (
+from core.bilevel.linear_models.curvature import Curvature, curvature
+from core.bilevel.linear_models.preconditioner import (
     OTHERS,
-    Curvature,
     FactorPerClass,
     OneFactor,
-    curvature,
     factor_per_class,
     most_curved,
     one_factor,
