@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from core.planning.preconditioner import Preconditioner
 from core.planning.work import NOTHING, Work
 from core.spec import Experiment
 
@@ -56,9 +57,8 @@ class Costs:
     """Whether inner steps are those of a linear model, written out, rather than found by torch.func."""
     classes: int = 1
     """Scores of a linear model."""
-    curvature: Work = NOTHING
-    """Making the preconditioner of a linear model; nothing for other models."""
-    preconditioner_memory: float = 0.0
+    preconditioner: Preconditioner | None = None
+    """Of a linear model; None for other models."""
     repeats: int = 1
     """How many times a hyperiteration does all this: chunks of tasks."""
     blocks: tuple[int, int] = (1, 1)

@@ -11,20 +11,6 @@ PRECONDITIONED = 25
 """Products that conjugate gradient takes on a linear model, preconditioned (measured: 10-30)."""
 
 
-def preconditioner(examples: int, features: int, classes: int, item: int) -> tuple[Work, float]:
-    """Making the one of a linear model, and the bytes it takes, in single precision.
-
-    One factor of the mean curvature, or for each class one of as many of its examples as `factor_per_class` takes.
-    """
-    n, d = examples, features
-    if classes == 1:
-        return product(d, n, d, item) + Work(d**3 / 3, 0, 20), 8.0 * d * d
-    rows = min(max(n / (2 * classes), 32 * n / d), n)
-    least = min(rows, d)
-    work = classes * product(least, max(rows, d), least, item)
-    return work + Work(classes * least**3 / 3, 16 * n * classes, 60), 4.0 * classes * (2 * rows * d + 2 * least**2)
-
-
 def implicit(solver: algorithms.LinearSolver, costs: Costs, step: Step, steps: int) -> Need:
     """Of one hyperiteration, the outer objective not counted."""
     g = costs.gradient
@@ -34,11 +20,11 @@ def implicit(solver: algorithms.LinearSolver, costs: Costs, step: Step, steps: i
     notes: tuple[str, ...] = ()
     d = costs.variables
     match solver:
-        case algorithms.ConjugateGradient() if costs.curvature.operations and solver.preconditioner == "auto":
+        case algorithms.ConjugateGradient() if (made := costs.preconditioner) and solver.preconditioner == "auto":
             products, at_most = min(solver.iterations, d, PRECONDITIONED), False
-            applied = Work(costs.preconditioner_memory / 4, costs.preconditioner_memory, 12)
-            work = costs.curvature + products * (written_out(costs, 8) + applied + Work(0, 12 * vector, 12))
-            vectors, each = 5.0 * vector + costs.preconditioner_memory, products
+            applied = Work(made.read / 2, made.read, 12)
+            work = made.made + products * (written_out(costs, 8) + applied + Work(0, 12 * vector, 12))
+            vectors, each = 5.0 * vector + made.memory, products
             notes = (f"Preconditioned, the linear solver is reckoned with {products} products.",)
         case algorithms.ConjugateGradient():
             # In exact arithmetic it ends after as many products as there are inner variables; the residual takes one.

@@ -4,11 +4,11 @@ from typing import assert_never
 
 from core.planning.costs import Costs, NotModelled
 from core.planning.few_shot import few_shot, transfer
-from core.planning.implicit import preconditioner
 from core.planning.initialization import initialization
 from core.planning.learned import layer_sizes, learned_data, learned_optimizer, not_a_plugin
 from core.planning.linear_representation import linear_representation
 from core.planning.networks import GRADIENT_HOLDS, VALUE, activations, network_gradient
+from core.planning.preconditioner import preconditioner
 from core.planning.tables import blocks, item_size, loading, metrics, minibatches
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
@@ -153,7 +153,6 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
     written_out = analytic(problem) and _steady(spec)
     read = problem.dataset.examples + problem.dataset.test_examples
     chosen = train + validation + test
-    made, kept = preconditioner(train, d, classes, item)
     return Costs(
         item=item,
         variables=variables,
@@ -176,8 +175,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         closing_steps=_closing_steps(problem, train, validation) if isinstance(problem, HyperCleaning) else 0,
         analytic=written_out,
         classes=classes,
-        curvature=made if analytic(problem) else NOTHING,
-        preconditioner_memory=kept,
+        preconditioner=preconditioner(train, d, classes, item) if analytic(problem) else None,
         blocks=blocks(spec, train, validation),
     )
 

@@ -22,8 +22,6 @@ class Loss(NamedTuple):
     """(scores, axis) -> what the model expects the targets to be."""
     slope: Callable[[Tensor, Tensor, Tensor, int], Tensor]
     """(mean, v, scale, axis) -> scale mean'(s) v, like v; mean'(s) is symmetric, the scale one number an example."""
-    even: bool = False
-    """Whether mean'(s) is the same for all examples and classes."""
     relative: bool = False
     """Whether mean'(s) v is 0 where v has the same number for all classes: only differences of scores matter."""
 
@@ -55,6 +53,5 @@ SQUARED = Loss(
     lambda s, y, axis: 0.5 * ((s - y) ** 2).sum(axis),
     lambda s, axis: s,
     lambda p, v, scale, axis: scale * v,
-    even=True,
 )
 """Half the squared error, summed over the scores."""

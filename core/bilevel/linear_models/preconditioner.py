@@ -1,6 +1,6 @@
 """What conjugate gradient on the inner Hessian of a linear model is preconditioned with (H_c and h_ci of `curvature`).
 
-- One factor: where all blocks are alike, or all examples matter, the mean of the blocks serves every class.
+- One factor: the mean of the blocks serves every class, which is exact where they are alike.
 - A factor for each class: a model that is fitted has most of a class's curvature from the few examples of which it is
   not sure whether they are of it, so that P_c = sum over those of h_ci x_i x_i' + D_c is close, D_c being diagonal.
 """
@@ -15,13 +15,9 @@ from torch import Tensor
 
 from core.bilevel.linear_models.curvature import Curvature
 
-CONCENTRATED = 0.25
-"""The part of all curvature that the most curved examples need to have for a factor for each class. Measured: they have
-.36 in a fitted model of MNIST, and it halves the products; .05 where little is fitted, and it never ends."""
-
 OTHERS = 0.1
-"""The part that counts in D of what the other examples add to the diagonal: all is too much where their curvature is in
-few directions, nothing too little where it is not. Measured on MNIST and on random labels."""
+"""The part that counts in D_c of what the other examples add to the diagonal: all is too much where their curvature is
+in few directions, nothing too little where it is not. Measured on MNIST and on random labels."""
 
 
 class Preconditioner(Protocol):
@@ -33,12 +29,16 @@ class Preconditioner(Protocol):
 
 
 def preconditioner(hessian: Curvature) -> Preconditioner:
-    """Of the kind that suits the model, in the precision of its data."""
-    if len(hessian.strengths) == 1 or hessian.loss.even:
-        return one_factor(hessian)
-    curved = most_curved(hessian)
-    concentrated = curved.curvature.sum() >= CONCENTRATED * hessian.own.sum()
-    return factor_per_class(hessian, curved) if concentrated else one_factor(hessian)
+    """The kind that gets less of the curvature wrong, in the precision of the model's data.
+
+    Factors of some examples leave out the others; one factor takes for alike what differs between classes. Both are
+    sums over the diagonals of all H_c.
+    """
+    curved, size = most_curved(hessian), hessian.data.x.flatten(0, -2).square().sum(1)
+    left_out = (hessian.own @ size).sum() - (curved.curvature * size[curved.which]).sum()
+    differ, strengths = hessian.own - hessian.own.mean(0), hessian.strengths - hessian.strengths.mean(0)
+    different = (differ.abs() @ size).sum() + strengths.abs().sum()
+    return factor_per_class(hessian, curved) if left_out < different else one_factor(hessian)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,22 +62,24 @@ def one_factor(hessian: Curvature) -> OneFactor:
 class FactorPerClass:
     """P_c = sum_i h_ci x_i x_i' + D_c over the most curved examples of each class.
 
-    Where only differences of scores matter, what R has in common in all classes is set apart: the loss does not curve
-    there, which no block of a single class can know, and the mean of the strengths is all there is.
+    Where only differences of scores matter, H (1 x u) is the strengths times u, whatever the loss, which no block of a
+    single class can know. That part of R is set apart, and the rest kept free of it (deflation).
     """
 
     blocks: Callable[[Tensor], Tensor]
     """R -> R_c P_c^-1 for each class."""
-    common: Tensor | None
-    """The curvature of what all classes have in common [1, d]; None: it is not set apart."""
+    share: Tensor | None
+    """What each class has of the strengths of all [C, d]; None: nothing is set apart."""
+    total: Tensor
+    """What what is set apart is divided by [1, d]."""
 
     def solve(self, r: Tensor) -> Tensor:
         """[C, d], in the precision of R."""
-        if self.common is None:
+        if self.share is None:
             return self.blocks(r)
-        shared = r.mean(0, keepdim=True)
-        apart = self.blocks(r - shared)
-        return apart - apart.mean(0, keepdim=True) + shared / self.common.to(r.dtype)
+        share, both = self.share.to(r.dtype), r.sum(0, keepdim=True)
+        apart = self.blocks(r - share * both)
+        return apart - (share * apart).sum(0, keepdim=True) + both / self.total.to(r.dtype)
 
 
 class Curved(NamedTuple):
@@ -90,24 +92,24 @@ class Curved(NamedTuple):
 
 
 def most_curved(hessian: Curvature) -> Curved:
-    """As many as make up half of the data for all classes together, or as cost no more than eight Hessian products."""
+    """As many as make up half of the data for all classes together, or as cost no more than 16 Hessian products."""
     (classes, n), d = hessian.own.shape, hessian.data.x.shape[-1]
     share = min(max(1 / (2 * classes), 32 / d), 1)
     return Curved(*hessian.own.topk(math.ceil(share * n), 1))
 
 
 def factor_per_class(hessian: Curvature, curved: Curved) -> FactorPerClass:
-    """C k min(k, d) d operations, and 2 C k d numbers."""
+    """C k min(k, d) d operations, and 2 C k d numbers while it is made."""
     x = hessian.data.x.flatten(0, -2)
     rows = x[curved.which] * curved.curvature.sqrt().unsqueeze(-1)
     all_examples = hessian.own @ x.square()  # what they add to the diagonals [C, d]
     others = (all_examples - rows.square().sum(1)).clamp(min=0)
-    diagonal = hessian.strengths + OTHERS * others
     # It may be that nothing else curves a feature: an offset is not regularized.
-    least = torch.finfo(x.dtype).eps * (hessian.strengths + all_examples).mean()
-    common = hessian.strengths.mean(0, keepdim=True) + least if hessian.loss.relative else None
-    blocks = _few_rows if rows.shape[1] < x.shape[1] else _many_rows
-    return FactorPerClass(blocks(rows, diagonal + least), common)
+    strengths = hessian.strengths + torch.finfo(x.dtype).eps * (hessian.strengths + all_examples).mean()
+    blocks = (_few_rows if rows.shape[1] < x.shape[1] else _many_rows)(rows, strengths + OTHERS * others)
+    # Of an outer objective of differences of scores only rounding is set apart, which strengths alone would blow up.
+    total = (strengths + all_examples.mean()).sum(0, keepdim=True)
+    return FactorPerClass(blocks, strengths / strengths.sum(0) if hessian.loss.relative else None, total)
 
 
 def _few_rows(rows: Tensor, diagonal: Tensor) -> Callable[[Tensor], Tensor]:
