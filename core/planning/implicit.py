@@ -20,11 +20,11 @@ def implicit(solver: algorithms.LinearSolver, costs: Costs, step: Step, steps: i
     notes: tuple[str, ...] = ()
     d = costs.variables
     match solver:
-        case algorithms.ConjugateGradient() if (made := costs.preconditioner) and solver.preconditioner == "auto":
+        case algorithms.ConjugateGradient() if (close := costs.preconditioner) and solver.preconditioner == "auto":
             products, at_most = min(solver.iterations, d, PRECONDITIONED), False
-            applied = Work(made.read / 2, made.read, 12)
-            work = made.made + products * (written_out(costs, 8) + applied + Work(0, 12 * vector, 12))
-            vectors, each = 5.0 * vector + made.memory, products
+            applied = Work(close.read / 2, close.read, 12)
+            work = close.made + products * (written_out(costs, 8) + applied + Work(0, 12 * vector, 12))
+            vectors, each = 5.0 * vector + close.memory, products
             notes = (f"Preconditioned, the linear solver is reckoned with {products} products.",)
         case algorithms.ConjugateGradient():
             # In exact arithmetic it ends after as many products as there are inner variables; the residual takes one.
