@@ -112,7 +112,8 @@ def report(results: Results) -> Document:
                     "random; it has 64 steps of 0.003 instead of 5 of 0.01, shortened hypergradients, an outer rate "
                     "that falls along a cosine, averaged outer variables, and passes in bfloat16. The mean of its set "
                     "is taken from features (transductive); in evaluations they are the mean of those of an image and "
-                    "its mirror image, with the norms' statistics of meta-training."
+                    "its mirror image, with the norms' statistics of meta-training. Five shots go on from the "
+                    "representation of one."
                 ),
                 *([Table(DETAILS, modes)] if modes else []),
             ],
