@@ -16,6 +16,16 @@ from core.inner import build_inner
 from core.spec import Experiment
 
 Build = Callable[..., Built]
+SMALL: dict[str, Any] = {
+    "kind": "hyper_representation",
+    "model": {"kind": "conv4", "filters": 3},
+    "way": 3,
+    "shot": 2,
+    "query": 4,
+    "meta_batch": 2,
+}
+"""A few-shot problem on the synthetic Omniglot."""
+
 Slope = Callable[[Problem, Dynamics, Tree, Tree, int], float]
 
 

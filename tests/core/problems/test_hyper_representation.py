@@ -11,15 +11,8 @@ from core.build import Built, build, build_method, make_context, walks_in_dual
 from core.inner import build_inner
 from core.problems.hyper_representation import network
 from core.spec import Experiment
+from tests.core.problems.conftest import SMALL
 
-SMALL: dict[str, Any] = {
-    "kind": "hyper_representation",
-    "model": {"kind": "conv4", "filters": 3},
-    "way": 3,
-    "shot": 2,
-    "query": 4,
-    "meta_batch": 2,
-}
 TINY_MLP: dict[str, Any] = {**SMALL, "model": {"kind": "mlp", "hidden": [2]}, "meta_batch": 1}
 GD = {"kind": "gradient_descent", "rate": 0.1}
 LEARNED = {**GD, "learn_rate": True}
@@ -151,7 +144,17 @@ def test_where_the_dual_walk_applies(dynamics: dict[str, Any], method: dict[str,
 @pytest.mark.parametrize(
     "dynamics", [LEARNED, {"kind": "heavy_ball", "rate": 0.1, "momentum": 0.5, "learn_momentum": True}]
 )
-@pytest.mark.parametrize("cross_fitting", [False, True])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"cross_fitting": True},
+        {"centred": True},
+        {"centred": True, "cross_fitting": True},
+        {"centred": True, "way_from": 2, "way": 4, "meta_batch": 5},
+    ],
+    ids=str,
+)
 def test_hypergradients_are_finite_differences(
     built: Callable[..., Built],
     hypergradient: Callable[..., Hypergradient],
@@ -159,13 +162,9 @@ def test_hypergradients_are_finite_differences(
     direction: Callable[[Tree], Tree],
     synthetic_omniglot: Path,
     dynamics: dict[str, Any],
-    cross_fitting: bool,
+    extra: dict[str, Any],
 ) -> None:
-    problem = {
-        **SMALL,
-        "model": {"kind": "mlp", "hidden": [6, 5]},
-        "cross_fitting": cross_fitting,
-    }  # smooth; ReLU has kinks
+    problem = {**SMALL, "model": {"kind": "mlp", "hidden": [6, 5]}, **extra}  # smooth; ReLU has kinks
     algorithm = {"steps": 4, "dynamics": dynamics}
     instance = built(problem, algorithm, data_dir=synthetic_omniglot).instance
     along = direction(instance.initial)

@@ -19,15 +19,8 @@ from core.recording import MemoryRecorder
 from core.run import Finished, run
 from core.spec import Experiment
 from core.spec.algorithms import Nested
+from tests.core.problems.conftest import SMALL
 
-SMALL: dict[str, Any] = {
-    "kind": "hyper_representation",
-    "model": {"kind": "conv4", "filters": 3},
-    "way": 3,
-    "shot": 2,
-    "query": 4,
-    "meta_batch": 2,
-}
 GD = {"kind": "gradient_descent", "rate": 0.1}
 RIDGE, PROTOTYPES = {"heads": {"kind": "ridge", "strength": 1.0}}, {"heads": {"kind": "prototypes"}}
 TRAIN = {"outer_set": "support", "training_shot": 4}
