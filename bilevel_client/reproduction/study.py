@@ -10,6 +10,9 @@ from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document
 from bilevel_client.specs import BadSpec, assign
 
+TO_FOLLOW = "00000000-0000-0000-0000-000000000000"
+"""In the base of a stage, the id of an experiment that is to come from an earlier one."""
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import Band, lines, over_seeds
-from bilevel_client.reproduction.study import Found, Member, Results, Stage, Study
+from bilevel_client.reproduction.study import TO_FOLLOW, Found, Member, Results, Stage, Study
 from bilevel_client.reproduction.values import made_with, measured, unfinished
 
 STEPS = (1, 4, 16, 64, 256)
@@ -35,7 +35,7 @@ LINEAR: dict[str, Any] = {
     "problem": {
         "kind": "linear_representation",
         "dataset": {"kind": "omniglot"},
-        "features": {"kind": "experiment", "experiment": "00000000-0000-0000-0000-000000000000", "size": 256},
+        "features": {"kind": "experiment", "experiment": TO_FOLLOW, "size": 256},
         "classes": 100,
         "train": 3,
         "validation": 3,

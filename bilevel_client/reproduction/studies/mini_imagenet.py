@@ -6,7 +6,7 @@ from typing import Any
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import lines
 from bilevel_client.reproduction.meta_validation import DETAILS, accuracy_by_hyperiteration, choice_of_steps, details
-from bilevel_client.reproduction.study import Results, Stage, Study
+from bilevel_client.reproduction.study import TO_FOLLOW, Results, Stage, Study
 from bilevel_client.reproduction.values import COLUMNS, against, made_with, measured, unfinished
 
 C4L = {"kind": "conv4", "filters": 32, "downsample": "max_pool", "norm_scale": False}
@@ -62,7 +62,7 @@ def _more_shots() -> dict[str, Any]:
     """The representation of 1-shot learning, a little further with five support examples a class, 200 images a task."""
     base = _recipe()
     problem = {name: value for name, value in base["problem"].items() if name != "cross_fitting"}
-    start = {"kind": "experiment", "experiment": "00000000-0000-0000-0000-000000000000"}
+    start = {"kind": "experiment", "experiment": TO_FOLLOW}
     adam = {**base["algorithm"]["optimizer"], "rate": 0.0005}
     return {
         **base,

@@ -6,7 +6,7 @@ from typing import Any
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import Band, complement, lines
 from bilevel_client.reproduction.meta_validation import DETAILS, accuracy_by_hyperiteration, choice_of_steps, details
-from bilevel_client.reproduction.study import Results, Stage, Study
+from bilevel_client.reproduction.study import TO_FOLLOW, Results, Stage, Study
 from bilevel_client.reproduction.values import COLUMNS, against, made_with, measured, unfinished
 
 PAPER: Mapping[str, tuple[int, int, float, float]] = {
@@ -81,7 +81,7 @@ def _recipe(way: int, shot: int) -> dict[str, Any]:
 def _from_wide() -> dict[str, Any]:
     """5-way 1-shot on the representation that was trained at 20 ways (Snell et al. 2017), a little further."""
     base = _recipe(5, 1)
-    start = {"kind": "experiment", "experiment": "00000000-0000-0000-0000-000000000000"}
+    start = {"kind": "experiment", "experiment": TO_FOLLOW}
     adam = {**base["algorithm"]["optimizer"], "rate": 0.0003}
     algorithm = {**base["algorithm"], "optimizer": adam, "hyperiterations": 2000}
     return {
