@@ -3,8 +3,8 @@
 For a machine that is there for minutes at a time and has neither Postgres nor Redis. FOLDER has the spec, spec.json. It
 is the loop that a worker's child runs (`core.run`); it stops by itself after so many seconds and, begun again with the
 same folder, on this machine or another, goes on where it was. Beside the spec are then the last checkpoint,
-curves.json, events.json and, at the end, the artifacts and result.json, or error.json. Specs that refer to other
-experiments are for the service.
+curves.json, events.json and, at the end, the artifacts and result.json, or error.json. An experiment that the spec
+refers to is one of these folders, too: `--following OTHER`.
 
 Exit status: 0, the experiment has ended; 1, it has failed; 75, there is more to do.
 """
@@ -20,8 +20,9 @@ from typing import Any
 
 from benchmarks.prepared import start_again_as_a_worker_would
 from core.checkpointing import Checkpoint
-from core.errors import BilevelError
+from core.errors import BilevelError, ReferenceInvalid
 from core.outcome import json_valid
+from core.problems.artifacts import Artifact, Artifacts, no_artifacts
 from core.recording import MemoryRecorder
 from core.run import Finished, Stopped, run
 from core.settings import settings
@@ -79,8 +80,24 @@ class Folder(MemoryRecorder):
         return begun.replace(self.place / name)
 
 
+def made_in(place: Path) -> Artifacts:
+    """Those of the experiment of a folder, whatever id it goes by."""
+
+    def read(experiment: str, name: str) -> Artifact:
+        if not (place / name).exists():
+            raise ReferenceInvalid(f"there is no {name} in {place}: let that experiment end first")
+        return Artifact(Experiment.model_validate_json((place / "spec.json").read_bytes()), (place / name).read_bytes())
+
+    return read
+
+
 def stretch(
-    folder: Folder, *, device: str, seconds: float, clock: Callable[[], float] = time.monotonic
+    folder: Folder,
+    *,
+    device: str,
+    seconds: float,
+    artifacts: Artifacts = no_artifacts,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Finished | Stopped:
     """Goes on for so long, loading counted; an evaluation that has begun by then is finished.
 
@@ -95,6 +112,7 @@ def stretch(
         data_dir=settings().data_dir,
         recorder=folder,
         checkpoints=folder,
+        artifacts=artifacts,
         stop=lambda: clock() >= until,
         checkpoint_seconds=60,
     )
@@ -111,14 +129,15 @@ def main(words: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="where spec.json is, and everything else will be")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--following", type=Path, metavar="OTHER", help="the folder of the experiment it refers to")
     parser.add_argument("--prepared", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(words)
     if not chosen.prepared:
         start_again_as_a_worker_would("benchmarks.stretch")
-    folder = Folder(chosen.folder)
+    folder, artifacts = Folder(chosen.folder), made_in(chosen.following) if chosen.following else no_artifacts
     if (result := folder.read("result.json", None)) is None:
         try:
-            found = stretch(folder, device=chosen.device, seconds=chosen.seconds)
+            found = stretch(folder, device=chosen.device, seconds=chosen.seconds, artifacts=artifacts)
         except BilevelError as error:
             folder.write_json("error.json", {"kind": type(error).__name__, "message": str(error)})
             print(error, file=sys.stderr)

@@ -48,6 +48,7 @@ def replayed(compute: Callable[[Any], Any], example: Tree, capture: Capture = ca
     fixed = trees.map_leaves(torch.clone, example)
     places = trees.leaves(fixed)
     output, replay = capture(lambda: compute(fixed))
+    left, structure = trees.flatten(output)
 
     def again(inputs: Tree) -> Any:
         given = trees.leaves(inputs)
@@ -55,7 +56,9 @@ def replayed(compute: Callable[[Any], Any], example: Tree, capture: Capture = ca
             raise ValueError(f"a graph that was captured with tensors {there} cannot be replayed with {here}")
         torch._foreach_copy_(places, given)
         replay()
-        return trees.map_leaves(torch.clone, output)
+        found = [torch.empty_like(leaf) for leaf in left]
+        torch._foreach_copy_(found, left)  # all at once: each launch takes longer than such a copy
+        return trees.unflatten(found, structure)
 
     return again
 

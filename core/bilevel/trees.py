@@ -65,8 +65,7 @@ def dot(x: Tree, y: Tree) -> Tensor:
 
 def norm(x: Tree) -> Tensor:
     """Euclidean norm, a scalar; the tree must not be empty."""
-    norms: list[Tensor] = [torch.linalg.vector_norm(leaf) for leaf in leaves(x)]
-    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    total: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(leaves(x))))
     return total
 
 

@@ -4,11 +4,14 @@ import json
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from benchmarks.stretch import Folder, main, stretch
 from core.run import Finished, Stopped
+from core.settings import Settings
+from tests.core.conftest import synthetic_omniglot  # noqa: F401
 
 SPEC: dict[str, Any] = {
     "problem": {"kind": "hyper_cleaning", "final_steps": 20},
@@ -63,3 +66,28 @@ def test_what_fails_says_why(tmp_path: Path) -> None:
     assert error["kind"] == "Diverged"
     assert "rate" in error["message"]
     assert not (place / "result.json").exists()
+
+
+def test_an_experiment_goes_on_from_that_of_another_folder(
+    tmp_path: Path,
+    synthetic_omniglot: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.stretch.settings", lambda: Settings(data_dir=synthetic_omniglot))
+    problem = {"kind": "hyper_representation", "model": {"kind": "mlp", "hidden": [2]}, "query": 2, "meta_batch": 2}
+    spec = {
+        "problem": problem,
+        "algorithm": {"kind": "nested", "steps": 2, "hyperiterations": 2},
+        "evaluation": {"every": 1, "episodes": 3},
+    }
+    start = {"kind": "experiment", "experiment": str(UUID(int=0))}
+    for name, described in (("first", spec), ("second", spec | {"problem": problem | {"start": start}})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "spec.json").write_text(json.dumps(described))
+    words = [str(tmp_path / "second"), "--seconds", "1000", "--prepared", "--following", str(tmp_path / "first")]
+    assert main(words) == 1
+    assert "let that experiment end first" in (tmp_path / "second" / "error.json").read_text()
+    assert main([str(tmp_path / "first"), "--seconds", "1000", "--prepared"]) == 0
+    assert main(words) == 0
+    curves = [json.loads((tmp_path / name / "curves.json").read_text()) for name in ("first", "second")]
+    assert curves[1]["validation/accuracy"]["0"] == max(curves[0]["validation/accuracy"].values())

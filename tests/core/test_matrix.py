@@ -170,7 +170,9 @@ def test_bf16_is_float64_within_the_bound_of_the_method(name: str, synthetic_omn
 @pytest.mark.parametrize("method", kinds("hypergradient"))
 @pytest.mark.parametrize("problem", kinds("problem"))
 def test_cuda_is_the_cpu_to_round_off(problem: str, method: str, dynamics: str, synthetic_omniglot: Path) -> None:
-    if (spec := described(problem, method, dynamics, steps=5)) is None:
+    # An iteration that stops at its tolerance is only as near: its preconditioner is in float32 on either device.
+    exactly = {"kind": "implicit", "solver": {"kind": "cg", "tolerance": 1e-12}} if method == "implicit" else method
+    if (spec := described(problem, exactly, dynamics, steps=5)) is None:
         pytest.skip("refused")
     found = hypergradient(spec, synthetic_omniglot, "cuda")
     assert {leaf.device.type for leaf in trees.leaves(found.grad)} == {"cuda"}
