@@ -23,8 +23,9 @@ BLOCK = 128
 FINE: tl.constexpr = tl.constexpr(2048.0)
 """By which the second half of a number is larger than it is: 11 bits, as many as the first has."""
 SMALLEST: tl.constexpr = tl.constexpr(1e-30)
+OFTEN = 16
 ROOM: tl.constexpr = tl.constexpr(256.0)
-"""By which dE/dA_T, where its largest entry is 1, is made smaller: float16 then has room for it to grow 10^7-fold."""
+"""dE/dA is scaled to 1/ROOM every OFTEN steps: float16 then has room for it to grow 10^7-fold until it is again."""
 
 
 def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) -> Walk:
@@ -46,7 +47,7 @@ def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) 
         s_bars, a_bars = probabilities.new_empty(2, *probabilities.shape)
         given = (kernel, probabilities, a_bar.contiguous(), rates)
         with torch.cuda.device_of(kernel):
-            _pulled[(tasks,)](*given, s_bars, a_bars, *numbers, num_warps=warps, **sizes)
+            _pulled[(tasks,)](*given, s_bars, a_bars, *numbers, OFTEN=OFTEN, num_warps=warps, **sizes)
         return Adjoint(pulled_back(s_bars, iterates), a_bars.unbind(1))
 
     return Walk(iterates, probabilities, pull)
@@ -150,6 +151,7 @@ def _pulled(
     steps: tl.constexpr,
     C: tl.constexpr,
     N: tl.constexpr,
+    OFTEN: tl.constexpr,
 ):
     """dE/dS_t and dE/dA_{t+1} of one task, from the last step to the first."""
     task = tl.program_id(0).to(tl.int64)
@@ -158,12 +160,14 @@ def _pulled(
     at, size = c[:, None] * examples + n[None, :], classes * examples
     scale, high, low = _kernel_of(kernel, task, examples, N)
     a_bar = tl.load(bar + task * size + at, mask=inside, other=0.0)
-    unit = tl.maximum(tl.max(tl.abs(a_bar)), SMALLEST) * ROOM
-    a_bar = a_bar / unit
+    unit = tl.full((), 1.0, tl.float32)
     place = (task * steps + steps - 1) * size
     p = tl.load(probabilities + place + at, mask=inside, other=0.0)
     rate = tl.load(rates + (steps - 1) * each)
     for back in range(steps):
+        if back % OFTEN == 0:
+            grown = tl.maximum(tl.max(tl.abs(a_bar)), SMALLEST) * ROOM
+            a_bar, unit = a_bar / grown, unit * grown
         before = tl.maximum(steps - 2 - back, 0)
         p_before = tl.load(probabilities + (task * steps + before) * size + at, mask=inside, other=0.0)
         rate_before = tl.load(rates + before * each)
