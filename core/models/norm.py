@@ -5,10 +5,12 @@ are right as vjp(grad) and jvp(grad) but silently wrong as grad(jvp). With the s
 the tangent are written by hand, in operations that can be differentiated again, but for jvp(jvp), which
 `core.bilevel.derivatives` does not take: fewer passes over the images than automatic differentiation makes.
 
-x [N, pixels, channels]: channels last, as fast convolutions leave them and as sums over pixels like them.
+x [N, pixels, channels]: channels last, as fast convolutions leave them and as sums over pixels like them. On a GPU the
+values and the adjoint are those of `core.models.norm_triton` where nothing differentiates or batches them further.
 """
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +21,8 @@ from core.models.image_sets import ImageSets
 
 EPSILON = 1e-3
 """Of the paper's code (TensorFlow's default)."""
+TRITON = find_spec("triton") is not None
+"""Which torch's builds for CUDA bring along."""
 
 
 class Statistics(NamedTuple):
@@ -73,6 +77,18 @@ def _mean(x: Tensor, average: Tensor) -> Tensor:
     return average @ x.sum(1).to(average.dtype) / x.shape[1]
 
 
+def _fused(x: Tensor, member: Tensor, *others: Tensor) -> bool:
+    """Whether kernels of our own take these: plain tensors (those that torch.func wraps have no storage) on a GPU."""
+    return (
+        TRITON
+        and x.is_cuda
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and member.dtype == torch.float32
+        and not torch._C._are_functorch_transforms_active()
+        and all(torch._C._has_storage(tensor) for tensor in (x, member, *others))
+    )
+
+
 class _Moments(torch.autograd.Function):
     """(x [N, pixels, channels], sets) -> (mean [S, channels], variance [S, channels])."""
 
@@ -80,6 +96,10 @@ class _Moments(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, average: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
+        if _fused(x, member):
+            from core.models import norm_triton
+
+            return norm_triton.statistics(x, ImageSets(average, member))
         mean = _mean(x, average)
         return mean, _mean((x - _wide(member @ mean, x)).square_(), average)  # centred first: no cancellation
 
@@ -118,6 +138,10 @@ class _Normalized(torch.autograd.Function):
     def forward(
         x: Tensor, offset: Tensor, scale: Tensor, average: Tensor, member: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        if _fused(x, member, offset, scale):
+            from core.models import norm_triton
+
+            return norm_triton.forward(x, offset, scale, ImageSets(average, member), EPSILON)
         mean, variance = _Moments.forward(x, average, member)
         constant, slope = _coefficients(Statistics(mean, variance), offset, scale)
         return _affine(x, member @ constant, member @ slope), mean, variance
@@ -135,7 +159,13 @@ class _Normalized(torch.autograd.Function):
 
         M is the number of pixels of all images of the set.
         """
-        x, scale, _, member, mean, variance = ctx.saved_tensors
+        x, scale, average, member, mean, variance = ctx.saved_tensors
+        if not torch.is_grad_enabled() and _fused(x, member, scale, mean, variance, y_bar, mean_bar, variance_bar):
+            from core.models import norm_triton
+
+            sets, bars = ImageSets(average, member), (y_bar, mean_bar, variance_bar)
+            x_bar, total, scale_bar = norm_triton.backward(*bars, x, scale, sets, mean, variance, EPSILON)
+            return x_bar, total.to(scale.dtype), scale_bar.to(scale.dtype), None, None
         size = x.shape[1] * member.sum(0).unsqueeze(-1)
         root = torch.rsqrt(variance + EPSILON)
         slope, total = scale * root, member.mT @ y_bar.sum(1).to(member.dtype)

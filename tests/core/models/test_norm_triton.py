@@ -1,0 +1,165 @@
+"""The norm's kernels on a GPU against the plain code in float64."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import jvp, vjp, vmap
+
+from core.models import norm
+from core.models.image_sets import image_sets
+from core.models.norm import normalize, set_statistics
+
+DEVICE = "cuda"
+GROUPS = ((2, 3), (3, 5))
+"""Sets of three images and of five."""
+IMAGES = 21
+
+pytestmark = pytest.mark.skipif(not (torch.cuda.is_available() and norm.TRITON), reason="no CUDA device with Triton")
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+def padded() -> Tensor:
+    """Which images are in a set: all but a few of the larger ones."""
+    return torch.arange(IMAGES, device=DEVICE) % 5 != 4
+
+
+def bound(dtype: torch.dtype) -> float:
+    return 1e-5 if dtype == torch.float32 else torch.finfo(dtype).eps
+
+
+def close(one: Tensor, other: Tensor, relative: float) -> None:
+    """In the norm, as sums cancel."""
+    assert one.isfinite().all()
+    assert (one.double() - other.double()).norm() <= relative * other.double().norm()
+
+
+def norm_of(present: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Callable[..., tuple[Tensor, ...]]:
+    sets = image_sets(*GROUPS, device=torch.device(DEVICE), dtype=dtype, present=present)
+
+    def everything(x: Tensor, offset: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
+        y, values = normalize(x, sets, offset, scale)
+        return y, values.mean, values.variance
+
+    return everything
+
+
+def arguments(dtype: torch.dtype, pixels: int, channels: int, *, per_set: bool = False) -> list[Tensor]:
+    rows = (sum(count for count, _ in GROUPS),) if per_set else ()
+    x = draw(IMAGES, pixels, channels) * 2 + draw(IMAGES, 1, channels, seed=1)
+    shifts = [draw(*rows, channels, seed=seed) for seed in (2, 3)]
+    return [tensor.to(dtype).requires_grad_() for tensor in (x, *shifts)]
+
+
+def cotangents(y: Tensor, mean: Tensor, variance: Tensor) -> list[Tensor]:
+    return [draw(*part.shape, seed=4 + number).to(part.dtype) for number, part in enumerate((y, mean, variance))]
+
+
+def doubles(tensors: list[Tensor]) -> list[Tensor]:
+    return [tensor.detach().double().requires_grad_(tensor.requires_grad) for tensor in tensors]
+
+
+@pytest.mark.parametrize("present", [False, True])
+@pytest.mark.parametrize("per_set", [False, True])
+@pytest.mark.parametrize(("pixels", "channels"), [(1, 3), (4, 64), (49, 32), (121, 100), (441, 96), (7056, 64)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_values_and_gradients(dtype: torch.dtype, pixels: int, channels: int, per_set: bool, present: bool) -> None:
+    inputs = arguments(dtype, pixels, channels, per_set=per_set)
+    which = padded() if present else None
+    found = norm_of(which)(*inputs)
+    bars = cotangents(*found)
+    grads = torch.autograd.grad(found, inputs, bars)
+    exact_inputs = doubles(inputs)
+    exact = norm_of(which, torch.float64)(*exact_inputs)
+    exact_grads = torch.autograd.grad(exact, exact_inputs, doubles(bars))
+    for one, other, like in zip((*found, *grads), (*exact, *exact_grads), (*found, *inputs), strict=True):
+        assert one.dtype == like.dtype
+        assert one.shape == like.shape
+        close(one, other, bound(one.dtype))
+    if which is not None:
+        assert not found[0][~which].any()
+        assert not grads[0][~which].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_same_to_the_bit_again_and_in_a_graph(dtype: torch.dtype) -> None:
+    inputs = arguments(dtype, 441, 96)
+    bars = cotangents(*norm_of()(*inputs))
+    sets = image_sets(*GROUPS, device=torch.device(DEVICE), dtype=torch.float32)
+
+    def everything() -> tuple[Tensor, ...]:
+        y, values = normalize(inputs[0], sets, *inputs[1:])
+        return y, *values, *torch.autograd.grad((y, *values), inputs, bars)
+
+    with torch.cuda.stream(torch.cuda.Stream()):
+        found, again = everything(), everything()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = everything()
+        graph.replay()
+        torch.cuda.synchronize()
+    for one, other, replayed in zip(found, again, captured, strict=True):
+        assert one.equal(other)
+        assert one.equal(replayed)
+
+
+def test_images_may_lie_apart_in_memory() -> None:
+    x, offset, scale = arguments(torch.float32, 49, 32)
+    bar = draw(IMAGES, 32, 49, seed=4).float().mT
+    together = torch.autograd.grad(norm_of()(x, offset, scale)[0], x, bar.contiguous())[0]
+    apart = x.detach().mT.contiguous().mT.requires_grad_()
+    assert torch.autograd.grad(norm_of()(apart, offset, scale)[0], apart, bar)[0].equal(together)
+
+
+def test_a_large_mean_does_not_cancel_the_variance() -> None:
+    x = (draw(IMAGES, 441, 32) * 0.1 + 1000).float()
+    found = set_statistics(x, image_sets(*GROUPS, device=x.device, dtype=torch.float32))
+    exact = set_statistics(x.double(), image_sets(*GROUPS, device=x.device, dtype=torch.float64))
+    close(found.variance, exact.variance, 1e-3)
+    close(found.mean, exact.mean, 1e-6)
+
+
+@pytest.mark.parametrize("per_set", [False, True])
+def test_second_derivatives(per_set: bool) -> None:
+    inputs = arguments(torch.float32, 49, 32, per_set=per_set)
+
+    def second(everything: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+        y = everything(*inputs)[0]
+        grads = torch.autograd.grad(y.tanh().pow(3).sum(), inputs, create_graph=True)
+        directions = [draw(*grad.shape, seed=7 + number).to(grad) for number, grad in enumerate(grads)]
+        return torch.autograd.grad(grads, inputs, directions)
+
+    exact = second(norm_of(None, torch.float64), doubles(inputs))
+    for one, other in zip(second(norm_of(), inputs), exact, strict=True):
+        close(one, other, 1e-4)
+
+
+def test_cotangents_are_batched() -> None:
+    x, offset, scale = arguments(torch.float32, 49, 32)
+    y = norm_of()(x, offset, scale)[0]
+    bars = draw(4, *y.shape, seed=7).float()
+    found = torch.autograd.grad(y, x, bars, retain_graph=True, is_grads_batched=True)[0]
+    close(found, torch.stack([torch.autograd.grad(y, x, bar, retain_graph=True)[0] for bar in bars]), 1e-5)
+
+
+def test_torch_func_differentiates_and_batches() -> None:
+    inputs = [tensor.detach() for tensor in arguments(torch.float32, 49, 32)]
+    directions = [draw(4, *tensor.shape, seed=7 + number).float() for number, tensor in enumerate(inputs)]
+
+    def all_of(everything: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor], directions: list[Tensor]):
+        along = [direction[0] for direction in directions]
+        values, pull = vjp(everything, *inputs)
+        yield from pull(tuple(cotangents(*values)))
+        yield from jvp(everything, tuple(inputs), tuple(along))[1]
+        yield from vmap(lambda *each: jvp(everything, tuple(inputs), each)[1])(*directions)
+        yield from vjp(lambda *each: vjp(everything, *each)[1](tuple(cotangents(*values))), *inputs)[1](tuple(along))
+
+    found = all_of(norm_of(), inputs, directions)
+    exact = all_of(norm_of(None, torch.float64), doubles(inputs), doubles(directions))
+    for one, other in zip(found, exact, strict=True):
+        close(one, other, 1e-4)
