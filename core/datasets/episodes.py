@@ -58,11 +58,12 @@ def sample_episodes(
     way_from: int | None = None,
     mirrored: bool = False,
 ) -> Episodes:
-    """Draws `count` tasks from images u8 [classes, images a class, channels, side, side].
+    """Draws `count` tasks from images u8 [classes, images a class, channels, side, side], or from their features.
 
     The classes of a task are distinct and drawn uniformly; so are the images of a class. The draws are made on the
     CPU by `generator`, which makes them the same on every device. With `groups` [classes] the classes of a task are of
-    one group, and with `way_from` a task has that many to `way` of them: see `draw_classes`.
+    one group, and with `way_from` a task has that many to `way` of them: see `draw_classes`. Features [classes, images
+    a class, d] are no bytes, and stay as they are.
 
     Raises:
         ValueError: there are fewer classes than `way`, or fewer images a class than `shot + query`.
@@ -80,7 +81,8 @@ def sample_episodes(
     # Without waiting for the device, which may be at work on the hyperiteration before.
     rows, columns = (index.to(images.device, non_blocking=True) for index in (chosen.unsqueeze(-1), examples))
     pixels = images[rows, columns]  # [B, way, shot + query, channels, side, side]
-    drawn = (mirrored_at_random(pixels, generator) if mirrored else pixels).to(dtype).div_(255)
+    pixels = mirrored_at_random(pixels, generator) if mirrored else pixels
+    drawn = pixels.to(dtype).div_(255) if images.dtype == torch.uint8 else pixels
     labels = torch.arange(way, device=images.device)
     return Episodes(
         drawn[:, :, :shot].flatten(1, 2),

@@ -32,13 +32,18 @@ class Scored(NamedTuple):
 
 
 def scored(spec: Experiment, problem: FewShot, chunk: int | None) -> Scored:
-    """Of both meta-sets in both modes of the norms, `chunk` episodes at a time, or as many as an evaluation takes."""
+    """Of both meta-sets in both modes of the norms, `chunk` episodes at a time, or as many as an evaluation takes.
+
+    With the running statistics no image goes through the network twice.
+    """
     episodes, modes = spec.evaluation.episodes, 1 if isinstance(problem.model, Mlp) else 2
     each, at_once = sum(evaluated(problem)), episodes_at_once(spec, problem, chunk)
     drawn = population(problem.dataset) if modes == 2 else 0
     passes = 2 if isinstance(problem, HyperRepresentation) and problem.average_reflections else 1
+    known = [classes * problem.dataset.images_per_class for classes in problem.dataset.class_counts()[1:]]
+    once = sum(min(images, episodes * each) for images in known) if modes == 2 else 0
     return Scored(
-        2 * modes * passes * episodes * each + drawn,
+        passes * (2 * episodes * each + once) + drawn,
         max(at_once * each, drawn),
         at_once,
         2 * modes * -(-episodes // at_once) * at_once,

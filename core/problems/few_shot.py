@@ -11,7 +11,7 @@ from core.bilevel import trees
 from core.bilevel.problem import Tree
 from core.bilevel.randomness import stream
 from core.datasets.episodes import Episodes
-from core.models.image_sets import ImageSets, image_sets
+from core.models.image_sets import ImageSets, image_sets, one_set
 from core.models.model import Representation
 from core.problems.heads import Heads
 from core.problems.inner import Inner
@@ -20,7 +20,7 @@ from core.problems.sampling import MetaSet, Sampling
 from core.spec import problems as spec
 from core.spec.datasets import ClassesOfImages
 from core.spec.multiclass_transfer import MulticlassTransfer
-from core.spec.sizes import population
+from core.spec.sizes import evaluation_sets, images_at_once, population
 
 Features = Callable[[Tree, Tensor, ImageSets], Tensor]
 """(lam, images [N, ...], the sets that they are of) -> features [N, F]."""
@@ -73,6 +73,11 @@ class Network:
         return {name: piece.view(*count, -1) for name, piece, count in zip(sets, pieces, counts, strict=True)}
 
 
+def as_they_are(lam: Tree, images: Tensor, sets: ImageSets) -> Tensor:
+    """Where features stand for the images."""
+    return images
+
+
 def averaged(features: Features) -> Features:
     """The mean of what an image and its mirror image give."""
 
@@ -122,14 +127,15 @@ class Scoring:
 
     def score(self, lam: Tree, part: MetaSet, modes: Mapping[str, Features]) -> Metrics:
         """Metrics over the episodes of a meta-set; a network without norms has one accuracy under both names."""
-        scores: dict[str, list[tuple[Tensor, Tensor]]] = {mode: [] for mode in modes}
-        for episodes in self.sampling.evaluation(part, self.together):
-            for mode, features in modes.items():
-                scores[mode].append(self.fit_and_score(lam, episodes, features))
-        found = {
-            mode: [metric(torch.cat(values), "episodes") for values in zip(*parts, strict=True)]
-            for mode, parts in scores.items()
-        }
+        found = {}
+        for mode, features in modes.items():
+            if mode == "running" and self.repeats(part):
+                made = self.of_all(lam, part, features)
+                episodes, features = self.sampling.evaluation(part, self.together, made), as_they_are
+            else:
+                episodes = self.sampling.evaluation(part, self.together)
+            scores = [self.fit_and_score(lam, some, features) for some in episodes]
+            found[mode] = [metric(torch.cat(values), "episodes") for values in zip(*scores, strict=True)]
         accuracy, loss = found.get(self.problem.normalization, found["batch"])
         return {
             "accuracy": accuracy,
@@ -137,6 +143,21 @@ class Scoring:
             "accuracy_batch_statistics": found["batch"][0],
             "accuracy_running_statistics": found.get("running", found["batch"])[0],
         }
+
+    def repeats(self, part: MetaSet) -> bool:
+        """Whether the episodes show the images of the meta-set more than once, on average."""
+        classes, images = self.sampling.images(part).shape[:2]
+        sets = evaluation_sets(self.problem)
+        return classes * images < self.network.context.episodes * sets.way * (sets.shot + sets.query)
+
+    def of_all(self, lam: Tree, part: MetaSet, features: Features) -> Tensor:
+        """The features [classes, images a class, d] of a meta-set, where those of an image do not depend on others."""
+        images, context = self.sampling.images(part), self.network.context
+        made = []
+        for some in torch.split(images.flatten(0, 1), images_at_once(self.problem.dataset)):
+            pixels = some.to(context.device, context.dtype).div_(255)
+            made.append(features(lam, pixels, one_set(pixels)))
+        return torch.cat(made).view(*images.shape[:2], -1)
 
     def fit_and_score(self, lam: Tree, episodes: Episodes, features: Features) -> tuple[Tensor, Tensor]:
         """Fits the heads on the support sets: accuracy [B] and mean cross-entropy [B] of the query sets."""

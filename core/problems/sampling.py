@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from core.bilevel.randomness import stream
 from core.datasets.class_images import Loaded, load_class_images
 from core.datasets.class_sets import ClassImages
@@ -24,11 +26,18 @@ class Sampling:
     context: Context
     loaded: Loaded
 
-    def episodes(self, part: MetaSet, sets: Sets, count: int, *index: str | int) -> Episodes:
-        """`count` tasks with so many classes, and support and query examples of each."""
+    def images(self, part: MetaSet) -> Tensor:
+        """Of a meta-set, u8 [classes, images a class, ...]."""
+        found: Tensor = getattr(self.loaded.images, part)
+        return found
+
+    def episodes(
+        self, part: MetaSet, sets: Sets, count: int, *index: str | int, features: Tensor | None = None
+    ) -> Episodes:
+        """`count` tasks with so many classes, and support and query examples of each, or the features of these."""
         problem, groups = self.problem, self.loaded.groups
         return sample_episodes(
-            getattr(self.loaded.images, part),
+            self.images(part) if features is None else features,
             way=sets.way,
             shot=sets.shot,
             query=sets.query,
@@ -40,12 +49,17 @@ class Sampling:
             way_from=problem.way_from if isinstance(problem, spec.HyperRepresentation) else None,
         )
 
-    def evaluation(self, part: MetaSet, together: int | None = None) -> Iterator[Episodes]:
-        """The episodes of an evaluation, `together` at a time; None: as many as `images_at_once` allows."""
+    def evaluation(
+        self, part: MetaSet, together: int | None = None, features: Tensor | None = None
+    ) -> Iterator[Episodes]:
+        """The episodes of an evaluation, `together` at a time; None: as many as `images_at_once` allows.
+
+        With the features [classes, images a class, d] of the meta-set's images, these in their place.
+        """
         sets, whole = evaluation_sets(self.problem), self.context.episodes
         size = max(1, images_at_once(self.problem.dataset) // (sets.way * (sets.shot + sets.query)))
         for first in range(0, whole, size):
-            drawn = self.episodes(part, sets, min(size, whole - first), part, first)
+            drawn = self.episodes(part, sets, min(size, whole - first), part, first, features=features)
             yield from drawn.split(together or size)
 
 

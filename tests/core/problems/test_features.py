@@ -123,6 +123,23 @@ def test_an_evaluation_averages_reflections(built: Callable[..., Built], synthet
     assert features(made)["query"].equal(features(plain)["query"])
 
 
+@pytest.mark.parametrize("more", [{}, CENTRED, {"average_reflections": True}])
+def test_images_that_episodes_share_have_features_once(
+    more: dict[str, Any], built: Callable[..., Built], synthetic_omniglot: Path
+) -> None:
+    """The accuracy with running statistics, against episodes that are embedded one by one here."""
+    made = built({**SMALL, **more, "query": 14}, STEPS, data_dir=synthetic_omniglot, evaluation={"episodes": 300})
+    lam, few_shot = made.instance.initial, made.instance.at.__self__  # type: ignore[attr-defined]
+    scoring = few_shot.scoring()
+    assert scoring.repeats("validation")
+    assert not scoring.repeats("test")
+    running = scoring.network.running(lam, scoring.sampling.images("train"), scoring.problem.dataset)
+    each = averaged(running) if scoring.average_reflections else running
+    parts = [scoring.fit_and_score(lam, some, each) for some in scoring.sampling.evaluation("validation")]
+    found = made.instance.evaluate(lam).validation["accuracy_running_statistics"].mean
+    assert found == pytest.approx(float(torch.cat([accuracy for accuracy, _ in parts]).mean()), rel=1e-12)
+
+
 def test_averaged_features_are_those_of_the_mirror_image_too() -> None:
     images = torch.rand(4, 1, 3, 5, dtype=torch.float64)
     weights = torch.rand(15, 2, dtype=torch.float64)
