@@ -90,6 +90,16 @@ def dual_walk(
     return Hypergradient(grad, loss, State(x.mT @ last.mT), _diagnose(kernel, last, targets, l2))
 
 
+@torch.no_grad()
+def fitted(z: Tree, *, steps: int, support_labels: Tensor, way: int, rate: Scalar, l2: float = 0.0) -> Tensor:
+    """w_T [B, d + 1, C] of gradient descent on `inner_objective` from w_0 = 0."""
+    x = with_one(entry(z, "support"))
+    targets = one_hot(support_labels, x, way)
+    rates = _rates(rate, z, steps)[0] if callable(rate) else x.new_full((1,), rate)
+    last = _walk_for(targets, steps)(x @ x.mT, targets, rates, l2, steps).iterates[:, -1]
+    return x.mT @ last.mT
+
+
 def _walk_for(targets: Tensor, steps: int) -> Callable[[Tensor, Tensor, Tensor, float, int], Walk]:
     """All steps in one kernel, where the device can do that."""
     if targets.device.type == "cuda" and targets.dtype == torch.float32 and steps and find_spec("triton"):

@@ -167,4 +167,4 @@ class Scoring:
             **self.inner.carried(lam),
             **self.heads.carried(lam),
         }
-        return heads.score(self.inner.solve(*heads.state(self.inner), z), z)
+        return heads.score(heads.fit(self.inner, z), z)

@@ -36,6 +36,10 @@ class RaggedHeads(NamedTuple):
         init = partial(softmax_heads.init, way=self.way)
         return Problem(loss, outer, init, embed=embed), inner.dynamics(full_batch(loss), init)
 
+    def fit(self, inner: Inner, z: Tree) -> Tree:
+        """w_T."""
+        return inner.solve(*self.state(inner), z)
+
     def score(self, w: Tree, z: Tree) -> tuple[Tensor, Tensor]:
         """Accuracy [B] and mean cross-entropy [B] of the query sets."""
         scores, there = ragged_heads.scores(w, entry(z, "query"), self.ways), self.query_labels != ragged_heads.ABSENT

@@ -14,6 +14,7 @@ from core.bilevel import softmax_heads, trees
 from core.bilevel.dynamics import Scalar, full_batch, gradient_descent
 from core.bilevel.embedding import composed, through_embedding
 from core.bilevel.hypergradients import reverse, unrolled
+from core.bilevel.hypergradients.inner import run
 from core.bilevel.problem import Dynamics, Method, Problem, Tree
 
 
@@ -176,3 +177,19 @@ def test_features_have_to_be_there() -> None:
     problem, phi, walk, z = pieces(torch.Generator(), tasks=1, sizes=(2, 2, 2), way=2, shared=True, l2=0.0, rate=0.1)
     with pytest.raises(ValueError, match=r"z\['query'\]"):
         walk(problem, phi, {"support": z["support"]}, steps=1)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+@pytest.mark.parametrize("rate", [0.3, rate_from_z])
+@pytest.mark.parametrize("steps", [0, 1, 6])
+def test_fitted_heads_are_where_the_dynamics_end(rate: Scalar, l2: float, steps: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    problem, phi, walk, z = pieces(generator, tasks=3, sizes=(4, 5, 3), way=3, shared=False, l2=l2, rate=rate)
+    known = walk.keywords  # type: ignore[attr-defined]
+    found = softmax_heads.fitted(
+        z, **{name: known[name] for name in ("support_labels", "way", "rate", "l2")}, steps=steps
+    )
+    expected = run(phi, z, steps)[1].w
+    assert isinstance(expected, Tensor)
+    assert problem.inner(found, z).isfinite()
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
