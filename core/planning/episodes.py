@@ -1,9 +1,17 @@
 """What episodes cost: the network on their images, heads on its features, evaluations, the images in memory."""
 
+from dataclasses import replace
 from typing import NamedTuple, assert_never
 
 from core.planning.costs import item_size
-from core.planning.networks import conv4_gradient, conv4_holds, conv4_keeps, network_gradient, values_of_an_image
+from core.planning.networks import (
+    VALUE,
+    conv4_gradient,
+    conv4_holds,
+    conv4_keeps,
+    network_gradient,
+    values_of_an_image,
+)
 from core.planning.residual import residual_gradient, residual_holds, residual_keeps
 from core.planning.work import Work
 from core.spec import Experiment
@@ -48,6 +56,12 @@ def scored(spec: Experiment, problem: FewShot, chunk: int | None) -> Scored:
         at_once,
         2 * modes * -(-episodes // at_once) * at_once,
     )
+
+
+def passed(problem: FewShot, judged: Scored, item: int) -> Work:
+    """The network forward, some images at a time."""
+    work = VALUE * network(problem, judged.images, item)
+    return replace(work, operators=work.operators * -(-judged.images // judged.together))
 
 
 def evaluated(problem: FewShot) -> tuple[int, int]:

@@ -3,8 +3,8 @@
 from typing import assert_never
 
 from core.planning.costs import Costs, item_size
-from core.planning.episodes import heads_gradient, held, kept, network, passing_size, scored, stored
-from core.planning.networks import VALUE, values_of_an_image
+from core.planning.episodes import heads_gradient, held, kept, network, passed, passing_size, scored, stored
+from core.planning.networks import values_of_an_image
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
 from core.spec.heads import PrototypeHeads, RidgeHeads, SoftmaxHeads
@@ -42,7 +42,7 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         features=images * (passing * kept(problem) + 2 * item * pixels) + (2 + problem.centred) * item * z,
         solution=_solution(problem, fits, support, made, item),
         solution_memory=item * 3.0 * fits * support * (made + support) * closed_form(problem),
-        scoring=VALUE * network(problem, judged.images, passing),
+        scoring=passed(problem, judged, passing),
         scoring_memory=passing * judged.together * held(problem, passing),
         walks=judged.tasks / fits * (problem.way * problem.shot) / (way * shot),
         repeats=-(-problem.meta_batch // tasks),
@@ -74,9 +74,7 @@ def transfer(spec: Experiment, problem: MulticlassTransfer) -> Costs:
         embedding=network(problem, images, passing) + 3 * last + Work(0, 0, 20),
         features=images * (passing * kept(problem) + 2 * item * values_of_an_image(problem.dataset))
         + (passing + 4 * item) * scores,
-        scoring=VALUE * network(problem, judged.images, passing)
-        + product(judged.images, below, classes, item)
-        + fits * heads,
+        scoring=passed(problem, judged, passing) + product(judged.images, below, classes, item) + fits * heads,
         scoring_memory=judged.together * (passing * held(problem, passing) + 2 * item * classes),
     )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from core.planning.answer import PROCESS, Assumption, Memory, MemoryPart, Plan, Sizes, Time, TimePart, Way
 from core.planning.costs import Costs, NotModelled
 from core.planning.diagnostics import Extra, measurements, measurements_of_steps
-from core.planning.methods import STEP_MEMORY, joint, need
+from core.planning.methods import OUTER_STEP, STEP_MEMORY, fitting_step, joint, need, replayed
 from core.planning.problems import costs
 from core.planning.steps import Need, overall, step_of
 from core.planning.stochastic import inner_steps, stochastic
@@ -131,12 +131,12 @@ def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str,
         **({"network": problem.repeats * problem.embedding} if problem.features else {}),
         **method,
         **({"outer objective": problem.repeats * problem.objective} if stepped else {}),
-        "series and outer step": (1.3 * problem.repeats * problem.gradient if stepped else NOTHING) + outer_step,
+        OUTER_STEP: (1.3 * problem.repeats * problem.gradient if stepped else NOTHING) + outer_step,
     }
-    parts = {name: each.seconds(device) for name, each in work.items()}
+    parts = replayed(spec, work, device)
     hyperiteration = math.fsum(parts.values())
     solved = isinstance(algorithm, Stepped) and isinstance(algorithm.hypergradient, Exact)
-    fitted = problem.walks * (problem.solution if solved else steps * once)
+    fitted = problem.walks * (problem.solution if solved else steps * fitting_step(spec, problem))
     evaluation = (fitted + problem.scoring).seconds(device)
     every, last = spec.evaluation.every, algorithm.hyperiterations
     evaluations = last // every + 1 + (last % every != 0)

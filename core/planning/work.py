@@ -68,6 +68,8 @@ class Device(BaseModel):
     """Seconds that a small operator inside a gradient takes, however small its tensors are."""
     bf16_operations_per_second: float | None = Field(default=None, gt=0)
     """Floating-point operations a second of a large bfloat16 matrix product; null: as of float32."""
+    replayed_seconds: float | None = Field(default=None, gt=0)
+    """Seconds that a small operator takes when a CUDA graph replays it; null: there are none there."""
     process_mb: float = Field(gt=0)
     """MiB of main memory that a child process holds before it has loaded anything."""
     memory_mb: float | None = Field(default=None, gt=0)
@@ -87,11 +89,13 @@ DEVICES = {
         Device(
             name="cuda",
             operations_per_second=2e13,
-            bytes_per_second=1.5e12,
-            operator_seconds=1.2e-5,
-            process_mb=1400,
+            bf16_operations_per_second=6e14,
+            bytes_per_second=2.5e12,
+            operator_seconds=1.9e-5,
+            replayed_seconds=2e-6,
+            process_mb=2300,
         ),
     )
 }
-"""By name. `cpu`: measured, one core of a server of 2022 with AVX-512. `cuda`: from data sheets of server GPUs, not
-measured; its memory is reckoned as main and device memory together."""
+"""By name, as measured. `cpu`: one core of a server of 2022 with AVX-512. `cuda`: an NVIDIA H100 without TF32; its
+memory is reckoned as main and device memory together."""

@@ -58,12 +58,28 @@ def _recipe() -> dict[str, Any]:
     }
 
 
-def _more_shots() -> dict[str, Any]:
-    """The representation of 1-shot learning, a little further with five support examples a class, 200 images a task."""
+def _recipe_of_rn() -> dict[str, Any]:
+    """The same tasks, heads and features for RN, whose features are shorter: centred, ||x||^2 is 9 at first, not 400.
+
+    The rates are those, of five pairs, with the smallest training loss after 700 hyperiterations. RN knows its 64 classes
+    by heart after half of them: meta-validation chooses.
+    """
     base = _recipe()
+    adam = {**base["algorithm"]["optimizer"], "rate": 0.0005}
+    inner = {**base["algorithm"]["dynamics"], "rate": 0.2}
+    return {
+        **base,
+        "problem": {**base["problem"], "model": dict(RN)},
+        "algorithm": {**base["algorithm"], "dynamics": inner, "optimizer": adam, "hyperiterations": 24_000},
+        "evaluation": {"every": 12_000, "episodes": 600, "patience": 3},
+    }
+
+
+def _more_shots(base: Mapping[str, Any]) -> dict[str, Any]:
+    """The representation of 1-shot learning, a little further with five support examples a class, 200 images a task."""
     problem = {name: value for name, value in base["problem"].items() if name != "cross_fitting"}
     start = {"kind": "experiment", "experiment": TO_FOLLOW}
-    adam = {**base["algorithm"]["optimizer"], "rate": 0.0005}
+    adam = {**base["algorithm"]["optimizer"], "rate": base["algorithm"]["optimizer"]["rate"] / 4}
     return {
         **base,
         "problem": {**problem, "shot": 5, "start": start},
@@ -72,15 +88,32 @@ def _more_shots() -> dict[str, Any]:
     }
 
 
+def _more_shots_of_rn() -> dict[str, Any]:
+    """The representation of 1-shot learning as it is, but for one hyperiteration.
+
+    Five steps, not 64: chosen on meta-validation, as heads of RN are best long before they have fitted 25 examples.
+    """
+    base = _more_shots(_recipe_of_rn())
+    return {
+        **base,
+        "algorithm": {**base["algorithm"], "steps": 5, "hyperiterations": 1},
+        "evaluation": {"every": 1, "episodes": 600, "patience": 3},
+    }
+
+
 RECIPE = "C4L 1-shot, our recipe"
 MORE_SHOTS = "C4L 5-shot, from 1 shot"
+RECIPE_OF_RN = "RN 1-shot, our recipe"
+MORE_SHOTS_OF_RN = "RN 5-shot, from 1 shot"
 PAPER: dict[str, tuple[float | None, float | None]] = {
     "C4L 1-shot": (47.51, 48.5),
     RECIPE: (47.51, 48.5),
     "C4L 5-shot": (None, None),
     MORE_SHOTS: (None, None),
     "RN 1-shot": (50.54, 52.0),
+    RECIPE_OF_RN: (50.54, 52.0),
     "RN 5-shot": (64.53, 67.0),
+    MORE_SHOTS_OF_RN: (64.53, 67.0),
 }
 """Stage -> the paper's accuracy, where it has one, and ours to be at least."""
 QUICK: dict[str, Any] = {
@@ -113,7 +146,7 @@ def report(results: Results) -> Document:
                     "that falls along a cosine, averaged outer variables, and passes in bfloat16. The mean of its set "
                     "is taken from features (transductive); in evaluations they are the mean of those of an image and "
                     "its mirror image, with the norms' statistics of meta-training. Five shots go on from the "
-                    "representation of one."
+                    "representation of one. For RN, 64 steps of 0.2 instead of 5 of 0.04, and 5 for five shots."
                 ),
                 *([Table(DETAILS, modes)] if modes else []),
             ],
@@ -135,9 +168,17 @@ STUDY = Study(
         Stage("C4L 1-shot", _base(C4L, 1, 4, 0.01, 5), quick=QUICK, optional=True),
         Stage(RECIPE, _recipe(), quick=QUICK),
         Stage("C4L 5-shot", _base(C4L, 5, 2, 0.01, 5), quick=QUICK, optional=True),
-        Stage(MORE_SHOTS, _more_shots(), follows={"problem.start.experiment": RECIPE}, quick=QUICK),
+        Stage(MORE_SHOTS, _more_shots(_recipe()), follows={"problem.start.experiment": RECIPE}, quick=QUICK),
         Stage("RN 1-shot", _base(RN, 1, 2, 0.04, 5), quick=QUICK, optional=True),
+        Stage(RECIPE_OF_RN, _recipe_of_rn(), quick=QUICK, optional=True),
         Stage("RN 5-shot", _base(RN, 5, 2, 0.04, 5), quick=QUICK, optional=True),
+        Stage(
+            MORE_SHOTS_OF_RN,
+            _more_shots_of_rn(),
+            follows={"problem.start.experiment": RECIPE_OF_RN},
+            quick=QUICK,
+            optional=True,
+        ),
         Stage("RN 1-shot by T", _base(RN, 1, 2, 0.04, 5), {"algorithm.steps": STEPS}, quick=QUICK, optional=True),
     ],
     report,
