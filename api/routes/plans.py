@@ -34,6 +34,8 @@ class DeviceQuery(BaseModel):
     """Seconds that a small operator inside a gradient takes."""
     bf16_operations_per_second: Rate | None = None
     """Floating-point operations a second of a large bfloat16 matrix product; by default those of float32."""
+    replayed_seconds: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Seconds that a small operator takes when a CUDA graph replays it."""
     process_mb: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """MiB of main memory that a child process holds before it has loaded anything."""
     memory_mb: Annotated[float, Field(gt=0, le=1e9)] | None = None

@@ -66,12 +66,13 @@ def _ways(ways: list[Mapping[str, Any]]) -> Table:
 
 
 def _device(device: Mapping[str, Any]) -> str:
-    half = device["bf16_operations_per_second"]
+    half, replayed = device["bf16_operations_per_second"], device.get("replayed_seconds")
     rates = {
         "Gflop/s": device["operations_per_second"] / 1e9,
         **({} if half is None else {"Gflop/s in bf16": half / 1e9}),
         "GB/s": device["bytes_per_second"] / 1e9,
         "µs an operator": device["operator_seconds"] * 1e6,
+        **({} if replayed is None else {"µs one from a CUDA graph": replayed * 1e6}),
     }
     return f"{device['name']}: " + ", ".join(f"{number(rate, 3)} {unit}" for unit, rate in rates.items())
 

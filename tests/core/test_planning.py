@@ -462,3 +462,31 @@ def test_memory_is_what_a_run_takes(problem: dict[str, Any], algorithm: dict[str
     assert found.peak_mb == pytest.approx(measured, rel=0.2)
     loaded = DEVICES["cpu"].process_mb  # what the model adds to it has to be right as well, where it is much
     assert found.peak_mb - loaded == pytest.approx(measured - loaded, rel=0.25, abs=40)
+
+
+@pytest.mark.parametrize(
+    ("meta_batch", "steps", "precision", "seconds"),
+    [
+        (4, 16, "float32", 1.92e-3),
+        (16, 16, "float32", 3.66e-3),
+        (16, 256, "float32", 3.85e-3),
+        (16, 16, "bf16", 1.7e-3),
+    ],
+)
+def test_a_replayed_hyperiteration_takes_what_an_h100_took(
+    meta_batch: int, steps: int, precision: str, seconds: float
+) -> None:
+    """The whole loop, as docs/results/engine.md has it, or the hyperiteration with the loop's difference added."""
+    spec = Experiment.model_validate(
+        {
+            "problem": {"kind": "hyper_representation", "way": 5, "shot": 1, "meta_batch": meta_batch},
+            "algorithm": {"steps": steps, "dynamics": {"kind": "gradient_descent", "rate": 0.02}},
+            "resources": {"device": "cuda", "precision": precision},
+        }
+    )
+    found = plan(spec).time
+    assert found is not None
+    assert seconds / 2 < found.hyperiteration_seconds < 2 * seconds
+    launched = plan(spec, DEVICES["cuda"].model_copy(update={"replayed_seconds": None})).time
+    assert launched is not None
+    assert launched.hyperiteration_seconds > 2 * found.hyperiteration_seconds
