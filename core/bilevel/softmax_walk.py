@@ -75,11 +75,11 @@ def pulled_back(s_bars: Tensor, iterates: Tensor) -> Tensor:
 def _sums(moves: Tensor, decays: list[Tensor]) -> Tensor:
     """A_0 = 0, A_{t+1} = decay_t A_t + move_t [B, T + 1, C, n]."""
     start = moves.new_zeros(moves.shape[0], 1, *moves.shape[2:])
-    if not decays:
+    if not decays and not (moves.is_cuda and torch.are_deterministic_algorithms_enabled()):  # cumsum is not, there
         return torch.cat([start, moves.cumsum(1)], 1)
     found = [start[:, 0]]
-    for decay, move in zip(decays, moves.unbind(1), strict=True):
-        found.append(torch.addcmul(move, found[-1], decay))
+    for t, move in enumerate(moves.unbind(1)):
+        found.append(torch.addcmul(move, found[-1], decays[t]) if decays else found[-1] + move)
     return torch.stack(found, 1)
 
 

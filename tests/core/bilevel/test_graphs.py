@@ -1,6 +1,7 @@
 """All of a replayed hyperiteration but the capture itself, which needs a CUDA device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -97,6 +98,33 @@ def test_other_shapes_and_formats_are_refused(other: Tensor) -> None:
     torch.testing.assert_close(double(draw(2, 3, seed=1)), 2 * draw(2, 3, seed=1))
     with pytest.raises(ValueError, match="cannot be replayed"):
         double(other)
+
+
+def test_what_is_captured_is_the_device_of_the_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's slot may be on cuda:1, and the graph of an idle cuda:0 would replay nothing."""
+    current: list[Tensor] = []
+
+    @contextmanager
+    def device_of(tensor: Tensor) -> Iterator[None]:
+        current.append(tensor)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+
+    def capture(compute: Callable[[], Any]) -> Recorded:
+        assert current
+        recorded = Tape()(compute)
+
+        def replay() -> None:
+            assert current
+            recorded.replay()
+
+        return Recorded(recorded.output, replay)
+
+    double = replayed(lambda x: 2 * x, draw(2, 3, seed=0), capture)
+    torch.testing.assert_close(double(draw(2, 3, seed=1)), 2 * draw(2, 3, seed=1))
+    assert not current
 
 
 def test_a_problem_has_to_be_stated_by_its_tasks() -> None:
