@@ -22,6 +22,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --constraint requirements.lock --no-build-isolation ".[plot]"
 
 FROM python:3.12-slim
+# On a GPU Triton builds what launches its kernels with a C compiler.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home bilevel \
     && install --directory --owner bilevel --group bilevel /var/lib/bilevel/storage /var/lib/bilevel/data
 COPY --from=build /opt/bilevel /opt/bilevel

@@ -12,12 +12,11 @@ Inner objective: sum over tasks of mean cross-entropy, + l2/2 ||w||^2. Outer: me
 
 import math
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from core.bilevel import softmax_walk, trees
+from core.bilevel import kernels, softmax_walk, trees
 from core.bilevel.derivatives import vjp
 from core.bilevel.dynamics import Scalar
 from core.bilevel.episode_features import cross_entropy, entry, one_hot, with_one
@@ -102,11 +101,11 @@ def fitted(z: Tree, *, steps: int, support_labels: Tensor, way: int, rate: Scala
 
 def _walk_for(targets: Tensor, steps: int) -> Callable[[Tensor, Tensor, Tensor, float, int], Walk]:
     """All steps in one kernel, where the device can do that."""
-    if targets.device.type == "cuda" and targets.dtype == torch.float32 and steps and find_spec("triton"):
-        from core.bilevel import softmax_walk_triton as kernels  # torch has Triton where it has CUDA
+    if steps and targets.dtype == torch.float32 and kernels.available(targets.device):
+        from core.bilevel import softmax_walk_triton as fused
 
-        if targets.shape[1] <= kernels.CLASSES and targets.shape[2] <= kernels.EXAMPLES:
-            return kernels.walk
+        if targets.shape[1] <= fused.CLASSES and targets.shape[2] <= fused.EXAMPLES:
+            return fused.walk
     return softmax_walk.walk
 
 

@@ -10,19 +10,17 @@ values and the adjoint are those of `core.models.norm_triton` where nothing diff
 """
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from core.bilevel import kernels
 from core.models.image_sets import ImageSets
 
 EPSILON = 1e-3
 """Of the paper's code (TensorFlow's default)."""
-TRITON = find_spec("triton") is not None
-"""Which torch's builds for CUDA bring along."""
 
 
 class Statistics(NamedTuple):
@@ -80,9 +78,8 @@ def _mean(x: Tensor, average: Tensor) -> Tensor:
 def _fused(x: Tensor, member: Tensor, *others: Tensor) -> bool:
     """Whether kernels of our own take these: plain tensors (those that torch.func wraps have no storage) on a GPU."""
     return (
-        TRITON
-        and x.is_cuda
-        and x.dtype in (torch.float32, torch.bfloat16)
+        x.dtype in (torch.float32, torch.bfloat16)
+        and kernels.available(x.device)
         and member.dtype == torch.float32
         and not torch._C._are_functorch_transforms_active()
         and all(torch._C._has_storage(tensor) for tensor in (x, member, *others))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-from core.models import norm
+from core.bilevel import kernels
 from core.models.image_sets import image_sets
 from core.models.norm import normalize, set_statistics
 
@@ -16,7 +16,9 @@ GROUPS = ((2, 3), (3, 5))
 """Sets of three images and of five."""
 IMAGES = 21
 
-pytestmark = pytest.mark.skipif(not (torch.cuda.is_available() and norm.TRITON), reason="no CUDA device with Triton")
+pytestmark = pytest.mark.skipif(
+    not (torch.cuda.is_available() and kernels.available(torch.device("cuda"))), reason="no CUDA device with Triton"
+)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
