@@ -47,7 +47,12 @@ class DeviceQuery(BaseModel):
         given = self.model_dump(exclude={"device"}, exclude_none=True)
         measured = given.keys() - {"memory_mb"}
         label = {"name": f"{name}, with given rates"} if measured else {}
-        return DEVICES[name].model_copy(update=given | label)
+        # A device whose rate in float32 or overhead is given is another one: what it does not say is not known.
+        other = {
+            **({"bf16_operations_per_second": None} if "operations_per_second" in given else {}),
+            **({"replayed_seconds": None} if "operator_seconds" in given else {}),
+        }
+        return DEVICES[name].model_copy(update=other | given | label)
 
 
 @router.post("/experiments:plan", operation_id="plan_experiment")

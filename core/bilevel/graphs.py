@@ -5,7 +5,6 @@ they are; the graph that was captured on them is replayed; what it leaves is cop
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
+from core.bilevel.fused import device_of
 from core.bilevel.problem import Dynamics, Hypergradient, Method, Problem, Tasks, Tree
 
 
@@ -48,7 +48,7 @@ def replayed(compute: Callable[[Any], Any], example: Tree, capture: Capture = ca
     """
     fixed = trees.map_leaves(torch.clone, example)
     places = trees.leaves(fixed)
-    with _device_of(places[0]):  # what is captured is a stream of the current device
+    with device_of(places[0]):  # what is captured is a stream of the current device
         output, replay = capture(lambda: compute(fixed))
     left, structure = trees.flatten(output)
 
@@ -57,7 +57,7 @@ def replayed(compute: Callable[[Any], Any], example: Tree, capture: Capture = ca
         if (here := _kinds(given)) != (there := _kinds(places)):
             raise ValueError(f"a graph that was captured with tensors {there} cannot be replayed with {here}")
         torch._foreach_copy_(places, given)
-        with _device_of(places[0]):
+        with device_of(places[0]):
             replay()
         found = [torch.empty_like(leaf) for leaf in left]
         torch._foreach_copy_(found, left)  # all at once: each launch takes longer than such a copy
@@ -93,11 +93,6 @@ def graphed(method: Method, capture: Capture = capture_cuda) -> Method:
 def _restated(tasks: Tasks, data: Tree) -> tuple[Problem, Dynamics]:
     problem, dynamics = tasks.state(data)
     return replace(problem, tasks=tasks._replace(data=data)), dynamics
-
-
-def _device_of(tensor: Tensor) -> AbstractContextManager[object]:
-    made: AbstractContextManager[object] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
-    return made
 
 
 def _kinds(leaves: list[Tensor]) -> list[tuple[tuple[int, ...], torch.dtype, torch.device]]:

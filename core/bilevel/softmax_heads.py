@@ -16,13 +16,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from core.bilevel import kernels, softmax_walk, trees
+from core.bilevel import fused, softmax_walk, trees
 from core.bilevel.derivatives import vjp
 from core.bilevel.dynamics import Scalar
 from core.bilevel.episode_features import cross_entropy, entry, one_hot, with_one
 from core.bilevel.hypergradients.inner import check
+from core.bilevel.linear_models.walk import Rate
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
 from core.bilevel.softmax_walk import Adjoint, Walk
+
+FUSED_CLASSES, FUSED_EXAMPLES = 32, 128
+"""Of the largest task whose steps one kernel makes."""
+MOST_KEPT = 2**22
+"""Numbers of each of its two trajectories that such a kernel may keep where only the last iterate is asked for."""
 
 
 def init(z: Tree, *, way: int) -> Tensor:
@@ -90,23 +96,31 @@ def dual_walk(
 
 
 @torch.no_grad()
-def fitted(z: Tree, *, steps: int, support_labels: Tensor, way: int, rate: Scalar, l2: float = 0.0) -> Tensor:
-    """w_T [B, d + 1, C] of gradient descent on `inner_objective` from w_0 = 0."""
+def fitted(z: Tree, *, steps: int, support_labels: Tensor, way: int, rate: Rate, l2: float = 0.0) -> Tensor:
+    """w_T [B, d + 1, C] of gradient descent on `inner_objective` from w_0 = 0, at one rate for all steps."""
     x = with_one(entry(z, "support"))
-    targets = one_hot(support_labels, x, way)
-    rates = _rates(rate, z, steps)[0] if callable(rate) else x.new_full((1,), rate)
-    last = _walk_for(targets, steps)(x @ x.mT, targets, rates, l2, steps).iterates[:, -1]
+    kernel, targets = x @ x.mT, one_hot(support_labels, x, way)
+    eta = rate(z).reshape(1) if callable(rate) else x.new_full((1,), rate)
+    if fits(targets, steps) and steps * targets.numel() <= MOST_KEPT:
+        last = _walk_for(targets, steps)(kernel, targets, eta, l2, steps).iterates[:, -1]
+    else:
+        last = softmax_walk.end(kernel, targets, eta, l2, steps)
     return x.mT @ last.mT
 
 
-def _walk_for(targets: Tensor, steps: int) -> Callable[[Tensor, Tensor, Tensor, float, int], Walk]:
-    """All steps in one kernel, where the device can do that."""
-    if steps and targets.dtype == torch.float32 and kernels.available(targets.device):
-        from core.bilevel import softmax_walk_triton as fused
+def fits(targets: Tensor, steps: int) -> bool:
+    """Whether one kernel makes all steps for targets [B, C, n]: a task has to fit in a multiprocessor's registers."""
+    classes, examples = targets.shape[1:]
+    small = steps > 0 and classes <= FUSED_CLASSES and examples <= FUSED_EXAMPLES
+    return small and targets.dtype == torch.float32 and fused.available(targets.device)
 
-        if targets.shape[1] <= fused.CLASSES and targets.shape[2] <= fused.EXAMPLES:
-            return fused.walk
-    return softmax_walk.walk
+
+def _walk_for(targets: Tensor, steps: int) -> Callable[[Tensor, Tensor, Tensor, float, int], Walk]:
+    if not fits(targets, steps):
+        return softmax_walk.walk
+    from core.bilevel import softmax_walk_triton
+
+    return softmax_walk_triton.walk
 
 
 def _slopes(walk: Walk, adjoint: Adjoint, targets: Tensor, l2: float) -> Tensor:

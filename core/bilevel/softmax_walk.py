@@ -40,15 +40,15 @@ def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) 
 
     It goes by S_t = A_t K: S_{t+1} = (1 - eta l2) S_t + (P_t - Y) (-eta K / n); the A_t are sums, made after the loop.
     """
-    kernels = list((-rates[:, None, None, None] / kernel.shape[-1] * kernel).expand(steps, *kernel.shape))
+    scaled = list((-rates[:, None, None, None] / kernel.shape[-1] * kernel).expand(steps, *kernel.shape))
     decays = list((1 - l2 * rates).expand(steps)) if l2 else []
     found: list[Tensor] = []
     with sized(targets.numel() * kernel.shape[-1]):
         scores = torch.zeros_like(targets)
-        for t, scaled in enumerate(kernels):
+        for t, k in enumerate(scaled):
             p = scores.softmax(1)
             found.append(p)
-            scores = torch.baddbmm(decays[t] * scores if l2 else scores, p - targets, scaled)
+            scores = torch.baddbmm(decays[t] * scores if l2 else scores, p - targets, k)
     probabilities = _stack(found, targets)
     iterates = _sums(-_wide(rates) * ((probabilities - targets.unsqueeze(1)) / kernel.shape[-1]), decays)
 
@@ -60,11 +60,24 @@ def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) 
                 u = torch._softmax_backward_data(a_bar, p, 1, p.dtype)
                 a_bars.append(a_bar)
                 pulled.append(u)
-                a_bar = torch.baddbmm(decays[t] * a_bar if l2 else a_bar, u, kernels[t])  # K is symmetric
+                a_bar = torch.baddbmm(decays[t] * a_bar if l2 else a_bar, u, scaled[t])  # K is symmetric
         s_bars = -_wide(rates / kernel.shape[-1]) * _stack(pulled[::-1], targets)
         return Adjoint(pulled_back(s_bars, iterates), a_bars[::-1])
 
     return Walk(iterates, probabilities, pull)
+
+
+def end(kernel: Tensor, targets: Tensor, rate: Tensor, l2: float, steps: int) -> Tensor:
+    """A_T [B, C, n] alone, at one rate [1] for all steps: nothing of the way there is kept."""
+    share, decay = -rate / kernel.shape[-1], 1 - l2 * rate
+    scaled, scores = share * kernel, torch.zeros_like(targets)
+    a = torch.zeros_like(targets)
+    with sized(targets.numel() * kernel.shape[-1]):
+        for _ in range(steps):
+            errors = scores.softmax(1) - targets
+            a = torch.addcmul(decay * a if l2 else a, errors, share)
+            scores = torch.baddbmm(decay * scores if l2 else scores, errors, scaled)
+    return a
 
 
 def pulled_back(s_bars: Tensor, iterates: Tensor) -> Tensor:

@@ -7,15 +7,13 @@ cores then multiply them. What the way back needs is written to memory as it is 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
 # Kernels are in a language of their own, whose arguments have the types they are called with.
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from core.bilevel.fused import device_of
 from core.bilevel.softmax_walk import Adjoint, Walk, pulled_back
 
-EXAMPLES, CLASSES = 128, 32
-"""At most so many of a task: its kernel has to fit in the registers of one multiprocessor."""
 WARPS = {16: 4, 32: 4, 64: 4, 128: 8}
 """By the number of examples, padded."""
 BLOCK = 128
@@ -23,13 +21,13 @@ BLOCK = 128
 FINE: tl.constexpr = tl.constexpr(2048.0)
 """By which the second half of a number is larger than it is: 11 bits, as many as the first has."""
 SMALLEST: tl.constexpr = tl.constexpr(1e-30)
-OFTEN = 16
+OFTEN = 4
 ROOM: tl.constexpr = tl.constexpr(256.0)
 """dE/dA is scaled to 1/ROOM every OFTEN steps: float16 then has room for it to grow 10^7-fold until it is again."""
 
 
 def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) -> Walk:
-    """As `softmax_walk.walk`, of at least one step and no more than EXAMPLES and CLASSES."""
+    """As `softmax_walk.walk`, of at least one step and tasks that `fits` in `softmax_heads`."""
     tasks, classes, examples = targets.shape
     sizes = {"C": _padded(classes), "N": _padded(examples), "steps": steps}
     each, warps = int(len(rates) > 1), WARPS[sizes["N"]]
@@ -37,7 +35,7 @@ def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) 
     probabilities = targets.new_empty(tasks, steps, classes, examples)
     iterates = targets.new_empty(tasks, steps + 1, classes, examples)
     size, numbers = classes * examples, (l2, each, classes, examples)
-    with torch.cuda.device_of(kernel):
+    with device_of(kernel):
         _probabilities[(tasks,)](kernel, targets, rates, probabilities, *numbers, num_warps=warps, **sizes)
         _iterates[(tasks, triton.cdiv(size, BLOCK))](
             probabilities, targets, rates, iterates, l2, each, size, examples, steps=steps, BLOCK=BLOCK
@@ -46,7 +44,7 @@ def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) 
     def pull(a_bar: Tensor) -> Adjoint:
         s_bars, a_bars = probabilities.new_empty(2, *probabilities.shape)
         given = (kernel, probabilities, a_bar.contiguous(), rates)
-        with torch.cuda.device_of(kernel):
+        with device_of(kernel):
             _pulled[(tasks,)](*given, s_bars, a_bars, *numbers, OFTEN=OFTEN, num_warps=warps, **sizes)
         return Adjoint(pulled_back(s_bars, iterates), a_bars.unbind(1))
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from core.bilevel import kernels
+from core.bilevel import fused
 from core.models.image_sets import ImageSets
 
 EPSILON = 1e-3
@@ -79,7 +79,7 @@ def _fused(x: Tensor, member: Tensor, *others: Tensor) -> bool:
     """Whether kernels of our own take these: plain tensors (those that torch.func wraps have no storage) on a GPU."""
     return (
         x.dtype in (torch.float32, torch.bfloat16)
-        and kernels.available(x.device)
+        and fused.available(x.device)
         and member.dtype == torch.float32
         and not torch._C._are_functorch_transforms_active()
         and all(torch._C._has_storage(tensor) for tensor in (x, member, *others))

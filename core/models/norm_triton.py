@@ -5,8 +5,6 @@ and LeVeque 1983), and the third is a line in x for every pixel. All sums are in
 shapes only: results are the same to the bit, run after run. Nothing waits for the device.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,6 +12,7 @@ import torch
 import triton
 from torch import Tensor
 
+from core.bilevel.fused import device_of
 from core.models import norm_kernels
 from core.models.image_sets import ImageSets
 
@@ -38,7 +37,7 @@ class _Plan(NamedTuple):
 
 def statistics(x: Tensor, sets: ImageSets) -> tuple[Tensor, Tensor]:
     """Mean and variance [S, channels] of each set of the images x [N, pixels, channels]."""
-    with _device_of(x):
+    with device_of(x):
         return _statistics(x.contiguous(), sets)[:2]
 
 
@@ -46,7 +45,7 @@ def forward(x: Tensor, offset: Tensor, scale: Tensor, sets: ImageSets, epsilon: 
     """y = offset + scale (x - mean) / sqrt(variance + epsilon); and mean and variance [S, channels] of each set."""
     x = x.contiguous()
     plan, y = _plan(*x.shape), torch.empty_like(x)
-    with _device_of(x):
+    with device_of(x):
         mean, variance, number = _statistics(x, sets)
         norm_kernels.normalized[(plan.programs,)](
             x, number, mean, variance, *_rows_of(offset), *_rows_of(scale), y, x.shape[1], plan.chunks, epsilon,
@@ -76,7 +75,7 @@ def backward(
     bars = mean.new_empty(2, count, channels)  # of offset and scale, for each set
     line = mean.new_empty(3, count, channels)
     tile = (channels, plan.tiles, plan.rows, plan.columns)
-    with _device_of(x):
+    with device_of(x):
         norm_kernels.image_sums[(plan.programs,)](
             x, y_bar, member, mean, number, partial, pixels, plan.chunks, count,
             *tile, triton.next_power_of_2(count), num_warps=plan.warps,
@@ -148,6 +147,3 @@ def _columns(channels: int, most: int) -> int:
 def _warps(elements: int) -> int:
     """Of 16 elements a thread."""
     return max(1, min(8, elements // 512))
-
-
-_device_of: Callable[[Tensor], AbstractContextManager[object]] = torch.cuda.device_of

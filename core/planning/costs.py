@@ -49,6 +49,8 @@ class Costs:
     scoring_memory: float = 0.0
     walks: float = 1.0
     """How many times an evaluation runs the inner steps."""
+    fitting: Work | None = None
+    """A step of all heads of an evaluation, where it is no inner step."""
     closing_steps: int = 0
     """Inner steps of the report at the end."""
     closing: Work = NOTHING

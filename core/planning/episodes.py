@@ -96,6 +96,15 @@ def heads_gradient(tasks: int, examples: int, features: int, way: int, item: int
     return Work(4 * operations, traffic, 40)
 
 
+def walk_step(tasks: int, examples: int, way: int, item: int) -> Work:
+    """A step of softmax heads in the span of their support features, and its way back.
+
+    Small products of the support examples with each other, outside of torch.func: operators at half the price.
+    """
+    n = examples
+    return Work(4 * 6 * tasks * n * n * way, item * tasks * (3 * n * n + 30 * n * way), 9)
+
+
 def network(problem: FewShot, images: int, item: int) -> Work:
     """The network forward and backward."""
     model = problem.model

@@ -3,10 +3,22 @@
 from typing import assert_never
 
 from core.planning.costs import Costs, item_size
-from core.planning.episodes import heads_gradient, held, kept, network, passed, passing_size, scored, stored
+from core.planning.episodes import (
+    Scored,
+    heads_gradient,
+    held,
+    kept,
+    network,
+    passed,
+    passing_size,
+    scored,
+    stored,
+    walk_step,
+)
 from core.planning.networks import values_of_an_image
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
+from core.spec.algorithms import GradientDescent
 from core.spec.heads import PrototypeHeads, RidgeHeads, SoftmaxHeads
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.problem_checks import closed_form
@@ -44,9 +56,21 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         solution_memory=item * 3.0 * fits * support * (made + support) * closed_form(problem),
         scoring=passed(problem, judged, passing),
         scoring_memory=passing * judged.together * held(problem, passing),
+        fitting=_fitting(spec, problem, judged, item),
         walks=judged.tasks / fits * (problem.way * problem.shot) / (way * shot),
         repeats=-(-problem.meta_batch // tasks),
     )
+
+
+def _fitting(spec: Experiment, problem: HyperRepresentation, judged: Scored, item: int) -> Work | None:
+    """Of softmax heads in the span of their support features, forward only."""
+    chosen = spec.algorithm
+    dynamics = GradientDescent() if isinstance(chosen, Stochastic) else chosen.dynamics
+    steady = isinstance(dynamics, GradientDescent) and not dynamics.rate_per_step
+    if not steady or not isinstance(problem.heads, SoftmaxHeads) or problem.way_from is not None:
+        return None
+    times = 0.5 * -(-judged.tasks // judged.at_once)
+    return times * walk_step(judged.at_once, problem.way * problem.shot, problem.way, item)
 
 
 def transfer(spec: Experiment, problem: MulticlassTransfer) -> Costs:

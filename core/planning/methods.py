@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from core.planning.costs import Costs
+from core.planning.episodes import walk_step
 from core.planning.implicit import implicit
 from core.planning.steps import LEAF_BYTES, Need, Step, analytic_step, step_of
 from core.planning.work import NARROW, Device, Work
@@ -18,9 +19,10 @@ from core.spec import Experiment, algorithms
 from core.spec.heads import SoftmaxHeads
 from core.spec.problems import HyperRepresentation
 from core.spec.sizes import features, inner_problems, training_sets
-from core.spec.stochastic import Stochastic
 
 WALK, OUTER_STEP = "inner steps and way back", "series and outer step"
+FUSED_CLASSES, FUSED_EXAMPLES = 32, 128
+"""Of the largest task whose steps are one kernel on a GPU."""
 STEP_MEMORY = 17e6
 """Code and caches that the first hyperiteration loads."""
 FORWARD_MEMORY = 18e6
@@ -69,28 +71,21 @@ def joint(algorithm: algorithms.Joint, costs: Costs) -> Need:
 
 
 def replayed(spec: Experiment, work: Mapping[str, Work], device: Device) -> dict[str, float]:
-    """Seconds of each part where a CUDA graph replays those of the walk in the dual; its steps are one kernel there."""
+    """Seconds of each part where a CUDA graph replays those of the walk in the dual, whose steps may be one kernel."""
     chosen, seconds = spec.algorithm, device.replayed_seconds
     if seconds is None or not isinstance(chosen, algorithms.Stepped) or not walks_in_dual(spec, chosen):
         return {name: each.seconds(device) for name, each in work.items()}
     again = device.model_copy(update={"operator_seconds": seconds})
-    fused = {**work, WALK: replace(work[WALK], operators=chosen.steps)}
-    return {name: each.seconds(device if name == OUTER_STEP else again) for name, each in fused.items()}
+    if _fused(spec):
+        work = {**work, WALK: replace(work[WALK], operators=chosen.steps)}
+    return {name: each.seconds(device if name == OUTER_STEP else again) for name, each in work.items()}
 
 
-def fitting_step(spec: Experiment, costs: Costs) -> Work:
-    """An inner step of an evaluation: of heads in the span of the support features, where they can be fitted there."""
-    problem, algorithm = spec.problem, spec.algorithm
-    dynamics = algorithms.GradientDescent() if isinstance(algorithm, Stochastic) else algorithm.dynamics
-    if (
-        isinstance(problem, HyperRepresentation)
-        and isinstance(problem.heads, SoftmaxHeads)
-        and problem.way_from is None
-        and isinstance(dynamics, algorithms.GradientDescent)
-        and not dynamics.rate_per_step
-    ):
-        return 0.5 * walk_step(*_walked(problem), training_sets(problem).way, costs.item)
-    return step_of(dynamics, costs).once
+def _fused(spec: Experiment) -> bool:
+    """As `core.bilevel.softmax_heads` decides it."""
+    assert isinstance(spec.problem, HyperRepresentation)
+    way, shot, _ = training_sets(spec.problem)
+    return spec.resources.precision != "float64" and way <= FUSED_CLASSES and way * shot <= FUSED_EXAMPLES
 
 
 def walks_in_dual(spec: Experiment, algorithm: algorithms.Stepped) -> bool:
@@ -162,8 +157,9 @@ def _analytic_forward(costs: Costs, steps: int) -> Need:
 
 
 def _dual_walk(problem: HyperRepresentation, costs: Costs, steps: int) -> Need:
-    (tasks, n), (way, shot, query) = _walked(problem), training_sets(problem)
-    q = way * (query or shot)
+    tasks = min(problem.task_chunk or problem.meta_batch, problem.meta_batch) * inner_problems(problem)
+    way, shot, query = training_sets(problem)
+    n, q = way * shot, way * (query or shot)
     seen = features(problem) + 1
     kernels = Work(3 * 2 * 2 * tasks * n * (n + q) * seen, costs.item * 6 * tasks * (n + q) * (seen + n), 40)
     numbers = tasks * (2 * (n + q) * seen + 2 * n * n + 2 * q * n)
@@ -172,21 +168,6 @@ def _dual_walk(problem: HyperRepresentation, costs: Costs, steps: int) -> Need:
         {"kernels of the features": kernels, WALK: steps * walk_step(tasks, n, way, costs.item)},
         {"kernels of the features": costs.item * numbers, "kept iterates": steps * walk},
     )
-
-
-def _walked(problem: HyperRepresentation) -> tuple[int, int]:
-    """Inner problems that are solved together, and support examples of each."""
-    way, shot, _ = training_sets(problem)
-    return min(problem.task_chunk or problem.meta_batch, problem.meta_batch) * inner_problems(problem), way * shot
-
-
-def walk_step(tasks: int, examples: int, way: int, item: int) -> Work:
-    """A step in the span of the support features and its way back.
-
-    Small products of the support examples with each other, outside of torch.func: operators at half the price.
-    """
-    n = examples
-    return Work(4 * 6 * tasks * n * n * way, item * tasks * (3 * n * n + 30 * n * way), 9)
 
 
 TANGENT_GRAPHS = 2.5

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from core.planning.answer import PROCESS, Assumption, Memory, MemoryPart, Plan, Sizes, Time, TimePart, Way
 from core.planning.costs import Costs, NotModelled
 from core.planning.diagnostics import Extra, measurements, measurements_of_steps
-from core.planning.methods import OUTER_STEP, STEP_MEMORY, fitting_step, joint, need, replayed
+from core.planning.methods import OUTER_STEP, STEP_MEMORY, joint, need, replayed
 from core.planning.problems import costs
 from core.planning.steps import Need, overall, step_of
 from core.planning.stochastic import inner_steps, stochastic
@@ -136,7 +136,8 @@ def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str,
     parts = replayed(spec, work, device)
     hyperiteration = math.fsum(parts.values())
     solved = isinstance(algorithm, Stepped) and isinstance(algorithm.hypergradient, Exact)
-    fitted = problem.walks * (problem.solution if solved else steps * fitting_step(spec, problem))
+    step = problem.walks * once if problem.fitting is None else problem.fitting
+    fitted = problem.walks * problem.solution if solved else steps * step
     evaluation = (fitted + problem.scoring).seconds(device)
     every, last = spec.evaluation.every, algorithm.hyperiterations
     evaluations = last // every + 1 + (last % every != 0)

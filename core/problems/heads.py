@@ -15,9 +15,6 @@ from core.problems.inner import Inner, entry
 from core.problems.ragged import RaggedHeads
 from core.spec import heads as spec
 
-MOST_KEPT = 2**25
-"""Numbers that an evaluation's walk may keep of each of its two trajectories."""
-
 
 class Functions(NamedTuple):
     """Heads of one kind, stated in z = {"support", "query", outer variables of heads and dynamics}."""
@@ -88,13 +85,10 @@ class Heads(NamedTuple):
 
     def fit(self, inner: Inner, z: Tree) -> Tree:
         """w_T, or what stands in for it: in the span of the support features where heads and dynamics allow that."""
-        tasks = len(entry(z, "support"))
-        kept = tasks * inner.steps * self.way * len(self.support_labels)  # the walk keeps all of its steps
-        if not isinstance(self.kind, spec.SoftmaxHeads) or inner.steady_rate is None or kept > MOST_KEPT:
+        rate, labels = inner.steady_rate, self.support_labels
+        if not isinstance(self.kind, spec.SoftmaxHeads) or rate is None:
             return inner.solve(*self.state(inner), z)
-        return softmax_heads.fitted(
-            z, steps=inner.steps, support_labels=self.support_labels, way=self.way, rate=inner.rate, l2=self.l2
-        )
+        return softmax_heads.fitted(z, steps=inner.steps, support_labels=labels, way=self.way, rate=rate, l2=self.l2)
 
     def score(self, w: Tree, z: Tree) -> tuple[Tensor, Tensor]:
         """Accuracy [B] and mean cross-entropy [B] of the query sets."""

@@ -74,3 +74,10 @@ def test_an_unknown_device_is_refused(refusing: httpx.Client) -> None:
         answer = refusing.post(PLACE, json=CLEANING, params=query)
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["parameter"] == next(iter(query))
+
+
+def test_a_device_with_rates_of_its_own_has_no_others_of_a_gpu(refusing: httpx.Client) -> None:
+    spec = {"problem": {"kind": "quadratic"}}
+    assert plan(refusing, spec, device="cuda")["device"]["replayed_seconds"]
+    found = plan(refusing, spec, device="cuda", operations_per_second=8e12, operator_seconds=1e-5)["device"]
+    assert (found["bf16_operations_per_second"], found["replayed_seconds"]) == (None, None)

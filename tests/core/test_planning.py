@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.planning import DEVICES, Plan, plan
+from core.planning import DEVICES, Plan, methods, plan
 from core.planning.methods import walks_in_dual
 from core.settings import prepare_process
 from core.spec import KINDS, Experiment, kind_of
@@ -490,3 +490,26 @@ def test_a_replayed_hyperiteration_takes_what_an_h100_took(
     launched = plan(spec, DEVICES["cuda"].model_copy(update={"replayed_seconds": None})).time
     assert launched is not None
     assert launched.hyperiteration_seconds > 2 * found.hyperiteration_seconds
+
+
+def test_plans_know_what_one_kernel_takes() -> None:
+    from core.bilevel import softmax_heads  # plans know nothing of torch
+
+    assert (methods.FUSED_CLASSES, methods.FUSED_EXAMPLES) == (
+        softmax_heads.FUSED_CLASSES,
+        softmax_heads.FUSED_EXAMPLES,
+    )
+
+
+def test_steps_that_are_no_kernel_of_their_own_take_longer() -> None:
+    def walk(shot: int, precision: str = "float32") -> float:
+        problem = {"kind": "hyper_representation", "way": 20, "shot": shot, "query": 10, "meta_batch": 1}
+        spec = Experiment.model_validate(
+            {"problem": problem, "algorithm": {"steps": 64}, "resources": {"device": "cuda", "precision": precision}}
+        )
+        time = plan(spec).time
+        assert time is not None
+        return next(part.seconds for part in time.parts if part.part == methods.WALK)
+
+    assert walk(7) > 4 * walk(5)
+    assert walk(5, "float64") > 4 * walk(5)

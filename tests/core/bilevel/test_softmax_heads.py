@@ -180,16 +180,19 @@ def test_features_have_to_be_there() -> None:
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.3])
-@pytest.mark.parametrize("rate", [0.3, rate_from_z])
+@pytest.mark.parametrize("learned", [False, True])
 @pytest.mark.parametrize("steps", [0, 1, 6])
-def test_fitted_heads_are_where_the_dynamics_end(rate: Scalar, l2: float, steps: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    problem, phi, walk, z = pieces(generator, tasks=3, sizes=(4, 5, 3), way=3, shared=False, l2=l2, rate=rate)
-    known = walk.keywords  # type: ignore[attr-defined]
-    found = softmax_heads.fitted(
-        z, **{name: known[name] for name in ("support_labels", "way", "rate", "l2")}, steps=steps
+def test_fitted_heads_are_where_the_dynamics_end(learned: bool, l2: float, steps: int) -> None:
+    def read(z: Any) -> Tensor:
+        rate: Tensor = z["log_rate"].exp()
+        return rate
+
+    rate: Scalar = (lambda t, z: read(z)) if learned else 0.3
+    _, phi, walk, z = pieces(
+        torch.Generator().manual_seed(0), tasks=3, sizes=(4, 5, 3), way=3, shared=False, l2=l2, rate=rate
     )
+    known = {name: walk.keywords[name] for name in ("support_labels", "way", "l2")}  # type: ignore[attr-defined]
+    found = softmax_heads.fitted(z, **known, rate=read if learned else 0.3, steps=steps)
     expected = run(phi, z, steps)[1].w
     assert isinstance(expected, Tensor)
-    assert problem.inner(found, z).isfinite()
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)

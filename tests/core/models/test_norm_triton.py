@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-from core.bilevel import kernels
+from core.bilevel import fused
 from core.models.image_sets import image_sets
 from core.models.norm import normalize, set_statistics
 
@@ -17,7 +17,7 @@ GROUPS = ((2, 3), (3, 5))
 IMAGES = 21
 
 pytestmark = pytest.mark.skipif(
-    not (torch.cuda.is_available() and kernels.available(torch.device("cuda"))), reason="no CUDA device with Triton"
+    not (torch.cuda.is_available() and fused.available(torch.device("cuda"))), reason="no CUDA device with Triton"
 )
 
 

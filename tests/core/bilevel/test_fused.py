@@ -1,17 +1,16 @@
 """Where kernels of our own are made, and where torch's operators compute."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from core.bilevel import kernels
+from core.bilevel import fused
 
 
 @pytest.fixture
 def triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "find_spec", lambda name: object())
+    monkeypatch.setattr(fused, "find_spec", lambda name: object())
 
 
 @pytest.mark.usefixtures("triton")
@@ -21,22 +20,19 @@ def test_triton_needs_a_compiler_and_headers(
 ) -> None:
     if headers:
         (tmp_path / "Python.h").touch()
-    monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(kernels.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
-    monkeypatch.setattr(kernels.shutil, "which", lambda name: name if name == found else None)
-    assert kernels.compiles.__wrapped__() is (found is not None and headers)
-    monkeypatch.setenv("CC", sys.executable)
-    assert kernels.compiles.__wrapped__() is headers
+    monkeypatch.setattr(fused.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
+    monkeypatch.setattr(fused.shutil, "which", lambda name: name if name == found else None)
+    assert fused.compiles.__wrapped__() is (found is not None and headers)
 
 
 def test_a_cpu_has_none() -> None:
-    assert not kernels.available(torch.device("cpu"))
+    assert not fused.available(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("capability", "enough"), [((7, 5), False), ((8, 0), True), ((9, 0), True), ((12, 0), True)])
 def test_a_gpu_has_to_be_new_enough(capability: tuple[int, int], enough: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "compiles", lambda: True)
+    monkeypatch.setattr(fused, "compiles", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
-    kernels._new_enough.cache_clear()
-    assert kernels.available(torch.device("cuda:0")) is enough
-    kernels._new_enough.cache_clear()
+    fused._new_enough.cache_clear()
+    assert fused.available(torch.device("cuda:0")) is enough
+    fused._new_enough.cache_clear()

@@ -1,13 +1,14 @@
-"""Whether kernels of our own, in Triton, can be made on this machine."""
+"""Whether kernels of our own, in Triton, can be made on this machine, and the device that they are launched on."""
 
-import os
 import shutil
 import sysconfig
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 CAPABILITY = (8, 0)
 """The oldest GPUs whose tensor cores multiply both formats that the kernels use: those of 2020 (A100)."""
@@ -26,10 +27,16 @@ def compiles() -> bool:
     """
     scheme = sysconfig.get_default_scheme()
     folder = sysconfig.get_paths("posix_prefix" if scheme == "posix_local" else scheme)["include"]
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    compiler = shutil.which("gcc") or shutil.which("clang")
     return find_spec("triton") is not None and compiler is not None and Path(folder, "Python.h").exists()
 
 
 @lru_cache
 def _new_enough(index: int | None) -> bool:
     return torch.cuda.get_device_capability(index) >= CAPABILITY
+
+
+def device_of(tensor: Tensor) -> AbstractContextManager[object]:
+    """Makes the tensor's device the current one, if it is a CUDA device: kernels and graphs are launched on that."""
+    made: AbstractContextManager[object] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
+    return made
