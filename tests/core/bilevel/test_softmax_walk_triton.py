@@ -1,5 +1,5 @@
-"""The kernels of the walk against the loops in float64: on a CUDA device, or in Triton's interpreter where there is
-Triton and none."""
+"""The kernels of the walk against the loops in float64: on a CUDA device or, with TRITON_INTERPRET=1, in Triton's
+interpreter."""
 
 import os
 from functools import partial
@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="torch has no Triton here")
+if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("no CUDA device; TRITON_INTERPRET=1 runs these in Triton's interpreter", allow_module_level=True)
 
 from core.bilevel import softmax_heads, softmax_walk, softmax_walk_triton
 from core.bilevel.dynamics import full_batch, gradient_descent
