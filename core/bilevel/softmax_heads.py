@@ -79,7 +79,7 @@ def dual_walk(
     kernel, cross = x @ x.mT, x @ q.mT  # [B, n, n], [B, n, q]
     targets, expected = one_hot(support_labels, x, way), one_hot(query_labels, q, way)
     rates, pull_rates = _rates(rate, z, steps) if callable(rate) else (x.new_full((1,), rate), None)
-    walk = _walk_for(targets, steps)(kernel, targets, rates, l2, steps)
+    walk = (_fused_walk(targets, steps) or softmax_walk.walk)(kernel, targets, rates, l2, steps)
     last = walk.iterates[:, -1]  # A_T
 
     log_p = (last @ cross).log_softmax(1)
@@ -101,23 +101,22 @@ def fitted(z: Tree, *, steps: int, support_labels: Tensor, way: int, rate: Rate,
     x = with_one(entry(z, "support"))
     kernel, targets = x @ x.mT, one_hot(support_labels, x, way)
     eta = rate(z).reshape(1) if callable(rate) else x.new_full((1,), rate)
-    if fits(targets, steps) and steps * targets.numel() <= MOST_KEPT:
-        last = _walk_for(targets, steps)(kernel, targets, eta, l2, steps).iterates[:, -1]
+    if (walk := _fused_walk(targets, steps)) and steps * targets.numel() <= MOST_KEPT:
+        last = walk(kernel, targets, eta, l2, steps).iterates[:, -1]
     else:
         last = softmax_walk.end(kernel, targets, eta, l2, steps)
     return x.mT @ last.mT
 
 
-def fits(targets: Tensor, steps: int) -> bool:
-    """Whether one kernel makes all steps for targets [B, C, n]: a task has to fit in a multiprocessor's registers."""
+def _fused_walk(targets: Tensor, steps: int) -> Callable[[Tensor, Tensor, Tensor, float, int], Walk] | None:
+    """All steps for targets [B, C, n] in one kernel, where the device can do that.
+
+    A task has to fit in the registers of one multiprocessor.
+    """
     classes, examples = targets.shape[1:]
     small = steps > 0 and classes <= FUSED_CLASSES and examples <= FUSED_EXAMPLES
-    return small and targets.dtype == torch.float32 and fused.available(targets.device)
-
-
-def _walk_for(targets: Tensor, steps: int) -> Callable[[Tensor, Tensor, Tensor, float, int], Walk]:
-    if not fits(targets, steps):
-        return softmax_walk.walk
+    if not small or targets.dtype != torch.float32 or not fused.available(targets.device):
+        return None
     from core.bilevel import softmax_walk_triton
 
     return softmax_walk_triton.walk

@@ -6,7 +6,7 @@ for the kernel K [B, n, n] of each task's support set and its labels Y [B, C, n]
 examples, which is how small softmaxes and products are fastest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -40,15 +40,9 @@ def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) 
 
     It goes by S_t = A_t K: S_{t+1} = (1 - eta l2) S_t + (P_t - Y) (-eta K / n); the A_t are sums, made after the loop.
     """
-    scaled = list((-rates[:, None, None, None] / kernel.shape[-1] * kernel).expand(steps, *kernel.shape))
-    decays = list((1 - l2 * rates).expand(steps)) if l2 else []
-    found: list[Tensor] = []
+    scaled, decays = _each(kernel, rates, l2, steps)
     with sized(targets.numel() * kernel.shape[-1]):
-        scores = torch.zeros_like(targets)
-        for t, k in enumerate(scaled):
-            p = scores.softmax(1)
-            found.append(p)
-            scores = torch.baddbmm(decays[t] * scores if l2 else scores, p - targets, k)
+        found = [p for p, _ in _walked(scaled, decays, targets)]
     probabilities = _stack(found, targets)
     iterates = _sums(-_wide(rates) * ((probabilities - targets.unsqueeze(1)) / kernel.shape[-1]), decays)
 
@@ -69,15 +63,28 @@ def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) 
 
 def end(kernel: Tensor, targets: Tensor, rate: Tensor, l2: float, steps: int) -> Tensor:
     """A_T [B, C, n] alone, at one rate [1] for all steps: nothing of the way there is kept."""
-    share, decay = -rate / kernel.shape[-1], 1 - l2 * rate
-    scaled, scores = share * kernel, torch.zeros_like(targets)
-    a = torch.zeros_like(targets)
+    scaled, decays = _each(kernel, rate, l2, steps)
+    share, a = -rate / kernel.shape[-1], torch.zeros_like(targets)
     with sized(targets.numel() * kernel.shape[-1]):
-        for _ in range(steps):
-            errors = scores.softmax(1) - targets
-            a = torch.addcmul(decay * a if l2 else a, errors, share)
-            scores = torch.baddbmm(decay * scores if l2 else scores, errors, scaled)
+        for t, (_, errors) in enumerate(_walked(scaled, decays, targets)):
+            a = torch.addcmul(decays[t] * a if l2 else a, errors, share)
     return a
+
+
+def _each(kernel: Tensor, rates: Tensor, l2: float, steps: int) -> tuple[list[Tensor], list[Tensor]]:
+    """-eta_t K / n and, where anything decays, 1 - eta_t l2, for t < T: views of one where there is one rate."""
+    scaled = (-rates[:, None, None, None] / kernel.shape[-1] * kernel).expand(steps, *kernel.shape)
+    return list(scaled), list((1 - l2 * rates).expand(steps)) if l2 else []
+
+
+def _walked(scaled: list[Tensor], decays: list[Tensor], targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """P_t and P_t - Y, one step after the other."""
+    scores = torch.zeros_like(targets)
+    for t, k in enumerate(scaled):
+        p = scores.softmax(1)
+        errors = p - targets
+        yield p, errors
+        scores = torch.baddbmm(decays[t] * scores if decays else scores, errors, k)
 
 
 def pulled_back(s_bars: Tensor, iterates: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ ROOM: tl.constexpr = tl.constexpr(256.0)
 
 
 def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) -> Walk:
-    """As `softmax_walk.walk`, of at least one step and tasks that `fits` in `softmax_heads`."""
+    """As `softmax_walk.walk`, of at least one step and tasks as small as `softmax_heads` says."""
     tasks, classes, examples = targets.shape
     sizes = {"C": _padded(classes), "N": _padded(examples), "steps": steps}
     each, warps = int(len(rates) > 1), WARPS[sizes["N"]]
@@ -54,6 +54,15 @@ def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) 
 def _padded(size: int) -> int:
     """To what a product takes: a power of two, 16 at least."""
     return int(max(16, triton.next_power_of_2(size)))
+
+
+@triton.jit
+def _place(classes, examples, C: tl.constexpr, N: tl.constexpr):
+    """The task of this program; where its entries [C, N] lie, which of these there are, and how many."""
+    task = tl.program_id(0).to(tl.int64)
+    c, n = tl.arange(0, C), tl.arange(0, N)
+    inside = (c < classes)[:, None] & (n < examples)[None, :]
+    return task, c[:, None] * examples + n[None, :], inside, classes * examples
 
 
 @triton.jit
@@ -97,17 +106,14 @@ def _probabilities(
     N: tl.constexpr,
 ):
     """P_0 .. P_{T-1} of one task."""
-    task = tl.program_id(0).to(tl.int64)
-    c, n = tl.arange(0, C), tl.arange(0, N)
-    inside = (c < classes)[:, None] & (n < examples)[None, :]
-    at, size = c[:, None] * examples + n[None, :], classes * examples
+    task, at, inside, size = _place(classes, examples, C, N)
     scale, high, low = _kernel_of(kernel, task, examples, N)
     y = tl.load(targets + task * size + at, mask=inside, other=0.0)
     scores, rate = tl.zeros((C, N), tl.float32), tl.load(rates)
     place = probabilities + task * steps * size
     for t in range(steps):
         following = tl.load(rates + tl.minimum(t + 1, steps - 1) * each)
-        shown = tl.where((c < classes)[:, None], scores, float("-inf"))
+        shown = tl.where((tl.arange(0, C) < classes)[:, None], scores, float("-inf"))
         e = tl.exp(shown - tl.max(shown, 0)[None, :])
         p = e / tl.sum(e, 0)[None, :]
         tl.store(place + at, p, mask=inside)
@@ -152,10 +158,7 @@ def _pulled(
     OFTEN: tl.constexpr,
 ):
     """dE/dS_t and dE/dA_{t+1} of one task, from the last step to the first."""
-    task = tl.program_id(0).to(tl.int64)
-    c, n = tl.arange(0, C), tl.arange(0, N)
-    inside = (c < classes)[:, None] & (n < examples)[None, :]
-    at, size = c[:, None] * examples + n[None, :], classes * examples
+    task, at, inside, size = _place(classes, examples, C, N)
     scale, high, low = _kernel_of(kernel, task, examples, N)
     a_bar = tl.load(bar + task * size + at, mask=inside, other=0.0)
     unit = tl.full((), 1.0, tl.float32)

@@ -57,6 +57,16 @@ def _extent(number, images, this, SCANS: tl.constexpr):
 
 
 @triton.jit
+def _set(number, images, pixels, CHANNELS: tl.constexpr, COLUMNS: tl.constexpr, SCANS: tl.constexpr):
+    """Of this program: its set, channels, which of these there are, the set's first image, the one after its last, and
+    how many pixels it has."""
+    this = tl.program_id(0)
+    channel = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    first, end, count = _extent(number, images, this, SCANS)
+    return this, channel, channel < CHANNELS, first, end, count.to(tl.float32) * pixels
+
+
+@triton.jit
 def _chunks_of(start, end, number, this, chunks, channel, exists, CHANNELS: tl.constexpr, ROWS: tl.constexpr):
     """Rows of `partial` from `start` on: their chunks [ROWS], where they lie [ROWS, COLUMNS], which are of the set."""
     row = start + tl.arange(0, ROWS)
@@ -103,11 +113,7 @@ def set_moments(
     CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SCANS: tl.constexpr,
 ):  # fmt: skip
     """M mean = sum of m mean_i, M variance = sum of squares_i + m (mean_i - mean)^2, over chunks of m pixels."""
-    this = tl.program_id(0)
-    channel = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    exists = channel < CHANNELS
-    first, end, count = _extent(number, images, this, SCANS)
-    size = count.to(tl.float32) * pixels
+    this, channel, exists, first, end, size = _set(number, images, pixels, CHANNELS, COLUMNS, SCANS)
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     for start in range(first * chunks, end * chunks, ROWS):
         chunk, at, there = _chunks_of(start, end * chunks, number, this, chunks, channel, exists, CHANNELS, ROWS)
@@ -179,11 +185,7 @@ def set_sums(
     CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SCANS: tl.constexpr,
 ):  # fmt: skip
     """The cotangents of the offset and scale of a set, and the line of `adjoint`."""
-    this = tl.program_id(0)
-    channel = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    exists = channel < CHANNELS
-    first, end, count = _extent(number, images, this, SCANS)
-    size = count.to(tl.float32) * pixels
+    this, channel, exists, first, end, size = _set(number, images, pixels, CHANNELS, COLUMNS, SCANS)
     totals = tl.zeros([ROWS, COLUMNS], tl.float32)
     products = tl.zeros([ROWS, COLUMNS], tl.float32)
     for start in range(first * chunks, end * chunks, ROWS):
