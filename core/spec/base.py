@@ -1,13 +1,17 @@
 """What every part of a spec has in common: frozen, closed, finite, described."""
 
-from typing import Annotated, Any, NoReturn
+from functools import cache
+from typing import Annotated, Any, NoReturn, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 class Spec(BaseModel):
-    """A frozen piece of an experiment's description; unknown fields and non-finite numbers are refused."""
+    """A frozen piece of an experiment's description; unknown fields and non-finite numbers are refused.
+
+    So are true and false for a number, which pydantic alone would take for 1 and 0.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -16,6 +20,29 @@ class Spec(BaseModel):
         use_attribute_docstrings=True,
         validate_default=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, data: Any) -> Any:
+        found = [name for name in _numbers(cls) if isinstance(data.get(name), bool)] if isinstance(data, dict) else []
+        if found:
+            error = PydanticCustomError("number", "Input should be a number, not true or false")
+            wrong = [InitErrorDetails(type=error, loc=(name,), input=data[name]) for name in found]
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return data
+
+
+@cache
+def _numbers(member: type[Spec]) -> tuple[str, ...]:
+    """The fields that can be numbers, and neither true nor false."""
+    types = {name: _leaves(field.annotation) for name, field in member.model_fields.items()}
+    return tuple(name for name, leaves in types.items() if leaves & {int, float} and bool not in leaves)
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    """The types that a union or a container is made of."""
+    parts = get_args(annotation)
+    return set().union(*map(_leaves, parts)) if parts else {annotation}
 
 
 def kind_of(member: type[Spec]) -> str:

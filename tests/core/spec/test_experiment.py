@@ -80,6 +80,13 @@ def test_hash_sees_every_change(change: dict[str, Any]) -> None:
             ("algorithm", "nested", "optimizer", "adam", "rate"),
         ),
         ({"problem": {"kind": "quadratic", "damping": float("nan")}}, ("problem", "quadratic", "damping")),
+        ({**QUADRATIC, "seed": True}, ("seed",)),
+        ({**QUADRATIC, "algorithm": {"steps": True}}, ("algorithm", "nested", "steps")),
+        ({**QUADRATIC, "resources": {"time_limit": False}}, ("resources", "time_limit")),
+        (
+            {**QUADRATIC, "algorithm": {"hypergradient": {"kind": "reverse", "segment": True}}},
+            ("algorithm", "nested", "hypergradient", "reverse", "segment"),
+        ),
     ],
 )
 def test_bad_fields_are_named(spec: dict[str, Any], location: tuple[str, ...]) -> None:
