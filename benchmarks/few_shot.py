@@ -16,7 +16,7 @@ from benchmarks.measure import Comparison, compare
 from benchmarks.peers import peers
 from core.bilevel import trees
 from core.bilevel.algorithms import nested
-from core.bilevel.derivatives import vjp_on_tape
+from core.bilevel.derivatives import vjp_once
 from core.bilevel.optimizers import adam
 from core.bilevel.problem import Algorithm, AlgorithmState, MethodSeries
 from core.build import build_method, build_representation, make_context
@@ -163,7 +163,7 @@ def forward_and_backward(stated: Stated) -> Callable[[Any], Any]:
     assert embed is not None
     with torch.no_grad():
         cotangent = trees.map_leaves(torch.ones_like, embed(stated.state.lam))
-    return lambda lam: vjp_on_tape(embed, lam)[1](cotangent)
+    return lambda lam: vjp_once(embed, lam)[1](cotangent)[0]
 
 
 def hyperiteration(stated: Stated) -> Callable[[], object]:

@@ -1,13 +1,17 @@
-"""torch.func's products with Jacobians, with types that can be read.
+"""Products with Jacobians, and gradients that can be differentiated again.
+
+Outside of all transformations of torch.func they are made on torch's tape itself, which has less to do for each
+operation: small inner problems are bound by that. Within vmap or jvp they are those of torch.func.
 
 Products with Hessians are made as vjp(grad) or jvp(grad) only: grad(jvp) and jvp(jvp) are silently wrong for torch's
 fused normalizations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from core.bilevel import trees
 from core.bilevel.problem import Tree
@@ -17,35 +21,57 @@ Pull = Callable[[Any], tuple[Any, ...]]
 
 
 def vjp(function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Pull]:
-    """The value, and v -> v' J."""
-    value, pull = torch.func.vjp(function, *arguments)  # type: ignore[misc]  # two with has_aux=False
+    """The value, and v -> v' J, which can be called again."""
+    value, pull, _ = vjp_with_aux(lambda *given: (function(*given), ()), *arguments)
     return value, pull
-
-
-def vjp_on_tape(function: Callable[[Any], Any], argument: Tree) -> tuple[Any, Callable[[Any], Any]]:
-    """As `vjp` for one argument, once and outside of all transformations: on torch's tape itself.
-
-    The same derivatives with less to do for each operation, most of all for a torch.autograd.Function, and with memory
-    freed on the way back. The pull can be called once.
-    """
-    leaves, structure = trees.flatten(argument)
-    inputs = [leaf.detach().requires_grad_() for leaf in leaves]
-    with torch.enable_grad():
-        value = function(trees.unflatten(inputs, structure))
-
-    def pull(cotangent: Tree) -> Any:
-        pairs = zip(trees.leaves(value), trees.leaves(cotangent), strict=True)
-        outputs, cotangents = zip(*(pair for pair in pairs if pair[0].requires_grad), strict=True)
-        grads = torch.autograd.grad(outputs, inputs, cotangents, materialize_grads=True)
-        return trees.unflatten(list(grads), structure)
-
-    return trees.detach(value), pull
 
 
 def vjp_with_aux(function: Callable[..., tuple[Any, Any]], *arguments: Tree) -> tuple[Any, Pull, Any]:
     """As `vjp` for a function that returns (value, what is not differentiated)."""
-    value, pull, aux = torch.func.vjp(function, *arguments, has_aux=True)  # type: ignore[misc]  # three with has_aux=True
-    return value, pull, aux
+    if _transformed():
+        value, pull, aux = torch.func.vjp(function, *arguments, has_aux=True)  # type: ignore[misc]  # three of them
+        return value, pull, aux
+    value, pull_again, aux = _on_tape(lambda given: function(*given), arguments, again=True)
+    return value, pull_again, aux
+
+
+def vjp_once(function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Pull]:
+    """As `vjp`, with memory freed on the way back: the pull can be called once. Outside of all transformations."""
+    value, pull, _ = _on_tape(lambda given: (function(*given), ()), arguments, again=False)
+    return value, pull
+
+
+def gradient(function: Callable[..., Tensor], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """The function (arguments) -> the partial derivatives of a scalar by these of its arguments."""
+    both = gradient_and_value(function, argnums)
+    return lambda *arguments: both(*arguments)[0]
+
+
+def gradient_and_value(
+    function: Callable[..., Tensor], argnums: int | tuple[int, ...] = 0
+) -> Callable[..., tuple[Any, Tensor]]:
+    """As `gradient`, with the scalar itself: (derivatives, value)."""
+    places = argnums if isinstance(argnums, tuple) else (argnums,)
+
+    def found(*arguments: Any) -> tuple[Any, Tensor]:
+        if _transformed():
+            both: tuple[Any, Tensor] = torch.func.grad_and_value(function, argnums)(*arguments)
+            return both
+        # Whether somebody differentiates what comes out here: only then has it to stay on the tape.
+        again = torch.is_grad_enabled() and any(map(_differentiated, trees.leaves(arguments)))
+        leaves, structure = trees.flatten(tuple(arguments[place] for place in places))
+        with torch.enable_grad():
+            # A view is another variable: what else is the same tensor, as lam may be, counts as constant.
+            inputs = [x.view_as(x) if again and x.requires_grad else x.detach().requires_grad_() for x in leaves]
+            given: Any = list(arguments)
+            for place, argument in zip(places, trees.unflatten(inputs, structure), strict=True):
+                given[place] = argument
+            value = function(*given)
+            slopes = _pulled([value], inputs, [torch.ones_like(value)], create_graph=again)
+        by_place: Any = trees.unflatten(slopes, structure)
+        return by_place if isinstance(argnums, tuple) else by_place[0], value if again else value.detach()
+
+    return found
 
 
 def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]) -> tuple[Any, Any]:
@@ -57,3 +83,43 @@ def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tu
     value, slopes = torch.func.vmap(along, out_dims=(None, 0))(*tangents)  # type: ignore[arg-type]
     # Under vmap, the derivative of (number * scalar tensor) comes out in float64 (torch 2.13).
     return value, trees.map_leaves(lambda slope, v: slope.to(v.dtype), slopes, value)
+
+
+def _transformed() -> bool:
+    """Whether this runs within a transformation of torch.func."""
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active
+
+
+def _differentiated(leaf: Any) -> bool:
+    """Whether somebody takes derivatives by this argument, which may be a number."""
+    return isinstance(leaf, Tensor) and leaf.requires_grad
+
+
+def _on_tape(
+    function: Callable[[tuple[Tree, ...]], tuple[Any, Any]], arguments: tuple[Tree, ...], *, again: bool
+) -> tuple[Any, Pull, Any]:
+    """(value, pull, aux) by reverse differentiation on torch's tape; `again`: the pull can be called more than once."""
+    leaves, structure = trees.flatten(arguments)
+    inputs = [leaf.detach().requires_grad_() for leaf in leaves]
+    given: Any = trees.unflatten(inputs, structure)
+    with torch.enable_grad():
+        value, aux = function(given)
+    outputs = trees.leaves(value)
+
+    def pull(cotangent: Any) -> tuple[Any, ...]:
+        back: Any = trees.unflatten(_pulled(outputs, inputs, trees.leaves(cotangent), retain_graph=again), structure)
+        return tuple(back)
+
+    return trees.detach(value), pull, trees.detach(aux)
+
+
+def _pulled(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor], **options: bool
+) -> list[Tensor]:
+    """v' J for each of the inputs; zeros where no output depends on one."""
+    pairs = [pair for pair in zip(outputs, cotangents, strict=True) if pair[0].requires_grad]
+    if not pairs:
+        return [torch.zeros_like(leaf) for leaf in inputs]
+    dependent, along = zip(*pairs, strict=True)
+    return list(torch.autograd.grad(dependent, inputs, along, materialize_grads=True, **options))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.derivatives import vjp
+from core.bilevel.derivatives import gradient, vjp
 from core.bilevel.hypergradients.inner import run
 from core.bilevel.problem import Dynamics, Hypergradient, Method, MethodSeries, Problem, State, Tree
 from core.bilevel.randomness import stream
@@ -92,8 +92,8 @@ def direction_change(methods: MethodSeries, *, every: int) -> MethodSeries:
 def stationarity(here: Hyperiteration) -> Mapping[str, Tensor]:
     """inner_gradient_relative: ||grad_w L|| at w_T over that at w_0; costs one inner gradient."""
     z = here.inputs()
-    gradient = torch.func.grad(here.problem.inner)(here.dynamics.init(z).w, z)
-    return {"inner_gradient_relative": ratio(here.found.diagnostics["inner_gradient_norm"], trees.norm(gradient))}
+    first = gradient(here.problem.inner)(here.dynamics.init(z).w, z)
+    return {"inner_gradient_relative": ratio(here.found.diagnostics["inner_gradient_norm"], trees.norm(first))}
 
 
 def truncation(*, double: bool) -> Measurement:

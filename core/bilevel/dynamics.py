@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.bilevel import trees
+from core.bilevel import derivatives, trees
 from core.bilevel.problem import Dynamics, Objective, State, Tree
 
 StepObjective = Callable[[int, Tree, Tree], Tensor]
@@ -45,7 +45,7 @@ class WithGradient:
 
 
 def _gradient(objective: StepObjective) -> Callable[[int, Tree, Tree], Tree]:
-    return objective.gradient if isinstance(objective, WithGradient) else torch.func.grad(objective, argnums=1)
+    return objective.gradient if isinstance(objective, WithGradient) else derivatives.gradient(objective, 1)
 
 
 def gradient_descent(objective: StepObjective, init: Init, *, rate: Scalar) -> Dynamics:
@@ -183,7 +183,7 @@ def line_search(
     L(w - eta g) <= L(w) - decrease eta ||g||^2, g = grad L(w); w stays where it is if none of `trials` of them do.
     The objective never grows, whatever the rate. Which eta is chosen jumps with lam: not to be differentiated.
     """
-    gradient_and_value = torch.func.grad_and_value(objective, argnums=1)
+    gradient_and_value = derivatives.gradient_and_value(objective, 1)
 
     def step(t: int, s: State, lam: Tree) -> State:
         gradient, value = gradient_and_value(t, s.w, lam)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from core.bilevel.chunks import in_chunks
-from core.bilevel.derivatives import vjp_on_tape
+from core.bilevel.derivatives import vjp_once
 from core.bilevel.problem import Dynamics, Hypergradient, Method, Problem, Tree
 
 
@@ -21,9 +21,9 @@ def through_embedding(method: Method) -> Method:
     def factored(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int) -> Hypergradient:
         if problem.embed is None:
             return method(problem, dynamics, lam, steps=steps)
-        z, pull = vjp_on_tape(problem.embed, lam)
+        z, pull = vjp_once(problem.embed, lam)
         inner = method(replace(problem, embed=None), dynamics, z, steps=steps)
-        return inner._replace(grad=pull(inner.grad))
+        return inner._replace(grad=pull(inner.grad)[0])
 
     return in_chunks(factored)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from core.bilevel.derivatives import vjp
+from core.bilevel.derivatives import gradient, gradient_and_value, vjp
 from core.bilevel.problem import Objective, Tree
 from core.bilevel.randomness import stream
 
@@ -108,39 +108,39 @@ class Oracles:
 
     def inner_gradient(self, block: int | None, w: Tree, lam: Tree) -> Tree:
         """grad_w L."""
-        found: Tree = torch.func.grad(self.inner(block))(w, lam)
+        found: Tree = gradient(self.inner(block))(w, lam)
         return found
 
     def inner_gradients(self, block: int | None, w: Tree, lam: Tree) -> tuple[Tree, Tree]:
         """grad_w L and grad_lam L."""
-        found: tuple[Tree, Tree] = torch.func.grad(self.inner(block), argnums=(0, 1))(w, lam)
+        found: tuple[Tree, Tree] = gradient(self.inner(block), (0, 1))(w, lam)
         return found
 
     def outer_gradient(self, block: int | None, w: Tree, lam: Tree) -> Tree:
         """grad_w E."""
-        found: Tree = torch.func.grad(self.outer(block))(w, lam)
+        found: Tree = gradient(self.outer(block))(w, lam)
         return found
 
     def outer_gradients(self, block: int | None, w: Tree, lam: Tree) -> OuterGradients:
         """E, grad_w E and grad_lam E."""
-        (by_w, by_lam), value = torch.func.grad_and_value(self.outer(block), argnums=(0, 1))(w, lam)
+        (by_w, by_lam), value = gradient_and_value(self.outer(block), (0, 1))(w, lam)
         return OuterGradients(value, by_w, by_lam)
 
     def products(self, block: int | None, w: Tree, lam: Tree, v: Tree) -> Products:
         """grad_w L and both products with its derivative, by one pull of v."""
-        gradient, pull = vjp(torch.func.grad(self.inner(block)), w, lam)
-        return Products(gradient, *pull(v))
+        slope, pull = vjp(gradient(self.inner(block)), w, lam)
+        return Products(slope, *pull(v))
 
     def hessian_product(self, block: int | None, w: Tree, lam: Tree, v: Tree) -> Tree:
         """(grad_ww L) v."""
         inner = self.inner(block)
-        found: Tree = vjp(lambda w: torch.func.grad(inner)(w, lam), w)[1](v)[0]
+        found: Tree = vjp(lambda w: gradient(inner)(w, lam), w)[1](v)[0]
         return found
 
     def cross_product(self, block: int | None, w: Tree, lam: Tree, v: Tree) -> Tree:
         """(grad_lam,w L) v."""
         inner = self.inner(block)
-        found: Tree = vjp(lambda lam: torch.func.grad(inner)(w, lam), lam)[1](v)[0]
+        found: Tree = vjp(lambda lam: gradient(inner)(w, lam), lam)[1](v)[0]
         return found
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.derivatives import vjp_on_tape
+from core.bilevel.derivatives import gradient_and_value, vjp_once
 from core.bilevel.embedding import composed
 from core.bilevel.optimizers import OuterOptimizer
 from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, Problem, State, Tree
@@ -42,11 +42,11 @@ def joint(
         assert problem.tasks is not None
         moments, reached = _parts(state)
         t = k % interval
-        z, pull = vjp_on_tape(problem.embed, state.lam)
+        z, pull = vjp_once(problem.embed, state.lam)
         s = reached if t else dynamics.init(z)
-        (by_w, by_z), value = torch.func.grad_and_value(problem.inner, argnums=(0, 1))(s.w, z)
+        (by_w, by_z), value = gradient_and_value(problem.inner, (0, 1))(s.w, z)
         tasks = len(trees.leaves(problem.tasks.data)[0])
-        by_lam = trees.scale(1 / tasks, pull(by_z))
+        by_lam = trees.scale(1 / tasks, pull(by_z)[0])
         series = {
             "outer_objective": value / tasks,
             "hypergradient_norm": trees.norm(by_lam),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from core.bilevel import trees
-from core.bilevel.derivatives import vjp
+from core.bilevel.derivatives import gradient, vjp
 from core.bilevel.hypergradients.inner import check, diagnose, run, run_until
 from core.bilevel.linear_solve import Operator, Solver, Start, damped
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
@@ -46,8 +46,8 @@ def linearize(equation: Callable[[State, Tree], State], at: State, lam: Tree) ->
 
 def stationarity(problem: Problem, dynamics: Dynamics, state: State, lam: Tree, steps: int) -> Linearization:
     """grad_w L(w, lam) = 0: the system has the inner Hessian, symmetric; for `cg`, `cg_normal` and `dense`."""
-    gradient = torch.func.grad(problem.inner)
-    return linearize(lambda s, lam: State(gradient(s.w, lam)), State(state.w), lam)
+    inner_gradient = gradient(problem.inner)
+    return linearize(lambda s, lam: State(inner_gradient(s.w, lam)), State(state.w), lam)
 
 
 def dynamics_fixed_point(problem: Problem, dynamics: Dynamics, state: State, lam: Tree, steps: int) -> Linearization:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from core.bilevel import trees
+from core.bilevel.derivatives import gradient, gradient_and_value
 from core.bilevel.problem import Dynamics, Problem, State, Tree
 
 
@@ -36,10 +36,10 @@ STOP_EVERY = 10
 
 def run_until(problem: Problem, dynamics: Dynamics, lam: Tree, steps: int, stop: float) -> tuple[State, State, int]:
     """s_0, s_t and t, where t <= steps is the first multiple of STOP_EVERY with ||grad_w L|| <= `stop`, or `steps`."""
-    gradient = torch.func.grad(problem.inner)
+    inner_gradient = gradient(problem.inner)
     start = state = dynamics.init(lam)
     for t in range(steps):
-        if t % STOP_EVERY == 0 and trees.norm(gradient(state.w, lam)) <= stop:
+        if t % STOP_EVERY == 0 and trees.norm(inner_gradient(state.w, lam)) <= stop:
             return start, state, t
         state = dynamics.step(t + 1, state, lam)
     return start, state, steps
@@ -47,9 +47,9 @@ def run_until(problem: Problem, dynamics: Dynamics, lam: Tree, steps: int, stop:
 
 def diagnose(problem: Problem, lam: Tree, start: Tree, end: Tree) -> Mapping[str, Tensor]:
     """The inner objective at w_0 and w_T, and how stationary w_T is."""
-    gradient, value = torch.func.grad_and_value(problem.inner)(end, lam)
+    slope, value = gradient_and_value(problem.inner)(end, lam)
     return {
         "inner_objective_start": problem.inner(start, lam),
         "inner_objective_end": value,
-        "inner_gradient_norm": trees.norm(gradient),
+        "inner_gradient_norm": trees.norm(slope),
     }

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from core.bilevel import trees
-from core.bilevel.derivatives import vjp
+from core.bilevel.derivatives import vjp, vjp_once
 from core.bilevel.hypergradients.inner import check, diagnose
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
 from core.bilevel.schedule import Segment, schedule
@@ -71,6 +71,6 @@ def begin_back(problem: Problem, end: State, lam: Tree) -> tuple[torch.Tensor, S
 
 def back(dynamics: Dynamics, t: int, s: State, lam: Tree, alpha: State, grad: Tree) -> tuple[State, Tree]:
     """(alpha A_t, grad + alpha B_t), with the derivatives taken at (s_{t-1}, lam)."""
-    _, pull = vjp(partial(dynamics.step, t), s, lam)
+    _, pull = vjp_once(partial(dynamics.step, t), s, lam)
     alpha, contribution = pull(alpha)
     return alpha, trees.add(grad, contribution)

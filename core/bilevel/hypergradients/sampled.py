@@ -2,9 +2,7 @@
 
 from functools import partial
 
-import torch
-
-from core.bilevel.derivatives import vjp
+from core.bilevel.derivatives import gradient, vjp
 from core.bilevel.hypergradients.implicit import SolverAt
 from core.bilevel.linear_solve import Operator, Solver, damped, stochastic
 from core.bilevel.problem import Problem, State, Tree
@@ -30,6 +28,6 @@ def _hessian(problem: Problem, t: int, w: Tree, lam: Tree) -> Operator:
     objective = problem.minibatch
     if objective is None:
         raise ValueError("the inner objective has no minibatches: give the problem `minibatch`, or use another solver")
-    gradient = torch.func.grad(objective, argnums=1)
-    _, pull = vjp(lambda s: State(gradient(t, s.w, lam)), State(w))
+    inner_gradient = gradient(objective, 1)
+    _, pull = vjp(lambda s: State(inner_gradient(t, s.w, lam)), State(w))
     return lambda x: pull(x)[0]
