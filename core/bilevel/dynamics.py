@@ -116,11 +116,13 @@ def adam(
         b1, b2 = value_at(beta1, t, lam), value_at(beta2, t, lam)
         g = gradient(t, s.w, lam)
         first, second = _moments(s)
-        first = trees.map_leaves(lambda m, d: b1 * m + (1 - b1) * d, first, g)
-        second = trees.map_leaves(lambda v, d: b2 * v + (1 - b2) * d * d, second, g)
+        first = trees.map_leaves(lambda m, d: torch.lerp(m, d, 1 - b1), first, g)
+        second = trees.map_leaves(lambda v, d: torch.lerp(v, d * d, 1 - b2), second, g)
+        # mhat / sqrt(vhat + epsilon), with both corrections taken out of the tensors
         corrected1, corrected2 = 1 - b1**t, 1 - b2**t
-        move = trees.map_leaves(lambda m, v: m / corrected1 * torch.rsqrt(v / corrected2 + epsilon), first, second)
-        return State(trees.axpy(-value_at(rate, t, lam), move, s.w), (first, second))
+        move = trees.map_leaves(lambda m, v: m * torch.rsqrt(v + epsilon * corrected2), first, second)
+        eta = value_at(rate, t, lam) * (corrected2**0.5 / corrected1)
+        return State(trees.axpy(-eta, move, s.w), (first, second))
 
     def start(lam: Tree) -> State:
         w = init(lam)
@@ -162,7 +164,7 @@ def rmsprop(
     def step(t: int, s: State, lam: Tree) -> State:
         b = value_at(beta, t, lam)
         g = gradient(t, s.w, lam)
-        second = trees.map_leaves(lambda v, d: b * v + (1 - b) * d * d, s.aux, g)
+        second = trees.map_leaves(lambda v, d: torch.lerp(v, d * d, 1 - b), s.aux, g)
         move = trees.map_leaves(lambda v, d: d * torch.rsqrt(v + epsilon), second, g)
         return State(trees.axpy(-value_at(rate, t, lam), move, s.w), second)
 

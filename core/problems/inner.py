@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from functools import lru_cache
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.bilevel.dynamics import Init, Scalar, StepObjective, full_batch
@@ -97,6 +99,8 @@ def entry(lam: Tree, name: str) -> Tensor:
 Rows = Tensor | slice
 """Which examples: indices, or all of them."""
 ALL = slice(None)
+MOST_ROWS = 4_000_000
+"""Indices of minibatches that are kept, at most: 32 MB."""
 
 
 def minibatches(
@@ -119,9 +123,12 @@ def minibatches(
     if batch is None or batch == examples:
         return everything, full_batch(everything)
 
-    def part(t: int, w: Tree, lam: Tree) -> Tensor:
+    @lru_cache(maxsize=max(1, MOST_ROWS // batch))  # to draw them takes longer than a step of a small model
+    def rows(t: int) -> NDArray[np.int64]:  # no tensor: one that is made under vmap belongs to it
         draws = np.random.default_rng(stream(seed, "minibatch", t).initial_seed())
-        rows: Any = draws.choice(examples, batch, replace=False)
-        return objective(w, lam, torch.from_numpy(rows).to(device))
+        return draws.choice(examples, batch, replace=False)
+
+    def part(t: int, w: Tree, lam: Tree) -> Tensor:
+        return objective(w, lam, torch.from_numpy(rows(t)).to(device))
 
     return everything, part

@@ -99,3 +99,14 @@ def test_all_finite() -> None:
 def test_detach_leaves_no_graph() -> None:
     x = torch.ones(2, requires_grad=True)
     assert not trees.detach({"a": x * 2})["a"].requires_grad
+
+
+def test_trees_of_other_structures_do_not_fit() -> None:
+    one, two = torch.ones(1), torch.ones(2)
+    with pytest.raises(ValueError, match=r"\['a'\] and \['b'\]"):
+        trees.add({"a": one}, {"b": one})
+    with pytest.raises(ValueError, match="list and tuple"):
+        trees.add({"a": [one]}, {"a": (one,)})
+    with pytest.raises(ValueError, match="shorter"):
+        trees.add([one, two], [one])
+    assert trees.add({"a": one, "b": two}, {"b": two, "a": one})["b"].shape == (2,)

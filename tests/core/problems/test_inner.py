@@ -43,3 +43,4 @@ def test_minibatches_can_be_drawn_under_vmap() -> None:
     _, part = minibatches(chosen, examples=10, batch=3, seed=0, device=CPU)
     drawn = torch.func.vmap(lambda w: part(1, w, torch.tensor(0.0)))(torch.ones(4))
     assert drawn.tolist() == [seen(1)] * 4
+    assert int(part(1, torch.tensor(1.0), torch.tensor(0.0))) == seen(1)  # what is kept is no tensor of that vmap
