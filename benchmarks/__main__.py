@@ -14,6 +14,7 @@ from benchmarks import (
     plan,
     rates,
     slots,
+    small_networks,
     startup,
     stochastic,
     stochastic_long,
@@ -24,6 +25,7 @@ from benchmarks.publish import publish, save
 BENCHMARKS = {
     "few_shot": few_shot.main,
     "linear_models": linear_models.main,
+    "small_networks": small_networks.main,
     "hyper_cleaning": hyper_cleaning.main,
     "implicit": implicit.main,
     "slots": slots.main,

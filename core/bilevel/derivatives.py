@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from core.bilevel import trees
 from core.bilevel.problem import Tree
@@ -62,20 +63,23 @@ def gradient_and_value(
         leaves, structure = trees.flatten(tuple(arguments[place] for place in places))
         with torch.enable_grad():
             # A view is another variable: what else is the same tensor, as lam may be, counts as constant.
-            inputs = [x.view_as(x) if again and x.requires_grad else x.detach().requires_grad_() for x in leaves]
+            inputs = [x.view_as(x) if again and x.requires_grad else _apart(x).requires_grad_() for x in leaves]
             given: Any = list(arguments)
             for place, argument in zip(places, trees.unflatten(inputs, structure), strict=True):
                 given[place] = argument
             value = function(*given)
             slopes = _pulled([value], inputs, [torch.ones_like(value)], create_graph=again)
         by_place: Any = trees.unflatten(slopes, structure)
-        return by_place if isinstance(argnums, tuple) else by_place[0], value if again else value.detach()
+        return by_place if isinstance(argnums, tuple) else by_place[0], value if again else _apart(value)
 
     return found
 
 
 def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]) -> tuple[Any, Any]:
     """The value, and the derivatives along many tangents at once: every leaf of theirs has a leading axis for them."""
+    if len(trees.leaves(tangents)[0]) == 1 and not _transformed():
+        value, slope = _jvp(function, arguments, trees.map_leaves(lambda leaf: leaf[0], tangents))
+        return value, trees.map_leaves(lambda leaf: leaf.unsqueeze(0), slope)
 
     def along(*tangent: Tree) -> Any:
         return torch.func.jvp(function, arguments, tangent)
@@ -83,6 +87,17 @@ def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tu
     value, slopes = torch.func.vmap(along, out_dims=(None, 0))(*tangents)  # type: ignore[arg-type]
     # Under vmap, the derivative of (number * scalar tensor) comes out in float64 (torch 2.13).
     return value, trees.map_leaves(lambda slope, v: slope.to(v.dtype), slopes, value)
+
+
+def _jvp(function: Callable[..., Any], arguments: tuple[Tree, ...], tangent: tuple[Tree, ...]) -> tuple[Any, Any]:
+    """The value and its derivative along one tangent, half as dear as through a vmap of torch.func's jvp."""
+    with forward_ad.dual_level():
+        duals: Any = trees.map_leaves(_dual, arguments, tangent)
+        outputs, structure = trees.flatten(function(*duals))
+        pairs = [_unpacked(output) for output in outputs]
+    values = [value for value, _ in pairs]
+    slopes = [torch.zeros_like(value) if slope is None else slope for value, slope in pairs]
+    return trees.unflatten(values, structure), trees.unflatten(slopes, structure)
 
 
 def _transformed() -> bool:
@@ -96,12 +111,29 @@ def _differentiated(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.requires_grad
 
 
+def _apart(leaf: Tensor) -> Tensor:
+    """The same values off the tape, with the tangent that `jvps` may have given them."""
+    value, slope = _unpacked(leaf)
+    return value.detach() if slope is None else _dual(value.detach(), slope.detach())
+
+
+def _dual(value: Tensor, slope: Tensor) -> Tensor:
+    found: Tensor = forward_ad.make_dual(value, slope)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _unpacked(leaf: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The values and the tangent, if there is one."""
+    found: tuple[Tensor, Tensor | None] = forward_ad.unpack_dual(leaf)  # type: ignore[no-untyped-call]
+    return found
+
+
 def _on_tape(
     function: Callable[[tuple[Tree, ...]], tuple[Any, Any]], arguments: tuple[Tree, ...], *, again: bool
 ) -> tuple[Any, Pull, Any]:
     """(value, pull, aux) by reverse differentiation on torch's tape; `again`: the pull can be called more than once."""
     leaves, structure = trees.flatten(arguments)
-    inputs = [leaf.detach().requires_grad_() for leaf in leaves]
+    inputs = [_apart(leaf).requires_grad_() for leaf in leaves]
     given: Any = trees.unflatten(inputs, structure)
     with torch.enable_grad():
         value, aux = function(given)
@@ -111,7 +143,7 @@ def _on_tape(
         back: Any = trees.unflatten(_pulled(outputs, inputs, trees.leaves(cotangent), retain_graph=again), structure)
         return tuple(back)
 
-    return trees.detach(value), pull, trees.detach(aux)
+    return trees.map_leaves(_apart, value), pull, trees.map_leaves(_apart, aux)
 
 
 def _pulled(

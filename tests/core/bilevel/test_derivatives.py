@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.derivatives import Pull, gradient, gradient_and_value, vjp, vjp_once, vjp_with_aux
+from core.bilevel.derivatives import Pull, gradient, gradient_and_value, jvps, vjp, vjp_once, vjp_with_aux
 
 
 def vectors(count: int) -> list[Tensor]:
@@ -100,3 +100,30 @@ def test_nothing_stays_on_the_tape_that_nobody_differentiates() -> None:
     assert not value.requires_grad
     with torch.no_grad():
         assert not gradient(energy)(w.clone().requires_grad_(), lam).requires_grad
+
+
+def through_everything(w: Tensor, lam: Tensor) -> Any:
+    """A function that takes derivatives of all kinds itself."""
+    slope, value = gradient_and_value(energy)(w, lam)
+    energy_of_slope, pull, aux = vjp_with_aux(lambda w: (w.sin() * lam, (w * lam,)), slope)
+    return {"value": value, "pulled": pull(w)[0], "energy": energy_of_slope, "aux": aux, "constant": torch.ones(2)}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_derivatives_along_one_tangent_or_many(count: int) -> None:
+    w, lam, *rest = vectors(2 + 2 * count)
+    along = torch.stack(rest[:count]), torch.stack(rest[count:])
+    value, slopes = jvps(through_everything, (w, lam), along)
+    torch.testing.assert_close(value, through_everything(w, lam))
+
+    def entries(w: Tensor, lam: Tensor) -> Tensor:
+        return torch.cat([leaf.reshape(-1) for leaf in trees.leaves(through_everything(w, lam))])
+
+    step = 1e-6
+    for i in range(count):
+        difference = entries(w + step * along[0][i], lam + step * along[1][i]) - entries(
+            w - step * along[0][i], lam - step * along[1][i]
+        )
+        found = torch.cat([leaf[i].reshape(-1) for leaf in trees.leaves(slopes)])
+        torch.testing.assert_close(found, difference / (2 * step), rtol=1e-6, atol=1e-7)
+    assert not any(leaf.requires_grad for leaf in trees.leaves((value, slopes)))
