@@ -26,7 +26,7 @@ BASE = {
         "dynamics": {"kind": "gradient_descent", "rate": 0.2},
         "hypergradient": {"kind": "reverse"},
         "optimizer": {"kind": "adam", "rate": 0.01},
-        "hyperiterations": 400,
+        "hyperiterations": 180,
     },
     "evaluation": {"every": 25},
 }

@@ -11,6 +11,7 @@ import torch
 from core.bilevel import trees
 from core.bilevel.derivatives import vjp, vjp_once
 from core.bilevel.hypergradients.inner import check, diagnose
+from core.bilevel.iterates import Iterates
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
 from core.bilevel.schedule import Segment, schedule
 
@@ -39,14 +40,14 @@ def reverse(
     check(problem, steps)
     lam = trees.detach(lam)
     start = state = dynamics.init(lam)
-    kept: list[State] = []
+    kept = Iterates()
     reached = steps  # the way back has reached s_reached
     for action, t in schedule(steps, segment=segment, truncate=truncate, snapshots=snapshots):
         match action:
             case "keep":
-                kept.append(state)
+                kept.push(state)
             case "load":
-                state = kept[-1]
+                state = kept.last()
             case "drop":
                 kept.pop()
             case "advance":
