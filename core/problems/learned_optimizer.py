@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
+from core.bilevel.derivatives import gradient
 from core.bilevel.problem import Dynamics, Problem, State, Tree
 from core.bilevel.randomness import stream
 from core.models.model import Model
@@ -80,7 +81,7 @@ class Learning:
 
     def dynamics(self, tasks: Stacked) -> Dynamics:
         """Phi; the running sum starts anew with every unroll."""
-        gradient = torch.func.grad(lambda theta, t: tasks.losses(t, theta).sum())
+        slope = gradient(lambda theta, t: tasks.losses(t, theta).sum())
 
         def init(lam: Tree) -> State:
             total = torch.zeros_like(tasks.start[:, 0])
@@ -88,7 +89,7 @@ class Learning:
 
         def step(t: int, s: State, lam: Tree) -> State:
             theta, total = inside(s.w)
-            seen = gradient(theta if self.problem.second_order else theta.detach(), t)
+            seen = slope(theta if self.problem.second_order else theta.detach(), t)
             move, memory = self.network.update(parameters(lam), seen, s.aux)
             theta = theta + move
             before = torch.zeros_like(total) if (t - 1) % self.steps == 0 else total
