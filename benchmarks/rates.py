@@ -6,6 +6,7 @@ from collections.abc import Callable
 import psutil
 import torch
 
+from core.bilevel.derivatives import gradient
 from core.planning import DEVICES, Device
 
 SIDE, LENGTH, SMALL_STEPS = 1024, 2**24, 100
@@ -57,13 +58,13 @@ def _steps() -> Callable[[], object]:
     def objective(w: torch.Tensor) -> torch.Tensor:
         return torch.dot(w, 0.5 * (matrix @ w) - matrix @ w - w)
 
-    gradient = torch.func.grad(objective)
+    slope = gradient(objective)
 
     def walk() -> torch.Tensor:
         w = torch.ones(20)
         with torch.no_grad():
             for _ in range(SMALL_STEPS):
-                w = w - 0.1 * gradient(w)
+                w = w - 0.1 * slope(w)
         return w
 
     return walk

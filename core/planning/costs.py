@@ -56,7 +56,7 @@ class Costs:
     closing: Work = NOTHING
     """What else the report at the end takes."""
     analytic: bool = False
-    """Whether inner steps are those of a linear model, written out, rather than found by torch.func."""
+    """Whether inner steps are those of a linear model, written out, rather than found by a derivative."""
     classes: int = 1
     """Scores of a linear model."""
     preconditioner: Preconditioner | None = None

@@ -20,7 +20,7 @@ from core.spec.models import Conv4, Mlp, Residual
 from core.spec.problems import FewShot, HyperRepresentation
 from core.spec.sizes import images_at_once, population
 
-LOADED = 2.06
+LOADED = 1.85
 """Images in memory after they are split and rotated, with what that leaves around them, over the images themselves."""
 ENCODED = 0.1
 """What the files of miniImageNet take beside the decoded images while these are made: 2 kB an image, as measured."""
@@ -99,7 +99,7 @@ def heads_gradient(tasks: int, examples: int, features: int, way: int, item: int
 def walk_step(tasks: int, examples: int, way: int, item: int) -> Work:
     """A step of softmax heads in the span of their support features, and its way back.
 
-    Small products of the support examples with each other, outside of torch.func: operators at half the price.
+    Small products of the support examples with each other, outside of gradients: operators at half the price.
     """
     n = examples
     return Work(4 * 6 * tasks * n * n * way, item * tasks * (3 * n * n + 30 * n * way), 9)

@@ -26,6 +26,9 @@ from core.spec.problems import HyperRepresentation
 from core.spec.sizes import features, inner_problems, inner_variables, outer_variables, training_sets
 from core.spec.stochastic import Stochastic
 
+DRAWN = 150
+"""Operators that draw and judge the episodes of an evaluation that are taken together, as measured."""
+
 
 def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
     """A meta-batch a hyperiteration."""
@@ -54,7 +57,7 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         features=images * (passing * kept(problem) + 2 * item * pixels) + (2 + problem.centred) * item * z,
         solution=_solution(problem, fits, support, made, item),
         solution_memory=item * 3.0 * fits * support * (made + support) * closed_form(problem),
-        scoring=passed(problem, judged, passing),
+        scoring=passed(problem, judged, passing) + Work(0, 0, DRAWN * -(-judged.tasks // judged.at_once)),
         scoring_memory=passing * judged.together * held(problem, passing),
         fitting=_fitting(spec, problem, judged, item),
         walks=judged.tasks / fits * (problem.way * problem.shot) / (way * shot),
@@ -63,13 +66,13 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
 
 
 def _fitting(spec: Experiment, problem: HyperRepresentation, judged: Scored, item: int) -> Work | None:
-    """Of softmax heads in the span of their support features, forward only."""
+    """Of softmax heads in the span of their support features: forward only, launched one by one."""
     chosen = spec.algorithm
     dynamics = GradientDescent() if isinstance(chosen, Stochastic) else chosen.dynamics
     steady = isinstance(dynamics, GradientDescent) and not dynamics.rate_per_step
     if not steady or not isinstance(problem.heads, SoftmaxHeads) or problem.way_from is not None:
         return None
-    times = 0.5 * -(-judged.tasks // judged.at_once)
+    times = float(-(-judged.tasks // judged.at_once))
     return times * walk_step(judged.at_once, problem.way * problem.shot, problem.way, item)
 
 

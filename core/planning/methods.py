@@ -148,7 +148,7 @@ def _analytic_forward(costs: Costs, steps: int) -> Need:
     stacked = 1 + costs.outer
     narrow = max(NARROW / (costs.classes * stacked), 1) / max(NARROW / costs.classes, 1)
     once = analytic_step(costs).once
-    each = Work(stacked * narrow * once.operations, stacked * once.traffic, 4)
+    each = Work(stacked * narrow * once.operations, stacked * once.traffic, 8)
     numbers = 4 * costs.variables + costs.graph / costs.item
     return Need(
         {"inner steps with tangents": steps * each},

@@ -16,7 +16,7 @@ class Work:
     traffic: float = 0.0
     """Bytes read and written."""
     operators: float = 0.0
-    """Calls of tensor operators, each as dear as one inside torch.func.grad."""
+    """Calls of tensor operators, each as dear as one of a gradient of a small problem."""
     bf16_operations: float = 0.0
     """Floating-point operations in bfloat16."""
 
@@ -83,7 +83,7 @@ DEVICES = {
             name="cpu",
             operations_per_second=9e10,
             bytes_per_second=8e9,
-            operator_seconds=1e-5,
+            operator_seconds=5e-6,
             process_mb=400,
         ),
         Device(
