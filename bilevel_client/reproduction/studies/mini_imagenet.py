@@ -91,7 +91,7 @@ def _more_shots(base: Mapping[str, Any]) -> dict[str, Any]:
 def _as_it_is(recipe: Mapping[str, Any], shot: int, steps: int) -> dict[str, Any]:
     """The representation of 1-shot learning, but for one hyperiteration, with heads of other lengths.
 
-    Their T is chosen on meta-validation: heads are best before they have fitted their examples, those of RN long before.
+    Their T is chosen on meta-validation: heads are best before they have fitted their examples, RN's long before.
     """
     base = _more_shots(recipe)
     cross_fitting = {"cross_fitting": True} if shot == 1 else {}
