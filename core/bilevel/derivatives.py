@@ -43,7 +43,10 @@ def vjp_once(function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Pull]
 
 
 def gradient(function: Callable[..., Tensor], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
-    """The function (arguments) -> the partial derivatives of a scalar by these of its arguments."""
+    """The function (arguments) -> the partial derivatives of a scalar by these of its arguments.
+
+    It can be differentiated again by any of the arguments; what the function captures counts as constant.
+    """
     both = gradient_and_value(function, argnums)
     return lambda *arguments: both(*arguments)[0]
 

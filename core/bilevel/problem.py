@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from core.bilevel.linear_models.model import LinearModel
 
 Tree: TypeAlias = "Tensor | dict[str, Tree] | list[Tree] | tuple[Tree, ...]"
-"""A tensor, or a dict, list or (named) tuple of trees; what torch.utils._pytree flattens."""
+"""A tensor, or a dict, list or (named) tuple of trees; what `core.bilevel.trees` takes apart."""
 
 Objective = Callable[[Tree, Tree], Tensor]
 """(w, lam) -> scalar tensor."""
