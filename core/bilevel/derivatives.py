@@ -1,7 +1,8 @@
 """Products with Jacobians, and gradients that can be differentiated again.
 
-Outside of all transformations of torch.func they are made on torch's tape itself, which has less to do for each
-operation: small inner problems are bound by that. Within vmap or jvp they are those of torch.func.
+Where nothing transforms or differentiates them further they are made on torch's tape itself, which has less to do for
+each operation: small inner problems are bound by that. Everywhere else they are those of torch.func; but a gradient on
+a tape that is being written, as in the way back through a step, stays on it.
 
 Products with Hessians are made as vjp(grad) or jvp(grad) only: grad(jvp) and jvp(jvp) are silently wrong for torch's
 fused normalizations.
@@ -12,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from core.bilevel import trees
 from core.bilevel.problem import Tree
@@ -29,7 +29,7 @@ def vjp(function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Pull]:
 
 def vjp_with_aux(function: Callable[..., tuple[Any, Any]], *arguments: Tree) -> tuple[Any, Pull, Any]:
     """As `vjp` for a function that returns (value, what is not differentiated)."""
-    if _transformed():
+    if _off_the_tape() or torch.is_grad_enabled():  # with it, somebody may differentiate the product
         value, pull, aux = torch.func.vjp(function, *arguments, has_aux=True)  # type: ignore[misc]  # three of them
         return value, pull, aux
     value, pull_again, aux = _on_tape(lambda given: function(*given), arguments, again=True)
@@ -37,7 +37,7 @@ def vjp_with_aux(function: Callable[..., tuple[Any, Any]], *arguments: Tree) -> 
 
 
 def vjp_once(function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Pull]:
-    """As `vjp`, with memory freed on the way back: the pull can be called once. Outside of all transformations."""
+    """As `vjp` on the tape, with memory freed on the way back: once, and where nothing differentiates it further."""
     value, pull, _ = _on_tape(lambda given: (function(*given), ()), arguments, again=False)
     return value, pull
 
@@ -45,7 +45,7 @@ def vjp_once(function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Pull]
 def gradient(function: Callable[..., Tensor], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
     """The function (arguments) -> the partial derivatives of a scalar by these of its arguments.
 
-    It can be differentiated again by any of the arguments; what the function captures counts as constant.
+    It can be differentiated again. Raises ValueError where the function's value is no scalar.
     """
     both = gradient_and_value(function, argnums)
     return lambda *arguments: both(*arguments)[0]
@@ -58,31 +58,29 @@ def gradient_and_value(
     places = argnums if isinstance(argnums, tuple) else (argnums,)
 
     def found(*arguments: Any) -> tuple[Any, Tensor]:
-        if _transformed():
+        again = torch.is_grad_enabled()  # whether somebody may differentiate what comes out here
+        if _off_the_tape() or (again and not _differentiated(arguments)):
             both: tuple[Any, Tensor] = torch.func.grad_and_value(function, argnums)(*arguments)
             return both
-        # Whether somebody differentiates what comes out here: only then has it to stay on the tape.
-        again = torch.is_grad_enabled() and any(map(_differentiated, trees.leaves(arguments)))
         leaves, structure = trees.flatten(tuple(arguments[place] for place in places))
         with torch.enable_grad():
             # A view is another variable: what else is the same tensor, as lam may be, counts as constant.
-            inputs = [x.view_as(x) if again and x.requires_grad else _apart(x).requires_grad_() for x in leaves]
+            inputs = [x.view_as(x) if again and x.requires_grad else x.detach().requires_grad_() for x in leaves]
             given: Any = list(arguments)
             for place, argument in zip(places, trees.unflatten(inputs, structure), strict=True):
                 given[place] = argument
             value = function(*given)
+            if value.ndim:
+                raise ValueError(f"a gradient is that of a scalar, not of a tensor of shape {tuple(value.shape)}")
             slopes = _pulled([value], inputs, [torch.ones_like(value)], create_graph=again)
         by_place: Any = trees.unflatten(slopes, structure)
-        return by_place if isinstance(argnums, tuple) else by_place[0], value if again else _apart(value)
+        return by_place if isinstance(argnums, tuple) else by_place[0], value if again else value.detach()
 
     return found
 
 
 def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]) -> tuple[Any, Any]:
     """The value, and the derivatives along many tangents at once: every leaf of theirs has a leading axis for them."""
-    if len(trees.leaves(tangents)[0]) == 1 and not _transformed():
-        value, slope = _jvp(function, arguments, trees.map_leaves(lambda leaf: leaf[0], tangents))
-        return value, trees.map_leaves(lambda leaf: leaf.unsqueeze(0), slope)
 
     def along(*tangent: Tree) -> Any:
         return torch.func.jvp(function, arguments, tangent)
@@ -92,43 +90,16 @@ def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tu
     return value, trees.map_leaves(lambda slope, v: slope.to(v.dtype), slopes, value)
 
 
-def _jvp(function: Callable[..., Any], arguments: tuple[Tree, ...], tangent: tuple[Tree, ...]) -> tuple[Any, Any]:
-    """The value and its derivative along one tangent, half as dear as through a vmap of torch.func's jvp."""
-    with forward_ad.dual_level():
-        duals: Any = trees.map_leaves(_dual, arguments, tangent)
-        outputs, structure = trees.flatten(function(*duals))
-        pairs = [_unpacked(output) for output in outputs]
-    values = [value for value, _ in pairs]
-    slopes = [torch.zeros_like(value) if slope is None else slope for value, slope in pairs]
-    return trees.unflatten(values, structure), trees.unflatten(slopes, structure)
+def _off_the_tape() -> bool:
+    """Whether there is no tape to write on: within a transformation of torch.func, or in inference mode."""
+    transformed: bool = torch._C._are_functorch_transforms_active()
+    return transformed or torch.is_inference_mode_enabled()
 
 
-def _transformed() -> bool:
-    """Whether this runs within a transformation of torch.func."""
-    active: bool = torch._C._are_functorch_transforms_active()
-    return active
-
-
-def _differentiated(leaf: Any) -> bool:
-    """Whether somebody takes derivatives by this argument, which may be a number."""
-    return isinstance(leaf, Tensor) and leaf.requires_grad
-
-
-def _apart(leaf: Tensor) -> Tensor:
-    """The same values off the tape, with the tangent that `jvps` may have given them."""
-    value, slope = _unpacked(leaf)
-    return value.detach() if slope is None else _dual(value.detach(), slope.detach())
-
-
-def _dual(value: Tensor, slope: Tensor) -> Tensor:
-    found: Tensor = forward_ad.make_dual(value, slope)  # type: ignore[no-untyped-call]
-    return found
-
-
-def _unpacked(leaf: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The values and the tangent, if there is one."""
-    found: tuple[Tensor, Tensor | None] = forward_ad.unpack_dual(leaf)  # type: ignore[no-untyped-call]
-    return found
+def _differentiated(arguments: tuple[Any, ...]) -> bool:
+    """Whether somebody takes derivatives by one of these, which may be numbers."""
+    found: list[Any] = trees.leaves(arguments)
+    return any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in found)
 
 
 def _on_tape(
@@ -136,17 +107,18 @@ def _on_tape(
 ) -> tuple[Any, Pull, Any]:
     """(value, pull, aux) by reverse differentiation on torch's tape; `again`: the pull can be called more than once."""
     leaves, structure = trees.flatten(arguments)
-    inputs = [_apart(leaf).requires_grad_() for leaf in leaves]
+    inputs = [leaf.detach().requires_grad_() for leaf in leaves]
     given: Any = trees.unflatten(inputs, structure)
     with torch.enable_grad():
         value, aux = function(given)
-    outputs = trees.leaves(value)
+    outputs, shape = trees.flatten(value)
 
     def pull(cotangent: Any) -> tuple[Any, ...]:
-        back: Any = trees.unflatten(_pulled(outputs, inputs, trees.leaves(cotangent), retain_graph=again), structure)
+        slopes = _pulled(outputs, inputs, trees.leaves_as(shape, cotangent), retain_graph=again)
+        back: Any = trees.unflatten(slopes, structure)
         return tuple(back)
 
-    return trees.map_leaves(_apart, value), pull, trees.map_leaves(_apart, aux)
+    return trees.detach(value), pull, trees.detach(aux)
 
 
 def _pulled(

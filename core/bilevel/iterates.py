@@ -4,6 +4,9 @@ One by one they would be cut out of what steps leave behind, and what is left of
 the states of an Adam on a small network then take twice their numbers or more.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,39 +17,48 @@ PIECE_BYTES = 4 * 2**20
 """What is taken at a time, at most; a larger state has a piece of its own."""
 
 
+@dataclass
+class _Piece:
+    """Memory for so many states of one kind."""
+
+    kind: Any
+    structure: trees.Structure
+    leaves: list[Tensor]
+    """[rows, ...] each."""
+    rows: int
+    used: int = 0
+
+
 class Iterates:
-    """States of the same shapes, last in, first out."""
+    """States, last in, first out."""
 
     def __init__(self) -> None:
-        self._pieces: list[list[Tensor]] = []
-        """The leaves of so many states each: [rows, ...]."""
-        self._rows = 0
-        self._count = 0
-        self._structure: trees.Structure = None
+        self._pieces: list[_Piece] = []
 
     def __len__(self) -> int:
-        return self._count
+        return sum(piece.used for piece in self._pieces)
 
     def push(self, state: State) -> None:
         """Keeps a copy."""
-        leaves, self._structure = trees.flatten(state)
-        if not self._rows:
-            self._rows = max(PIECE_BYTES // max(sum(leaf.nbytes for leaf in leaves), 1), 1)
-        row = self._count % self._rows
-        if row == 0:
-            self._pieces.append([leaf.new_empty((self._rows, *leaf.shape)) for leaf in leaves])
-        torch._foreach_copy_([piece[row] for piece in self._pieces[-1]], leaves)
-        self._count += 1
+        leaves, structure = trees.flatten(state)
+        kind = (repr(structure), [(leaf.shape, leaf.dtype) for leaf in leaves])  # in repr, the order of keys counts
+        last = self._pieces[-1] if self._pieces else None
+        if last is None or last.kind != kind or last.used == last.rows:
+            rows = max(PIECE_BYTES // max(sum(leaf.nbytes for leaf in leaves), 1), 1)
+            last = _Piece(kind, structure, [leaf.new_empty((rows, *leaf.shape)) for leaf in leaves], rows)
+            self._pieces.append(last)
+        torch._foreach_copy_([piece[last.used] for piece in last.leaves], leaves)
+        last.used += 1
 
     def last(self) -> State:
         """The last one, valid until another is pushed in its place."""
-        row = (self._count - 1) % self._rows
-        found = trees.unflatten([piece[row] for piece in self._pieces[-1]], self._structure)
+        last = self._pieces[-1]
+        found = trees.unflatten([piece[last.used - 1] for piece in last.leaves], last.structure)
         assert isinstance(found, State)
         return found
 
     def pop(self) -> None:
         """Forgets the last one."""
-        self._count -= 1
-        if self._count % self._rows == 0:
+        self._pieces[-1].used -= 1
+        if not self._pieces[-1].used:
             self._pieces.pop()

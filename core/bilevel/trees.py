@@ -52,6 +52,17 @@ def _leaves(tree: Tree) -> Iterator[Tensor]:
         yield tree
 
 
+def leaves_as(structure: Structure, tree: Tree) -> list[Tensor]:
+    """The leaves of a tree in the order of a structure, whose dicts may have their keys in another one.
+
+    Raises:
+        ValueError: the tree has another structure.
+    """
+    found: list[Tensor] = []
+    _mapped_together(lambda _, leaf: found.append(leaf), (structure, tree))
+    return found
+
+
 def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Any:
     """Applies the function to corresponding leaves; the result has the structure of the first tree.
 
@@ -80,7 +91,8 @@ def _mapped_together(function: Callable[..., Any], trees: tuple[Any, ...]) -> An
     first = trees[0]
     if not isinstance(first, dict | list | tuple):
         return function(*trees)
-    if any(type(other) is not type(first) for other in trees):
+    kind = dict if isinstance(first, dict) else type(first)
+    if not all(isinstance(other, kind) for other in trees):
         raise ValueError(f"trees do not fit: {' and '.join(type(other).__name__ for other in trees)}")
     if isinstance(first, dict):
         if any(other.keys() != first.keys() for other in trees):

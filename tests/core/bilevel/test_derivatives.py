@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,8 +23,18 @@ def energy(w: Tensor, lam: Tensor) -> Tensor:
     return (w.exp() * lam).sum() + (w * w).sum() * lam.prod()
 
 
+@pytest.fixture(params=[torch.no_grad, torch.enable_grad, torch.inference_mode], ids=["tape", "grad", "inference"])
+def mode(request: pytest.FixtureRequest) -> Iterator[None]:
+    """How a caller may have set torch up: the tape is for the first one, that of the methods."""
+    with request.param():
+        yield
+
+
+@pytest.mark.usefixtures("mode")
 @pytest.mark.parametrize("product", [vjp, vjp_once])
 def test_the_tape_gives_the_derivatives_of_torch_func(product: Callable[..., tuple[Any, Pull]]) -> None:
+    if torch.is_inference_mode_enabled() and product is vjp_once:
+        pytest.skip("there is no tape")
     x, y, unused = vectors(3)
     arguments = (x, {"y": y, "unused": unused})
     value, pull = product(several, *arguments)
@@ -35,6 +45,7 @@ def test_the_tape_gives_the_derivatives_of_torch_func(product: Callable[..., tup
     assert not any(leaf.requires_grad for leaf in trees.leaves((value, *arguments)))
 
 
+@pytest.mark.usefixtures("mode")
 def test_a_pull_can_be_called_again_and_within_vmap() -> None:
     w, lam, first, second = vectors(4)
     _, pull = vjp(gradient(energy), w, lam)
@@ -42,6 +53,7 @@ def test_a_pull_can_be_called_again_and_within_vmap() -> None:
     torch.testing.assert_close(both, torch.stack([pull(first)[1], pull(second)[1]]))
 
 
+@pytest.mark.usefixtures("mode")
 def test_what_is_not_differentiated_leaves_without_its_graph() -> None:
     w, lam, v = vectors(3)
     value, pull, aux = vjp_with_aux(lambda w: (w * lam, {"square": w * w}), w)
@@ -50,12 +62,14 @@ def test_what_is_not_differentiated_leaves_without_its_graph() -> None:
     assert not any(leaf.requires_grad for leaf in trees.leaves((value, aux)))
 
 
+@pytest.mark.usefixtures("mode")
 def test_a_function_of_nothing_has_derivatives_of_zero() -> None:
     w, lam = vectors(2)
     assert trees.leaves(vjp(lambda w: torch.ones(2), w)[1](torch.ones(2))[0])[0].eq(0).all()
     assert gradient(lambda w, lam: lam.sum())(w, lam).eq(0).all()
 
 
+@pytest.mark.usefixtures("mode")
 @pytest.mark.parametrize("argnums", [0, 1, (1, 0)])
 def test_gradients_are_those_of_torch_func(argnums: int | tuple[int, ...]) -> None:
     w, lam = vectors(2)
@@ -64,6 +78,7 @@ def test_gradients_are_those_of_torch_func(argnums: int | tuple[int, ...]) -> No
     torch.testing.assert_close(gradient(energy, argnums)(w, lam), expected[0])
 
 
+@pytest.mark.usefixtures("mode")
 def test_a_gradient_can_be_differentiated_again() -> None:
     w, lam, v, u = vectors(4)
     once, again = gradient(energy), torch.func.grad(energy)
@@ -76,6 +91,7 @@ def test_a_gradient_can_be_differentiated_again() -> None:
     torch.testing.assert_close(third, torch.func.vjp(functional, w, lam)[1]((u, v)))  # type: ignore[misc]
 
 
+@pytest.mark.usefixtures("mode")
 def test_a_gradient_within_transformations_is_theirs() -> None:
     w, lam, v = vectors(3)
     tangent = torch.func.jvp(gradient(energy), (w, lam), (v, v))[1]
@@ -84,6 +100,7 @@ def test_a_gradient_within_transformations_is_theirs() -> None:
     torch.testing.assert_close(stacked, torch.stack([gradient(energy)(w, lam), gradient(energy)(v, lam)]))
 
 
+@pytest.mark.usefixtures("mode")
 def test_a_gradient_is_partial_where_both_arguments_are_one_tensor() -> None:
     """As after w_0 = lam, with an inner objective that knows lam, too."""
     lam, v = vectors(2)
@@ -102,28 +119,53 @@ def test_nothing_stays_on_the_tape_that_nobody_differentiates() -> None:
         assert not gradient(energy)(w.clone().requires_grad_(), lam).requires_grad
 
 
-def through_everything(w: Tensor, lam: Tensor) -> Any:
-    """A function that takes derivatives of all kinds itself."""
-    slope, value = gradient_and_value(energy)(w, lam)
-    energy_of_slope, pull, aux = vjp_with_aux(lambda w: (w.sin() * lam, (w * lam,)), slope)
-    return {"value": value, "pulled": pull(w)[0], "energy": energy_of_slope, "aux": aux, "constant": torch.ones(2)}
+def test_products_can_be_differentiated_by_all_that_they_depend_on() -> None:
+    w, lam, v, u = vectors(4)
+
+    def product(w: Tensor, v: Tensor) -> Any:
+        return vjp(lambda w: w.sin() * lam, w)[1](v)[0]
+
+    with torch.no_grad():
+        by_w, by_v = vjp(product, w, v)[1](u)
+    torch.testing.assert_close(by_w, -u * v * w.sin() * lam)
+    torch.testing.assert_close(by_v, u * w.cos() * lam)
 
 
+@pytest.mark.usefixtures("mode")
+def test_what_a_gradient_captures_is_no_constant() -> None:
+    w, lam, v = vectors(3)
+    captured = vjp(lambda lam: gradient(lambda w: energy(w, lam))(w), lam)[1](v)
+    torch.testing.assert_close(captured, vjp(lambda lam: gradient(energy)(w, lam), lam)[1](v))
+
+
+@pytest.mark.usefixtures("mode")
 @pytest.mark.parametrize("count", [1, 3])
-def test_derivatives_along_one_tangent_or_many(count: int) -> None:
-    w, lam, *rest = vectors(2 + 2 * count)
-    along = torch.stack(rest[:count]), torch.stack(rest[count:])
-    value, slopes = jvps(through_everything, (w, lam), along)
-    torch.testing.assert_close(value, through_everything(w, lam))
+def test_tangents_go_through_solvers_whose_backward_pass_keeps_its_factors(count: int) -> None:
+    w, lam, *rest = vectors(2 + count)
+    generator = torch.Generator().manual_seed(1)
+    b = torch.randn(3, 3, dtype=torch.float64, generator=generator)
 
-    def entries(w: Tensor, lam: Tensor) -> Tensor:
-        return torch.cat([leaf.reshape(-1) for leaf in trees.leaves(through_everything(w, lam))])
+    def inner(w: Tensor, lam: Tensor) -> Tensor:
+        return torch.linalg.solve(torch.outer(w, w) + torch.diag(lam.exp()), b).square().sum()
 
-    step = 1e-6
-    for i in range(count):
-        difference = entries(w + step * along[0][i], lam + step * along[1][i]) - entries(
-            w - step * along[0][i], lam - step * along[1][i]
-        )
-        found = torch.cat([leaf[i].reshape(-1) for leaf in trees.leaves(slopes)])
-        torch.testing.assert_close(found, difference / (2 * step), rtol=1e-6, atol=1e-7)
-    assert not any(leaf.requires_grad for leaf in trees.leaves((value, slopes)))
+    along = torch.stack(rest)
+    _, slopes = jvps(lambda w: gradient(inner)(w, lam), (w,), (along,))
+    hessian = torch.stack([vjp(lambda w: gradient(inner)(w, lam), w)[1](v)[0] for v in rest])  # symmetric
+    torch.testing.assert_close(slopes, hessian)
+
+
+def test_cotangents_belong_to_outputs_by_their_names() -> None:
+    (x,) = vectors(1)
+    zeros, ones = torch.zeros_like(x), torch.ones_like(x)
+    with torch.no_grad():
+        _, pull = vjp(lambda w: {"b": 2 * w, "a": 3 * w}, x)
+    torch.testing.assert_close(pull({"a": zeros, "b": ones})[0], 2 * ones)
+    with pytest.raises(ValueError, match="do not fit"):
+        pull({"a": zeros, "c": ones})
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_gradient_is_that_of_a_scalar(grad: bool) -> None:
+    (x,) = vectors(1)
+    with torch.set_grad_enabled(grad), pytest.raises((ValueError, RuntimeError), match="scalar"):
+        gradient(lambda w: 2 * w)(x)

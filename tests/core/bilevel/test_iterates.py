@@ -42,3 +42,21 @@ def test_what_is_kept_is_a_copy() -> None:
     for leaf in trees.leaves(made):
         leaf.zero_()
     torch.testing.assert_close(kept.last(), state(1))
+
+
+def test_states_of_other_kinds_one_after_the_other() -> None:
+    """Keys in another order, another shape, a memory that begins later: each comes back as it was."""
+    one, two = torch.ones(3), torch.full((3,), 2.0)
+    states = [
+        State({"a": one, "b": two}),
+        State({"b": one, "a": two}),
+        State({"a": one[0], "b": two}),
+        State({"a": one, "b": two}, (one, two)),
+    ]
+    kept = Iterates()
+    for each in states:
+        kept.push(each)
+    assert len(kept) == len(states)
+    for each in reversed(states):
+        torch.testing.assert_close(kept.last(), each)
+        kept.pop()
