@@ -180,6 +180,7 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
     if isinstance(chosen, Stochastic):
         assert instance.finite_sum is not None  # core.spec.checks refuses the others
         plain = build_stochastic(chosen, instance.finite_sum, instance.project, seed=spec.seed)
+        plain = plain._replace(step=torch.no_grad()(plain.step))  # as methods are: nothing differentiates a step
         return measuring_steps(spec, chosen, plain, instance.at, methods)
     optimizer = build_optimizer(chosen.optimizer, chosen.hyperiterations)
     match chosen:

@@ -106,44 +106,37 @@ class Oracles:
         """A block of E, as a function of (w, lam)."""
         return _part(self.problem.outer, self.outer_blocks, block)
 
-    @torch.no_grad()
     def inner_gradient(self, block: int | None, w: Tree, lam: Tree) -> Tree:
         """grad_w L."""
         found: Tree = gradient(self.inner(block))(w, lam)
         return found
 
-    @torch.no_grad()
     def inner_gradients(self, block: int | None, w: Tree, lam: Tree) -> tuple[Tree, Tree]:
         """grad_w L and grad_lam L."""
         found: tuple[Tree, Tree] = gradient(self.inner(block), (0, 1))(w, lam)
         return found
 
-    @torch.no_grad()
     def outer_gradient(self, block: int | None, w: Tree, lam: Tree) -> Tree:
         """grad_w E."""
         found: Tree = gradient(self.outer(block))(w, lam)
         return found
 
-    @torch.no_grad()
     def outer_gradients(self, block: int | None, w: Tree, lam: Tree) -> OuterGradients:
         """E, grad_w E and grad_lam E."""
         (by_w, by_lam), value = gradient_and_value(self.outer(block), (0, 1))(w, lam)
         return OuterGradients(value, by_w, by_lam)
 
-    @torch.no_grad()
     def products(self, block: int | None, w: Tree, lam: Tree, v: Tree) -> Products:
         """grad_w L and both products with its derivative, by one pull of v."""
         slope, pull = vjp(gradient(self.inner(block)), w, lam)
         return Products(slope, *pull(v))
 
-    @torch.no_grad()
     def hessian_product(self, block: int | None, w: Tree, lam: Tree, v: Tree) -> Tree:
         """(grad_ww L) v."""
         inner = self.inner(block)
         found: Tree = vjp(lambda w: gradient(inner)(w, lam), w)[1](v)[0]
         return found
 
-    @torch.no_grad()
     def cross_product(self, block: int | None, w: Tree, lam: Tree, v: Tree) -> Tree:
         """(grad_lam,w L) v."""
         inner = self.inner(block)
