@@ -54,7 +54,7 @@ def main(rounds: int) -> Iterator[Comparison]:
         others = _of_peers(kind, stated)
         found = {name: arrays(call().grad) for name, call in methods.items()}
         require_agreement(found | {name: [call()] for name, call in others.items()}, TOLERANCE)
-        walks = {"walk": lambda stated=stated: run(stated.dynamics, stated.lam, STEPS)}
+        walks = {"walk": partial(torch.no_grad()(run), stated.dynamics, stated.lam, STEPS)}
         sizes = f"n = {EXAMPLES}, {FEATURES} x {HIDDEN} x {CLASSES}, T = {STEPS}, {kind}"
         yield compare("strength of each layer of a network", sizes, {**walks, **methods, **others}, rounds)
 

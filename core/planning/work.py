@@ -37,7 +37,7 @@ class Work:
 
 
 NOTHING = Work()
-NARROW = 48
+NARROW = 64
 """Columns below which a matrix product takes as long as with so many."""
 
 
