@@ -19,6 +19,7 @@ from core.bilevel.problem import Tree
 
 Pull = Callable[[Any], tuple[Any, ...]]
 """Cotangent of the value -> cotangents of the arguments."""
+NO_TAPE = "torch has no derivatives in inference mode, where some of its versions give zeros: use torch.no_grad"
 
 
 def vjp(function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Pull]:
@@ -29,7 +30,7 @@ def vjp(function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Pull]:
 
 def vjp_with_aux(function: Callable[..., tuple[Any, Any]], *arguments: Tree) -> tuple[Any, Pull, Any]:
     """As `vjp` for a function that returns (value, what is not differentiated)."""
-    if _off_the_tape() or torch.is_grad_enabled():  # with it, somebody may differentiate the product
+    if _transformed() or torch.is_grad_enabled():  # with it, somebody may differentiate the product
         value, pull, aux = torch.func.vjp(function, *arguments, has_aux=True)  # type: ignore[misc]  # three of them
         return value, pull, aux
     value, pull_again, aux = _on_tape(lambda given: function(*given), arguments, again=True)
@@ -59,7 +60,7 @@ def gradient_and_value(
 
     def found(*arguments: Any) -> tuple[Any, Tensor]:
         again = torch.is_grad_enabled()  # whether somebody may differentiate what comes out here
-        if _off_the_tape() or (again and not _differentiated(arguments)):
+        if _transformed() or (again and not _differentiated(arguments)):
             both: tuple[Any, Tensor] = torch.func.grad_and_value(function, argnums)(*arguments)
             return both
         leaves, structure = trees.flatten(tuple(arguments[place] for place in places))
@@ -90,10 +91,12 @@ def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tu
     return value, trees.map_leaves(lambda slope, v: slope.to(v.dtype), slopes, value)
 
 
-def _off_the_tape() -> bool:
-    """Whether there is no tape to write on: within a transformation of torch.func, or in inference mode."""
-    transformed: bool = torch._C._are_functorch_transforms_active()
-    return transformed or torch.is_inference_mode_enabled()
+def _transformed() -> bool:
+    """Whether this runs within a transformation of torch.func."""
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(NO_TAPE)
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active
 
 
 def _differentiated(arguments: tuple[Any, ...]) -> bool:
@@ -106,6 +109,8 @@ def _on_tape(
     function: Callable[[tuple[Tree, ...]], tuple[Any, Any]], arguments: tuple[Tree, ...], *, again: bool
 ) -> tuple[Any, Pull, Any]:
     """(value, pull, aux) by reverse differentiation on torch's tape; `again`: the pull can be called more than once."""
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(NO_TAPE)
     leaves, structure = trees.flatten(arguments)
     inputs = [leaf.detach().requires_grad_() for leaf in leaves]
     given: Any = trees.unflatten(inputs, structure)

@@ -23,7 +23,7 @@ def energy(w: Tensor, lam: Tensor) -> Tensor:
     return (w.exp() * lam).sum() + (w * w).sum() * lam.prod()
 
 
-@pytest.fixture(params=[torch.no_grad, torch.enable_grad, torch.inference_mode], ids=["tape", "grad", "inference"])
+@pytest.fixture(params=[torch.no_grad, torch.enable_grad], ids=["tape", "grad"])
 def mode(request: pytest.FixtureRequest) -> Iterator[None]:
     """How a caller may have set torch up: the tape is for the first one, that of the methods."""
     with request.param():
@@ -33,8 +33,6 @@ def mode(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.mark.usefixtures("mode")
 @pytest.mark.parametrize("product", [vjp, vjp_once])
 def test_the_tape_gives_the_derivatives_of_torch_func(product: Callable[..., tuple[Any, Pull]]) -> None:
-    if torch.is_inference_mode_enabled() and product is vjp_once:
-        pytest.skip("there is no tape")
     x, y, unused = vectors(3)
     arguments = (x, {"y": y, "unused": unused})
     value, pull = product(several, *arguments)
@@ -169,3 +167,10 @@ def test_a_gradient_is_that_of_a_scalar(grad: bool) -> None:
     (x,) = vectors(1)
     with torch.set_grad_enabled(grad), pytest.raises((ValueError, RuntimeError), match="scalar"):
         gradient(lambda w: 2 * w)(x)
+
+
+@pytest.mark.parametrize("take", [vjp, vjp_once, lambda function, x: gradient(function)(x)])
+def test_inference_mode_is_refused(take: Callable[..., object]) -> None:
+    (x,) = vectors(1)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference mode"):
+        take(lambda w: w.square().sum(), x)
