@@ -14,7 +14,7 @@ from torch.nn import functional
 from benchmarks.agreement import arrays, require_agreement
 from benchmarks.measure import Comparison, compare
 from benchmarks.peers import peers
-from core.bilevel import dynamics, hypergradients, trees
+from core.bilevel import dynamics, hypergradients
 from core.bilevel.hypergradients.inner import run
 from core.bilevel.problem import Dynamics, Problem, Tree
 
@@ -86,7 +86,7 @@ def state(kind: str) -> Stated:
         assert isinstance(lam, Tensor)
         return loss(w, train) + (lam.exp() * torch.stack([w[0].square().sum(), w[2].square().sum()])).sum() / 2
 
-    problem = Problem(inner, lambda w, lam: loss(w, validation), lambda lam: trees.map_leaves(lambda x: x, start))
+    problem = Problem(inner, lambda w, lam: loss(w, validation), lambda lam: list(start))
     steps: Dynamics = KINDS[kind](dynamics.full_batch(inner), problem.init)
     return Stated(problem, steps, torch.tensor([-5.0, -5.0]), start, train, validation)
 

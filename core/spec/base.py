@@ -26,7 +26,7 @@ class Spec(BaseModel):
     def _no_truth_for_a_number(cls, data: Any) -> Any:
         found = [name for name in _numbers(cls) if isinstance(data.get(name), bool)] if isinstance(data, dict) else []
         if found:
-            error = PydanticCustomError("number", "Input should be a number, not true or false")
+            error = PydanticCustomError("number", "Input should be a number")
             wrong = [InitErrorDetails(type=error, loc=(name,), input=data[name]) for name in found]
             raise ValidationError.from_exception_data(cls.__name__, wrong)
         return data
