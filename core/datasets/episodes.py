@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from core.datasets.augmentation import Augmentation
 from core.datasets.task_classes import draw_classes
 
 
@@ -56,14 +57,14 @@ def sample_episodes(
     dtype: torch.dtype = torch.float32,
     groups: Tensor | None = None,
     way_from: int | None = None,
-    mirrored: bool = False,
+    augmentation: Augmentation | None = None,
 ) -> Episodes:
     """Draws `count` tasks from images u8 [classes, images a class, channels, side, side], or from their features.
 
     The classes of a task are distinct and drawn uniformly; so are the images of a class. The draws are made on the
     CPU by `generator`, which makes them the same on every device. With `groups` [classes] the classes of a task are of
     one group, and with `way_from` a task has that many to `way` of them: see `draw_classes`. Features [classes, images
-    a class, d] are no bytes, and stay as they are.
+    a class, d] are no bytes, and stay as they are. `augmentation` changes each image as it is drawn.
 
     Raises:
         ValueError: there are fewer classes than `way`, or fewer images a class than `shot + query`.
@@ -81,8 +82,8 @@ def sample_episodes(
     # Without waiting for the device, which may be at work on the hyperiteration before.
     rows, columns = (index.to(images.device, non_blocking=True) for index in (chosen.unsqueeze(-1), examples))
     pixels = images[rows, columns]  # [B, way, shot + query, channels, side, side]
-    pixels = mirrored_at_random(pixels, generator) if mirrored else pixels
     drawn = pixels.to(dtype).div_(255) if images.dtype == torch.uint8 else pixels
+    drawn = drawn if augmentation is None else augmentation(drawn, generator)
     labels = torch.arange(way, device=images.device)
     return Episodes(
         drawn[:, :, :shot].flatten(1, 2),
@@ -91,12 +92,6 @@ def sample_episodes(
         labels.repeat_interleave(query),
         None if ways is None else ways.to(images.device, non_blocking=True),
     )
-
-
-def mirrored_at_random(images: Tensor, generator: Generator) -> Tensor:
-    """Images [..., channels, side, side], each replaced by its mirror image with probability 1/2."""
-    chosen = (torch.rand(images.shape[:-3], generator=generator) < 0.5).to(images.device, non_blocking=True)
-    return torch.where(chosen[..., None, None, None], images.flip(-1), images)
 
 
 def _distinct(batch: tuple[int, ...], population: int, size: int, generator: Generator) -> Tensor:

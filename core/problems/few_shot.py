@@ -16,7 +16,7 @@ from core.models.model import Representation
 from core.problems.heads import Heads
 from core.problems.inner import Inner
 from core.problems.instance import Context, Evaluation, Metrics, metric
-from core.problems.sampling import MetaSet, Sampling
+from core.problems.sampling import MetaSet, Sampling, at_a_time
 from core.spec import problems as spec
 from core.spec.datasets import ClassesOfImages
 from core.spec.multiclass_transfer import MulticlassTransfer
@@ -154,7 +154,8 @@ class Scoring:
         """The features [classes, images a class, d] of a meta-set, where those of an image do not depend on others."""
         images, context = self.sampling.images(part), self.network.context
         made = []
-        for some in torch.split(images.flatten(0, 1), images_at_once(self.problem.dataset)):
+        together = images_at_once(self.problem.dataset) * at_a_time(context.device)
+        for some in torch.split(images.flatten(0, 1), together):
             pixels = some.to(context.device, context.dtype).div_(255)
             made.append(features(lam, pixels, one_set(pixels)))
         return torch.cat(made).view(*images.shape[:2], -1)

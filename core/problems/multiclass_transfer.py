@@ -14,14 +14,13 @@ from torch.nn import functional
 from core.bilevel.dynamics import full_batch
 from core.bilevel.problem import Dynamics, Problem, Tree
 from core.bilevel.randomness import stream
-from core.datasets.episodes import mirrored_at_random
 from core.models.image_sets import image_sets
 from core.models.model import Representation
 from core.problems.few_shot import Network, Scoring
 from core.problems.heads import labelled
 from core.problems.inner import Inner, entry
 from core.problems.instance import HIGHEST_ACCURACY, Context, Instance
-from core.problems.sampling import mirrored, sampling
+from core.problems.sampling import augmentation, sampling
 from core.spec.multiclass_transfer import MulticlassTransfer
 
 
@@ -56,10 +55,9 @@ class Training:
         generator = stream(self.context.seed, "images", k)
         drawn = torch.randint(classes * available, (self.problem.batch,), generator=generator)
         rows = drawn.to(self.images.device, non_blocking=True)
-        images = self.images.flatten(0, 1)[rows]
-        if mirrored(self.problem.dataset):
-            images = mirrored_at_random(images, generator)
-        return images.to(self.context.dtype).div_(255), rows // available
+        images = self.images.flatten(0, 1)[rows].to(self.context.dtype).div_(255)
+        change = augmentation(self.problem.dataset)
+        return images if change is None else change(images, generator), rows // available
 
 
 def nowhere(z: Tree) -> Tensor:

@@ -196,10 +196,16 @@ class MiniImagenet(ClassesOfImages):
     reflections: bool = False
     """Whether images of meta-training are mirrored, each with probability 1/2 whenever it is drawn; meta-validation and
     meta-test stay as they are."""
+    smallest_crop: Annotated[float, Field(ge=0.05, le=1)] = 1.0
+    """Images of meta-training are rectangles of at least so much of the area, of sides 3:4 to 4:3, drawn whenever an
+    image is and scaled to its size; 1: the whole image. A network that knows its classes by heart sees new images."""
+    colours: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Brightness, contrast and saturation of images of meta-training are multiplied by factors that are uniform in
+    [1 - colours, 1 + colours], drawn whenever an image is; 0: they stay as they are."""
 
     def held_out(self) -> Self:
-        """Whatever is mirrored in meta-training."""
-        return self.model_copy(update={"reflections": False})
+        """Whatever is done to images of meta-training."""
+        return self.model_copy(update={"reflections": False, "smallest_crop": 1.0, "colours": 0.0})
 
     def class_counts(self) -> tuple[int, int, int]:
         """Whatever the seed."""

@@ -3,6 +3,7 @@ import torch
 from torch import Generator, Tensor
 
 from core.bilevel.randomness import stream
+from core.datasets.augmentation import Augmentation
 from core.datasets.episodes import Episodes, sample_episodes
 
 
@@ -99,16 +100,15 @@ def test_the_type_is_the_one_asked_for() -> None:
     assert images.dtype == torch.uint8
 
 
-def test_images_are_mirrored_by_a_coin_and_drawn_as_they_are_without() -> None:
-    images = torch.randint(0, 255, (12, 9, 1, 2, 3), dtype=torch.uint8, generator=stream(0, "images"))
+def test_images_are_augmented_with_the_episode_s_own_draws_and_drawn_as_they_are_without() -> None:
+    images = torch.randint(0, 255, (12, 9, 3, 6, 6), dtype=torch.uint8, generator=stream(0, "images"))
 
-    def drawn(*, mirrored: bool) -> Tensor:
+    def drawn(augmentation: Augmentation | None) -> Tensor:
         knobs = {"way": 5, "shot": 2, "query": 4, "count": 40}
-        episodes = sample_episodes(images, generator=stream(0, "episode"), mirrored=mirrored, **knobs)
+        episodes = sample_episodes(images, generator=stream(0, "episode"), augmentation=augmentation, **knobs)
         return torch.cat([episodes.support, episodes.query], 1).flatten(0, 1)
 
-    plain, found = drawn(mirrored=False), drawn(mirrored=True)
-    same, turned = ((found == other).flatten(1).all(1) for other in (plain, plain.flip(-1)))
+    plain, mirrored, changed = drawn(None), drawn(Augmentation(mirrored=True)), drawn(Augmentation(True, 0.5, 0.4))
+    same, turned = ((mirrored == other).flatten(1).all(1) for other in (plain, plain.flip(-1)))
     assert (same | turned).all()
-    n = len(plain)
-    assert abs(float(turned.double().sum()) - n / 2) < 4 * (n / 4) ** 0.5
+    assert (changed != plain).flatten(1).any(1).all()

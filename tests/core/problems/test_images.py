@@ -136,13 +136,16 @@ def test_every_task_is_within_one_alphabet(
 
 
 @pytest.mark.parametrize("name", ["hyper_representation", "multiclass_transfer", "initialization"])
-def test_images_are_mirrored_in_meta_training_alone(built: Callable[..., Built], folder: Path, name: str) -> None:
+@pytest.mark.parametrize("change", [{"reflections": True}, {"smallest_crop": 0.5}, {"colours": 0.4}])
+def test_images_are_changed_in_meta_training_alone(
+    built: Callable[..., Built], folder: Path, name: str, change: dict[str, Any]
+) -> None:
     def found(**dataset: Any) -> tuple[Any, Any]:
         problem = {**PROBLEMS[name], **SIZES, "dataset": {"kind": "mini_imagenet", **dataset}, "model": MODELS["mlp"]}
         made = built(problem, STEPS, data_dir=folder, evaluation={"episodes": 3})
         _, series = made.algorithm.step(0, made.algorithm.init(made.instance.initial))
         return made.instance.evaluate(made.instance.initial), series["outer_objective"]
 
-    (plain, loss), (same, mirrored) = found(), found(reflections=True)
+    (plain, loss), (same, changed) = found(), found(**change)
     assert same == plain
-    assert mirrored != loss
+    assert changed != loss
