@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, assert_never
 
 import torch
 
-from core.bilevel import linear_models, optimizers
-from core.bilevel.algorithms import averaged, carried_forward, continued, joint, nested, real_time
+from core.bilevel import linear_models
+from core.bilevel.algorithms import averaged, carried_forward, continued, joint, nested, nested_from_graph, real_time
 from core.bilevel.dynamics import Scalar
 from core.bilevel.embedding import through_embedding
 from core.bilevel.graphs import graphed
@@ -23,7 +23,6 @@ from core.bilevel.hypergradients import (
 )
 from core.bilevel.hypergradients.random_forward import gaussian, rademacher
 from core.bilevel.linear_models.walk import Rate
-from core.bilevel.optimizers import OuterOptimizer
 from core.bilevel.problem import Algorithm, Method, MethodSeries, steady
 from core.implicit import build_implicit
 from core.inner import build_inner
@@ -34,6 +33,7 @@ from core.models.linear import linear
 from core.models.mlp import mlp, mlp_representation
 from core.models.model import Model, Representation
 from core.models.residual import residual
+from core.outer import build_optimizer
 from core.problems import class_features
 from core.problems.artifacts import Artifacts, learned, no_artifacts
 from core.problems.cross_validation import cross_validated
@@ -50,6 +50,7 @@ from core.problems.quadratic import quadratic
 from core.problems.random_quadratics import random_quadratics
 from core.problems.regularization import regularization
 from core.spec import Experiment, algorithms, datasets, learned_problems, models, problems
+from core.spec.diagnostics import asked
 from core.spec.heads import SoftmaxHeads
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem, code_of
@@ -185,8 +186,12 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
     optimizer = build_optimizer(chosen.optimizer, chosen.hyperiterations)
     match chosen:
         case algorithms.Nested():
-            measured = continued(measuring(spec, methods), unrolls=instance.unrolls)
-            plain = nested(instance.at, measured, optimizer, instance.project, steps=chosen.steps)
+            if replays(spec, context):
+                walk = _dual_walk(spec, inner, context)
+                plain = nested_from_graph(instance.at, walk, optimizer, instance.project, steps=chosen.steps)
+            else:
+                measured = continued(measuring(spec, methods), unrolls=instance.unrolls)
+                plain = nested(instance.at, measured, optimizer, instance.project, steps=chosen.steps)
             return plain if chosen.averaging is None else averaged(plain, decay=chosen.averaging)
         case algorithms.RealTime():
             forward_mode = isinstance(chosen.hypergradient, algorithms.Forward)
@@ -206,8 +211,8 @@ def build_method(spec: Experiment, inner: Inner, context: Context) -> MethodSeri
         case algorithms.Unrolled():
             return steady(through_embedding(unrolled))
         case algorithms.Reverse():
-            if walks_in_dual(spec) and isinstance(spec.problem, problems.HyperRepresentation):
-                walk = through_embedding(heads(spec.problem, context).dual_walk(inner))
+            if walks_in_dual(spec):
+                walk = _dual_walk(spec, inner, context)
                 return steady(graphed(walk) if context.device.type == "cuda" else walk)
             knobs: dict[str, Any] = chosen.model_dump(exclude={"kind"})
             if (rate := analytic_rate(spec, inner)) is not None:
@@ -261,6 +266,17 @@ def walks_in_dual(spec: Experiment) -> bool:
     )
 
 
+def replays(spec: Experiment, context: Context) -> bool:
+    """Whether a hyperiteration is replayed as a whole from a CUDA graph: always the same kernels, as many as a GPU
+    launches too slowly one by one."""
+    return context.device.type == "cuda" and walks_in_dual(spec) and not asked(spec.diagnostics)
+
+
+def _dual_walk(spec: Experiment, inner: Inner, context: Context) -> Method:
+    assert isinstance(spec.problem, problems.HyperRepresentation)
+    return through_embedding(heads(spec.problem, context).dual_walk(inner))
+
+
 def _reversible(spec: algorithms.Reversible, dynamics: algorithms.Dynamics, inner: Inner) -> Method:
     """Knows the numbers of heavy ball, beside the dynamics that use them."""
     learned = inner.learned.get("momentum")
@@ -273,24 +289,3 @@ def _random_forward(spec: algorithms.RandomForward, seed: int) -> MethodSeries:
     law = gaussian if spec.law == "gaussian" else rademacher
     method = partial(random_forward, seed=seed, directions=spec.directions, law=law, chunk=spec.chunk)
     return MethodSeries(lambda problem, dynamics, lam: (), lambda k, carry: partial(method, k=k))
-
-
-def build_optimizer(spec: algorithms.Optimizer, hyperiterations: int) -> OuterOptimizer:
-    """The outer optimizer, on shortened hypergradients where the spec says so."""
-    rate = optimizers.inverse_time(spec.rate, spec.decay)
-    if spec.cosine:
-        rate = optimizers.cosine(rate, hyperiterations)
-    plain = _plain_optimizer(spec, rate)
-    return plain if spec.clip is None else optimizers.clipped(plain, largest=spec.clip)
-
-
-def _plain_optimizer(spec: algorithms.Optimizer, rate: optimizers.Rates) -> OuterOptimizer:
-    match spec:
-        case algorithms.Sgd():
-            return optimizers.sgd(rate=rate)
-        case algorithms.MomentumSgd():
-            return optimizers.momentum(rate=rate, momentum=spec.momentum)
-        case algorithms.Adam():
-            return optimizers.adam(rate=rate, beta1=spec.beta1, beta2=spec.beta2, epsilon=spec.epsilon)
-        case _:
-            assert_never(spec)

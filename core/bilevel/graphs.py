@@ -79,7 +79,7 @@ def graphed(method: Method, capture: Capture = capture_cuda) -> Method:
         tasks = problem.tasks
 
         def compute(inputs: Any) -> Hypergradient:
-            return method(*_restated(tasks, inputs["data"]), inputs["lam"], steps=steps)
+            return method(*restated(tasks, inputs["data"]), inputs["lam"], steps=steps)
 
         inputs: Tree = {"lam": trees.detach(lam), "data": tasks.data}
         if steps not in recorded:
@@ -90,7 +90,8 @@ def graphed(method: Method, capture: Capture = capture_cuda) -> Method:
     return through_graph
 
 
-def _restated(tasks: Tasks, data: Tree) -> tuple[Problem, Dynamics]:
+def restated(tasks: Tasks, data: Tree) -> tuple[Problem, Dynamics]:
+    """The problem of these tasks with other data."""
     problem, dynamics = tasks.state(data)
     return replace(problem, tasks=tasks._replace(data=data)), dynamics
 

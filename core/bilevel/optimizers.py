@@ -19,8 +19,14 @@ class OuterOptimizer(NamedTuple):
 
     init: Callable[[Tree], Tree]
     """lam -> state."""
-    step: Callable[[int, Tree, Tree, Tree], tuple[Tree, Tree]]
-    """(k, gradient, state, lam) -> (next lam, next state), for k = 0, 1, ..."""
+    numbers: Callable[[int], tuple[float, ...]]
+    """k -> all that step k depends on k by, for k = 0, 1, ..."""
+    move: Callable[[Sequence[float | Tensor], Tree, Tree, Tree], tuple[Tree, Tree]]
+    """(these numbers, gradient, state, lam) -> (next lam, next state); a graph is captured with scalar tensors."""
+
+    def step(self, k: int, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+        """Step k: (next lam, next state)."""
+        return self.move(self.numbers(k), grad, state, lam)
 
 
 def inverse_time(rate: float, decay: float = 0.0) -> Rates:
@@ -41,20 +47,22 @@ def power_law(rate: float, exponent: float) -> Rates:
 def sgd(*, rate: Rates) -> OuterOptimizer:
     """lam_{k+1} = lam_k - rate(k) g_k."""
 
-    def step(k: int, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
-        return trees.axpy(-rate(k), grad, lam), state
+    def move(numbers: Sequence[float | Tensor], grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+        (eta,) = numbers
+        return trees.axpy(-eta, grad, lam), state
 
-    return OuterOptimizer(lambda lam: (), step)
+    return OuterOptimizer(lambda lam: (), lambda k: (rate(k),), move)
 
 
 def momentum(*, rate: Rates, momentum: float = 0.9) -> OuterOptimizer:
     """v_{k+1} = mu v_k + g_k, lam_{k+1} = lam_k - rate(k) v_{k+1}."""
 
-    def step(k: int, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+    def move(numbers: Sequence[float | Tensor], grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+        (eta,) = numbers
         velocity = trees.axpy(momentum, state, grad)
-        return trees.axpy(-rate(k), velocity, lam), velocity
+        return trees.axpy(-eta, velocity, lam), velocity
 
-    return OuterOptimizer(trees.zeros_like, step)
+    return OuterOptimizer(trees.zeros_like, lambda k: (rate(k),), move)
 
 
 def adam(*, rate: Rates, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> OuterOptimizer:
@@ -63,8 +71,12 @@ def adam(*, rate: Rates, beta1: float = 0.9, beta2: float = 0.999, epsilon: floa
     def init(lam: Tree) -> Tree:
         return {"first": trees.zeros_like(lam), "second": trees.zeros_like(lam)}
 
-    def step(k: int, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+    def numbers(k: int) -> tuple[float, ...]:
+        return -rate(k) / (1 - beta1 ** (k + 1)), 1 - beta2 ** (k + 1)
+
+    def move(numbers: Sequence[float | Tensor], grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
         assert isinstance(state, dict)
+        factor, correction = numbers
         x, structure = trees.flatten(lam)
         g = trees.leaves(grad)
         # All leaves together: a network has many small ones. What ends in _ changes what the line before has made.
@@ -72,25 +84,24 @@ def adam(*, rate: Rates, beta1: float = 0.9, beta2: float = 0.999, epsilon: floa
         torch._foreach_add_(first, g, alpha=1 - beta1)
         second = torch._foreach_mul(trees.leaves(state["second"]), beta2)
         torch._foreach_addcmul_(second, g, g, value=1 - beta2)
-        correction1, correction2 = 1 - beta1 ** (k + 1), 1 - beta2 ** (k + 1)
-        root = torch._foreach_div(second, correction2)
+        root = torch._foreach_div(second, correction)
         torch._foreach_sqrt_(root)
         torch._foreach_add_(root, epsilon)
-        moved = torch._foreach_addcdiv(x, first, root, value=-rate(k) / correction1)
+        moved = torch._foreach_addcdiv(x, torch._foreach_mul(first, factor), root)
         moments = {"first": _tree(first, structure), "second": _tree(second, structure)}
         return _tree(moved, structure), moments
 
-    return OuterOptimizer(init, step)
+    return OuterOptimizer(init, numbers, move)
 
 
 def clipped(optimizer: OuterOptimizer, *, largest: float) -> OuterOptimizer:
     """The same optimizer on g min(1, largest / ||g||) (Pascanu et al. 2013)."""
 
-    def step(k: int, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+    def move(numbers: Sequence[float | Tensor], grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
         shorter = (largest / trees.norm(grad)).clamp(max=1)
-        return optimizer.step(k, trees.scale(shorter, grad), state, lam)
+        return optimizer.move(numbers, trees.scale(shorter, grad), state, lam)
 
-    return OuterOptimizer(optimizer.init, step)
+    return optimizer._replace(move=move)
 
 
 def _tree(leaves: Sequence[Tensor], structure: trees.Structure) -> Tree:

@@ -91,7 +91,7 @@ def _product(x, high, low):
     return tl.dot(x_high, high, fine / FINE)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps"])
 def _probabilities(
     kernel,
     targets,
@@ -101,7 +101,7 @@ def _probabilities(
     each,
     classes,
     examples,
-    steps: tl.constexpr,
+    steps,
     C: tl.constexpr,
     N: tl.constexpr,
 ):
@@ -122,9 +122,9 @@ def _probabilities(
         rate = following
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps"])
 def _iterates(
-    probabilities, targets, rates, iterates, l2, each, size, examples, steps: tl.constexpr, BLOCK: tl.constexpr
+    probabilities, targets, rates, iterates, l2, each, size, examples, steps, BLOCK: tl.constexpr
 ):
     """A_0 .. A_T: a running sum for each entry of one task."""
     task = tl.program_id(0).to(tl.int64)
@@ -140,7 +140,7 @@ def _iterates(
         tl.store(iterates + (task * (steps + 1) + t + 1) * size + at, a, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps"])
 def _pulled(
     kernel,
     probabilities,
@@ -152,7 +152,7 @@ def _pulled(
     each,
     classes,
     examples,
-    steps: tl.constexpr,
+    steps,
     C: tl.constexpr,
     N: tl.constexpr,
     OFTEN: tl.constexpr,

@@ -53,7 +53,7 @@ def cropped_at_random(images: Tensor, generator: Generator, *, smallest: float) 
     rows = [width, nothing, (1 - width) * (2 * across - 1), nothing, height, (1 - height) * (2 * down - 1)]
     places = torch.stack(rows, 1).view(-1, 2, 3).to(images.device, non_blocking=True)
     grid = F.affine_grid(places, list(pixels.shape), align_corners=False)
-    cropped = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    cropped: Tensor = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return cropped.view(images.shape)
 
 
@@ -70,7 +70,8 @@ def recoloured_at_random(images: Tensor, generator: Generator, *, strength: floa
     grey = _grey(images)
     mean = grey.mean((-2, -1), keepdim=True)
     images, grey = mean + contrast * (images - mean), mean + contrast * (grey - mean)
-    return (grey + saturation * (images - grey)).clamp_(0, 1)
+    changed: Tensor = grey + saturation * (images - grey)
+    return changed.clamp_(0, 1)
 
 
 def _grey(images: Tensor) -> Tensor:

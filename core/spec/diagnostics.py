@@ -107,18 +107,23 @@ OF_INNER_VARIABLES = ("stationarity", "truncation", "contraction")
 """Of these, the ones that say something about the inner problem."""
 
 
+def asked(diagnostics: Diagnostics) -> list[str]:
+    """The sections that are measured."""
+    return [section for section in MEASURED if getattr(diagnostics, section).every is not None]
+
+
 def check_diagnostics(problem: Problem, algorithm: Algorithm, diagnostics: Diagnostics) -> None:
     """Refuses measurements that the algorithm gives no occasion for; says which field and what to change."""
-    asked = [section for section in MEASURED if getattr(diagnostics, section).every is not None]
-    if not asked:
+    measured = asked(diagnostics)
+    if not measured:
         return
     if isinstance(algorithm, Joint):
         refuse(
-            f"/diagnostics/{asked[0]}/every",
+            f"/diagnostics/{measured[0]}/every",
             "`joint` takes no hypergradient that could be measured: leave `every` out, or use `nested`",
         )
-    check_measurable(problem, asked)
-    for section in asked:
+    check_measurable(problem, measured)
+    for section in measured:
         if isinstance(problem, MulticlassTransfer) and section in OF_INNER_VARIABLES:
             refuse(
                 f"/diagnostics/{section}/every",
@@ -128,9 +133,9 @@ def check_diagnostics(problem: Problem, algorithm: Algorithm, diagnostics: Diagn
         if (reason := _meaningless(section, algorithm)) is not None:
             refuse(f"/diagnostics/{section}/every", f"{reason}: leave `every` out, or use the algorithm `nested`")
         _check_section(section, algorithm)
-    if isinstance(algorithm, Nested) and "truncation" in asked:
+    if isinstance(algorithm, Nested) and "truncation" in measured:
         _check_truncation(algorithm, diagnostics.truncation)
-    if "comparison" in asked:
+    if "comparison" in measured:
         _check_comparison(problem, algorithm, diagnostics.comparison.against)
 
 

@@ -3,7 +3,7 @@
 from core.bilevel.algorithms.averaged import averaged
 from core.bilevel.algorithms.continued import continued
 from core.bilevel.algorithms.joint import joint
-from core.bilevel.algorithms.nested import nested
+from core.bilevel.algorithms.nested import nested, nested_from_graph
 from core.bilevel.algorithms.real_time import carried_forward, real_time
 
-__all__ = ["averaged", "carried_forward", "continued", "joint", "nested", "real_time"]
+__all__ = ["averaged", "carried_forward", "continued", "joint", "nested", "nested_from_graph", "real_time"]

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.bilevel import softmax_heads, trees
+from core.bilevel import optimizers, softmax_heads, trees
+from core.bilevel.algorithms import nested, nested_from_graph
 from core.bilevel.dynamics import full_batch, gradient_descent
 from core.bilevel.embedding import through_embedding
 from core.bilevel.graphs import Recorded, graphed, replayed
-from core.bilevel.problem import Dynamics, Hypergradient, Problem, Tasks
+from core.bilevel.problem import Dynamics, Hypergradient, Problem, Tasks, steady
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 LABELS = torch.arange(3)
@@ -73,6 +74,38 @@ def test_a_replay_is_the_method_on_the_tasks_and_variables_of_its_own_hyperitera
     assert tape.captures == 1
     method(*meta_batch(0), lam, steps=2)
     assert tape.captures == 2
+
+
+OPTIMIZERS = {
+    "sgd": optimizers.sgd(rate=optimizers.inverse_time(0.3, 0.1)),
+    "momentum": optimizers.momentum(rate=optimizers.inverse_time(0.1, 0.1)),
+    "adam": optimizers.adam(rate=optimizers.cosine(optimizers.inverse_time(0.01), 6)),
+    "adam, clipped": optimizers.clipped(optimizers.adam(rate=optimizers.inverse_time(0.01)), largest=1e-3),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_whole_hyperiteration_can_be_replayed(name: str) -> None:
+    """With the rates of its own k, though Python's numbers would stay what they were; from any hyperiteration on."""
+
+    def project(lam: Any) -> Any:
+        return {"weight": lam["weight"].clamp(max=1.5)}
+
+    tape, start = Tape(), {"weight": draw(5, 4, seed=200)}
+    plain = nested(meta_batch, steady(walk), OPTIMIZERS[name], project, steps=4)
+    again = nested_from_graph(meta_batch, walk, OPTIMIZERS[name], project, steps=4, capture=tape)
+    state = expected = plain.init(start)
+    torch.testing.assert_close(again.init(start), expected, rtol=0, atol=0)
+    held = []
+    for k in range(6):
+        state, series = again.step(k, state)
+        expected, named = plain.step(k, expected)
+        held.append(((state, series), (expected, named)))
+    for found, wanted in held:
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-15)
+    assert tape.captures == 1
+    resumed = nested_from_graph(meta_batch, walk, OPTIMIZERS[name], project, steps=4, capture=Tape())
+    torch.testing.assert_close(resumed.step(5, held[4][0][0]), held[5][0], rtol=0, atol=0)
 
 
 def test_chunks_stay_chunks() -> None:

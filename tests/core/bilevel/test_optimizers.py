@@ -7,6 +7,7 @@ import torch
 
 from core.bilevel import optimizers, trees
 from core.bilevel.optimizers import OuterOptimizer
+from core.bilevel.problem import Tree
 
 CASES = {
     "sgd": (lambda rate: optimizers.sgd(rate=rate), lambda w: torch.optim.SGD(w, lr=0.1)),
@@ -82,7 +83,12 @@ def test_cosine_is_torchs() -> None:
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e20])
 def test_clipping_is_torchs(size: float) -> None:
     seen = []
-    spy = OuterOptimizer(lambda lam: (), lambda k, grad, state, lam: (seen.append(grad) or lam, state))  # type: ignore[func-returns-value]
+
+    def move(numbers: object, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+        seen.append(grad)
+        return lam, state
+
+    spy = OuterOptimizer(lambda lam: (), lambda k: (), move)
     grad = {"a": size * torch.ones(3, dtype=torch.float64), "b": -2 * size * torch.ones((), dtype=torch.float64)}
     lam = {name: torch.zeros_like(leaf) for name, leaf in grad.items()}
     optimizers.clipped(spy, largest=0.5).step(0, grad, (), lam)
