@@ -13,8 +13,9 @@ from torch import Tensor
 from benchmarks.measure import Comparison, compare
 from core.bilevel import trees
 from core.bilevel.problem import Tree
-from core.build import build, build_method, make_context
+from core.build import build, make_context
 from core.inner import build_inner
+from core.methods import build_method
 from core.settings import settings
 from core.spec import Experiment
 

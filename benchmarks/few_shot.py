@@ -19,10 +19,11 @@ from core.bilevel.algorithms import nested
 from core.bilevel.derivatives import vjp_once
 from core.bilevel.optimizers import adam
 from core.bilevel.problem import Algorithm, AlgorithmState, MethodSeries
-from core.build import build_method, build_representation, make_context
+from core.build import build_representation, make_context
 from core.datasets.class_images import Loaded
 from core.datasets.class_sets import ClassImages
 from core.inner import build_inner
+from core.methods import build_method
 from core.problems.hyper_representation import FewShot, heads, network
 from core.problems.sampling import Sampling
 from core.recording import MemoryRecorder

@@ -2,31 +2,15 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, assert_never
+from typing import NamedTuple, assert_never
 
 import torch
 
-from core.bilevel import linear_models
 from core.bilevel.algorithms import averaged, carried_forward, continued, joint, nested, nested_from_graph, real_time
-from core.bilevel.dynamics import Scalar
-from core.bilevel.embedding import through_embedding
-from core.bilevel.graphs import graphed
-from core.bilevel.hypergradients import (
-    exact,
-    first_order,
-    forward,
-    random_forward,
-    reptile,
-    reverse,
-    reversible,
-    unrolled,
-)
-from core.bilevel.hypergradients.random_forward import gaussian, rademacher
-from core.bilevel.linear_models.walk import Rate
-from core.bilevel.problem import Algorithm, Method, MethodSeries, steady
-from core.implicit import build_implicit
+from core.bilevel.problem import Algorithm
 from core.inner import build_inner
 from core.measuring import measuring, measuring_steps
+from core.methods import build_method, replays, same_method
 from core.models.classifier import classifier
 from core.models.conv4 import conv4
 from core.models.linear import linear
@@ -38,7 +22,7 @@ from core.problems import class_features
 from core.problems.artifacts import Artifacts, learned, no_artifacts
 from core.problems.cross_validation import cross_validated
 from core.problems.hyper_cleaning import hyper_cleaning
-from core.problems.hyper_representation import heads, hyper_representation
+from core.problems.hyper_representation import hyper_representation
 from core.problems.initialization import initialization
 from core.problems.inner import Inner
 from core.problems.instance import Context, Instance
@@ -50,11 +34,8 @@ from core.problems.quadratic import quadratic
 from core.problems.random_quadratics import random_quadratics
 from core.problems.regularization import regularization
 from core.spec import Experiment, algorithms, datasets, learned_problems, models, problems
-from core.spec.diagnostics import asked
-from core.spec.heads import SoftmaxHeads
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem, code_of
-from core.spec.problem_checks import analytic
 from core.spec.sizes import features, scores
 from core.spec.stochastic import Stochastic
 from core.stochastic import build_stochastic
@@ -187,8 +168,8 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
     match chosen:
         case algorithms.Nested():
             if replays(spec, context):
-                walk = _dual_walk(spec, inner, context)
-                plain = nested_from_graph(instance.at, walk, optimizer, instance.project, steps=chosen.steps)
+                same = same_method(spec, inner, context)
+                plain = nested_from_graph(instance.at, same, optimizer, instance.project, steps=chosen.steps)
             else:
                 measured = continued(measuring(spec, methods), unrolls=instance.unrolls)
                 plain = nested(instance.at, measured, optimizer, instance.project, steps=chosen.steps)
@@ -201,91 +182,3 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
             return joint(instance.at, optimizer, instance.project, interval=chosen.interval)
         case _:
             assert_never(chosen)
-
-
-def build_method(spec: Experiment, inner: Inner, context: Context) -> MethodSeries:
-    """The hypergradient; the problem's embedding, where it has one, is factored out."""
-    algorithm = stepped(spec)
-    chosen = algorithm.hypergradient
-    match chosen:
-        case algorithms.Unrolled():
-            return steady(through_embedding(unrolled))
-        case algorithms.Reverse():
-            if walks_in_dual(spec):
-                walk = _dual_walk(spec, inner, context)
-                return steady(graphed(walk) if context.device.type == "cuda" else walk)
-            knobs: dict[str, Any] = chosen.model_dump(exclude={"kind"})
-            if (rate := analytic_rate(spec, inner)) is not None:
-                return steady(partial(linear_models.reverse, rate=rate, **knobs))
-            return steady(through_embedding(partial(reverse, **knobs)))
-        case algorithms.Reversible():
-            return steady(through_embedding(_reversible(chosen, algorithm.dynamics, inner)))
-        case algorithms.Forward():
-            if (rate := analytic_rate(spec, inner)) is not None and chosen.chunk is None:
-                return steady(partial(linear_models.forward, rate=rate))
-            return steady(partial(forward, chunk=chosen.chunk))
-        case algorithms.RandomForward():
-            return _random_forward(chosen, context.seed)
-        case algorithms.Implicit():
-            return build_implicit(chosen, linear=analytic(spec.problem), steps=algorithm.steps)
-        case algorithms.Exact():
-            return steady(through_embedding(exact))
-        case algorithms.FirstOrder():
-            return steady(through_embedding(first_order))
-        case algorithms.Reptile():
-            return steady(through_embedding(reptile))
-        case _:
-            assert_never(chosen)
-
-
-def stepped(spec: Experiment) -> algorithms.Stepped:
-    """The algorithm, where its hypergradient comes from steps of given dynamics."""
-    assert isinstance(spec.algorithm, algorithms.Stepped), f"{spec.algorithm.kind} has no hypergradient of its own"
-    return spec.algorithm
-
-
-def analytic_rate(spec: Experiment, inner: Inner) -> Rate | None:
-    """The rate where reverse and forward mode take written-out steps: a linear model under steady gradient descent."""
-    return inner.steady_rate if analytic(spec.problem) else None
-
-
-def walks_in_dual(spec: Experiment) -> bool:
-    """Whether reverse mode goes through the span of the support features: softmax heads under plain gradient descent,
-    of tasks that all have as many classes."""
-    algorithm = stepped(spec)
-    chosen = algorithm.hypergradient
-    return (
-        isinstance(spec.problem, problems.HyperRepresentation)
-        and isinstance(spec.problem.heads, SoftmaxHeads)
-        and spec.problem.way_from is None
-        and isinstance(chosen, algorithms.Reverse)
-        and chosen.segment is None
-        and chosen.truncate is None
-        and chosen.snapshots is None
-        and isinstance(algorithm.dynamics, algorithms.GradientDescent)
-    )
-
-
-def replays(spec: Experiment, context: Context) -> bool:
-    """Whether a hyperiteration is replayed as a whole from a CUDA graph: always the same kernels, as many as a GPU
-    launches too slowly one by one."""
-    return context.device.type == "cuda" and walks_in_dual(spec) and not asked(spec.diagnostics)
-
-
-def _dual_walk(spec: Experiment, inner: Inner, context: Context) -> Method:
-    assert isinstance(spec.problem, problems.HyperRepresentation)
-    return through_embedding(heads(spec.problem, context).dual_walk(inner))
-
-
-def _reversible(spec: algorithms.Reversible, dynamics: algorithms.Dynamics, inner: Inner) -> Method:
-    """Knows the numbers of heavy ball, beside the dynamics that use them."""
-    learned = inner.learned.get("momentum")
-    momentum: Scalar = learned.at if learned else getattr(dynamics, "momentum", 0.0)
-    return partial(reversible, rate=inner.rate, momentum=momentum, fraction_bits=spec.fraction_bits)
-
-
-def _random_forward(spec: algorithms.RandomForward, seed: int) -> MethodSeries:
-    """Fresh directions at every hyperiteration, nothing to carry."""
-    law = gaussian if spec.law == "gaussian" else rademacher
-    method = partial(random_forward, seed=seed, directions=spec.directions, law=law, chunk=spec.chunk)
-    return MethodSeries(lambda problem, dynamics, lam: (), lambda k, carry: partial(method, k=k))

@@ -123,9 +123,7 @@ def _probabilities(
 
 
 @triton.jit(do_not_specialize=["steps"])
-def _iterates(
-    probabilities, targets, rates, iterates, l2, each, size, examples, steps, BLOCK: tl.constexpr
-):
+def _iterates(probabilities, targets, rates, iterates, l2, each, size, examples, steps, BLOCK: tl.constexpr):
     """A_0 .. A_T: a running sum for each entry of one task."""
     task = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

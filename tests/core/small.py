@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
-from core.build import build, build_method, make_context
+from core.build import build, make_context
 from core.inner import build_inner
+from core.methods import build_method
 from core.spec import KINDS, Experiment, kind_of
 
 PROBLEMS: dict[str, dict[str, Any]] = {

@@ -400,13 +400,12 @@ def test_measurements_of_the_spec_are_reckoned_with() -> None:
 @pytest.mark.parametrize("segment", [None, 5])
 @pytest.mark.parametrize("dynamics", ["gradient_descent", "heavy_ball"])
 def test_the_walk_of_the_heads_is_the_one_that_is_built(segment: int | None, dynamics: str) -> None:
-    from core import build
 
     spec = experiment(
         FEW_SHOT, steps=10, dynamics={"kind": dynamics}, hypergradient={"kind": "reverse", "segment": segment}
     )
     assert isinstance(spec.algorithm, Nested)
-    assert walks_in_dual(spec, spec.algorithm) == build.walks_in_dual(spec)
+    assert walks_in_dual(spec, spec.algorithm) == methods.walks_in_dual(spec)
 
 
 OPTIMIZER = {"kind": "learned_optimizer", "meta_batch": 256}

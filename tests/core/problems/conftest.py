@@ -11,8 +11,9 @@ from torch import Tensor
 from core.bilevel import trees
 from core.bilevel.hypergradients.inner import run
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, Tree
-from core.build import Built, build, build_method, make_context
+from core.build import Built, build, make_context
 from core.inner import build_inner
+from core.methods import build_method
 from core.spec import Experiment
 
 Build = Callable[..., Built]

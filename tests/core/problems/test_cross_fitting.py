@@ -12,8 +12,9 @@ from core.bilevel import trees
 from core.bilevel.embedding import through_embedding
 from core.bilevel.hypergradients import unrolled
 from core.bilevel.problem import Hypergradient, Tree
-from core.build import Built, walks_in_dual
+from core.build import Built
 from core.datasets.episodes import Episodes
+from core.methods import walks_in_dual
 from core.problems.cross_fitting import cut, in_turn
 from core.spec import Experiment
 from core.spec.sizes import inner_variables

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
-from core.build import Built, walks_in_dual
+from core.build import Built
 from core.datasets.episodes import Episodes
+from core.methods import walks_in_dual
 from core.problems.few_shot import averaged
 from core.problems.hyper_representation import FewShot, network
 from core.spec import Experiment

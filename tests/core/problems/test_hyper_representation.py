@@ -7,8 +7,9 @@ import torch
 
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
-from core.build import Built, build, build_method, make_context, walks_in_dual
+from core.build import Built, build, make_context
 from core.inner import build_inner
+from core.methods import build_method, walks_in_dual
 from core.problems.hyper_representation import network
 from core.spec import Experiment
 from tests.core.problems.conftest import SMALL

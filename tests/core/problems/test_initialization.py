@@ -11,9 +11,10 @@ from torch import Tensor
 
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
-from core.build import Built, build_method, make_context
+from core.build import Built, make_context
 from core.checkpointing import MemoryCheckpoints
 from core.inner import build_inner
+from core.methods import build_method
 from core.recording import MemoryRecorder
 from core.run import Finished, run
 from core.spec import Experiment

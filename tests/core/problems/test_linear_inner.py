@@ -9,8 +9,9 @@ import pytest
 
 from core.bilevel import linear_models, trees
 from core.bilevel.problem import Hypergradient
-from core.build import build_instance, build_method, make_context
+from core.build import build_instance, make_context
 from core.inner import build_inner
+from core.methods import build_method
 from core.problems.inner import Inner
 from core.spec import Experiment
 

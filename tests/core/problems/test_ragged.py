@@ -12,8 +12,9 @@ from torch import Tensor
 from core.bilevel import softmax_heads, trees
 from core.bilevel.dynamics import full_batch
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, Tree
-from core.build import Built, build_method, make_context, walks_in_dual
+from core.build import Built, make_context
 from core.inner import build_inner
+from core.methods import build_method, walks_in_dual
 from core.models.image_sets import image_sets
 from core.problems.hyper_representation import FewShot, network
 from core.problems.inner import entry

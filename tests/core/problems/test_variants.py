@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient
-from core.build import Built, walks_in_dual
+from core.build import Built
 from core.checkpointing import MemoryCheckpoints
+from core.methods import walks_in_dual
 from core.planning.methods import walks_in_dual as planned_walk
 from core.recording import MemoryRecorder
 from core.run import Finished, run
