@@ -15,7 +15,7 @@ from benchmarks.agreement import arrays, require_agreement
 from benchmarks.measure import Comparison, compare
 from benchmarks.peers import peers
 from core.bilevel import trees
-from core.bilevel.algorithms import nested
+from core.bilevel.algorithms import nested, nested_from_graph
 from core.bilevel.derivatives import vjp_once
 from core.bilevel.optimizers import adam
 from core.bilevel.problem import Algorithm, AlgorithmState, MethodSeries
@@ -23,7 +23,7 @@ from core.build import build_representation, make_context
 from core.datasets.class_images import Loaded
 from core.datasets.class_sets import ClassImages
 from core.inner import build_inner
-from core.methods import build_method
+from core.methods import build_method, replays, same_method
 from core.problems.hyper_representation import FewShot, heads, network
 from core.problems.sampling import Sampling
 from core.recording import MemoryRecorder
@@ -147,7 +147,12 @@ def state(
     sampling = Sampling(spec.problem, context, Loaded(images, None))
     few_shot = FewShot(spec.problem, model, inner, context, sampling, heads(spec.problem, context))
     methods = build_method(spec, inner, context)
-    made = nested(few_shot.at, methods, OPTIMIZER, lambda lam: lam, steps=steps)
+    if replays(spec, context):
+        made = nested_from_graph(
+            few_shot.at, same_method(spec, inner, context), OPTIMIZER, lambda lam: lam, steps=steps
+        )
+    else:
+        made = nested(few_shot.at, methods, OPTIMIZER, lambda lam: lam, steps=steps)
     lam = context.place({"representation": model.init(torch.Generator().manual_seed(0))})
     return Stated(few_shot, methods, made, made.init(lam))
 
