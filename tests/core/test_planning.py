@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.methods import walks_in_dual as built_walk
 from core.planning import DEVICES, Plan, methods, plan
 from core.planning.methods import walks_in_dual
 from core.settings import prepare_process
@@ -405,7 +406,7 @@ def test_the_walk_of_the_heads_is_the_one_that_is_built(segment: int | None, dyn
         FEW_SHOT, steps=10, dynamics={"kind": dynamics}, hypergradient={"kind": "reverse", "segment": segment}
     )
     assert isinstance(spec.algorithm, Nested)
-    assert walks_in_dual(spec, spec.algorithm) == methods.walks_in_dual(spec)
+    assert walks_in_dual(spec, spec.algorithm) == built_walk(spec)
 
 
 OPTIMIZER = {"kind": "learned_optimizer", "meta_batch": 256}
