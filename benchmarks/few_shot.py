@@ -23,13 +23,14 @@ from core.build import build_representation, make_context
 from core.datasets.class_images import Loaded
 from core.datasets.class_sets import ClassImages
 from core.inner import build_inner
-from core.methods import build_method, replays, same_method
+from core.methods import build_method, same_method
 from core.problems.hyper_representation import FewShot, heads, network
 from core.problems.sampling import Sampling
 from core.recording import MemoryRecorder
 from core.series import Series
 from core.spec import Experiment
 from core.spec.problems import HyperRepresentation
+from core.spec.shortcuts import replays
 
 STEPS = (1, 5, 16, 64, 256)
 OFTEN = 16
@@ -147,7 +148,7 @@ def state(
     sampling = Sampling(spec.problem, context, Loaded(images, None))
     few_shot = FewShot(spec.problem, model, inner, context, sampling, heads(spec.problem, context))
     methods = build_method(spec, inner, context)
-    if replays(spec, context):
+    if replays(spec) and context.device.type == "cuda":
         made = nested_from_graph(
             few_shot.at, same_method(spec, inner, context), OPTIMIZER, lambda lam: lam, steps=steps
         )

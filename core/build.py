@@ -10,7 +10,7 @@ from core.bilevel.algorithms import averaged, carried_forward, continued, joint,
 from core.bilevel.problem import Algorithm
 from core.inner import build_inner
 from core.measuring import measuring, measuring_steps
-from core.methods import build_method, replays, same_method
+from core.methods import build_method, same_method
 from core.models.classifier import classifier
 from core.models.conv4 import conv4
 from core.models.linear import linear
@@ -36,6 +36,7 @@ from core.problems.regularization import regularization
 from core.spec import Experiment, algorithms, datasets, learned_problems, models, problems
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem, code_of
+from core.spec.shortcuts import replays
 from core.spec.sizes import features, scores
 from core.spec.stochastic import Stochastic
 from core.stochastic import build_stochastic
@@ -167,7 +168,7 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
     optimizer = build_optimizer(chosen.optimizer, chosen.hyperiterations)
     match chosen:
         case algorithms.Nested():
-            if replays(spec, context):
+            if replays(spec) and context.device.type == "cuda":
                 same = same_method(spec, inner, context)
                 plain = nested_from_graph(instance.at, same, optimizer, instance.project, steps=chosen.steps)
             else:

@@ -1,4 +1,4 @@
-"""From the spec of the hypergradient to the method, and which of them a GPU replays from a CUDA graph."""
+"""From the spec of the hypergradient to the method."""
 
 from functools import partial
 from typing import Any, assert_never
@@ -25,9 +25,8 @@ from core.problems.hyper_representation import heads
 from core.problems.inner import Inner
 from core.problems.instance import Context
 from core.spec import Experiment, algorithms, problems
-from core.spec.diagnostics import asked
-from core.spec.heads import SoftmaxHeads
 from core.spec.problem_checks import analytic
+from core.spec.shortcuts import walks_in_dual
 
 Same = (
     algorithms.Unrolled
@@ -39,8 +38,6 @@ Same = (
     | algorithms.Reptile
 )
 """Hypergradients whose method is the same at every hyperiteration."""
-Replayed = algorithms.Unrolled | algorithms.Reverse | algorithms.FirstOrder
-"""Those that never wait for the device, and whose kernels are always the same."""
 
 
 def build_method(spec: Experiment, inner: Inner, context: Context) -> MethodSeries:
@@ -87,20 +84,6 @@ def same_method(spec: Experiment, inner: Inner, context: Context) -> Method:
             assert_never(chosen)
 
 
-def replays(spec: Experiment, context: Context) -> bool:
-    """Whether a hyperiteration is replayed as a whole from a CUDA graph: of meta-batches that are always as large."""
-    algorithm = spec.algorithm
-    return (
-        context.device.type == "cuda"
-        and isinstance(spec.problem, problems.HyperRepresentation)
-        and spec.problem.way_from is None
-        and isinstance(algorithm, algorithms.Nested)
-        and isinstance(algorithm.hypergradient, Replayed)
-        and not isinstance(algorithm.dynamics, algorithms.LineSearch)
-        and not asked(spec.diagnostics)
-    )
-
-
 def stepped(spec: Experiment) -> algorithms.Stepped:
     """The algorithm, where its hypergradient comes from steps of given dynamics."""
     assert isinstance(spec.algorithm, algorithms.Stepped), f"{spec.algorithm.kind} has no hypergradient of its own"
@@ -110,23 +93,6 @@ def stepped(spec: Experiment) -> algorithms.Stepped:
 def analytic_rate(spec: Experiment, inner: Inner) -> Rate | None:
     """The rate where reverse and forward mode take written-out steps: a linear model under steady gradient descent."""
     return inner.steady_rate if analytic(spec.problem) else None
-
-
-def walks_in_dual(spec: Experiment) -> bool:
-    """Whether reverse mode goes through the span of the support features: softmax heads under plain gradient descent,
-    of tasks that all have as many classes."""
-    algorithm = stepped(spec)
-    chosen = algorithm.hypergradient
-    return (
-        isinstance(spec.problem, problems.HyperRepresentation)
-        and isinstance(spec.problem.heads, SoftmaxHeads)
-        and spec.problem.way_from is None
-        and isinstance(chosen, algorithms.Reverse)
-        and chosen.segment is None
-        and chosen.truncate is None
-        and chosen.snapshots is None
-        and isinstance(algorithm.dynamics, algorithms.GradientDescent)
-    )
 
 
 def _reversible(spec: algorithms.Reversible, dynamics: algorithms.Dynamics, inner: Inner) -> Method:

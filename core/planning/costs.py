@@ -47,6 +47,8 @@ class Costs:
     scoring: Work = NOTHING
     """An evaluation but for the inner steps that it runs."""
     scoring_memory: float = 0.0
+    statistics_memory: float = 0.0
+    """Of an evaluation: what the images take whose statistics stand for those of all."""
     walks: float = 1.0
     """How many times an evaluation runs the inner steps."""
     fitting: Work | None = None

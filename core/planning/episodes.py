@@ -33,6 +33,8 @@ class Scored(NamedTuple):
     """In all."""
     together: int
     """Images at a time."""
+    drawn: int
+    """Images whose statistics stand for those of all, at once."""
     at_once: int
     """Episodes at a time."""
     tasks: int
@@ -52,7 +54,8 @@ def scored(spec: Experiment, problem: FewShot, chunk: int | None) -> Scored:
     once = sum(min(images, episodes * each) for images in known) if modes == 2 else 0
     return Scored(
         passes * (2 * episodes * each + once) + drawn,
-        max(at_once * each, drawn),
+        at_once * each,
+        drawn,
         at_once,
         2 * modes * -(-episodes // at_once) * at_once,
     )
@@ -61,7 +64,7 @@ def scored(spec: Experiment, problem: FewShot, chunk: int | None) -> Scored:
 def passed(problem: FewShot, judged: Scored, item: int) -> Work:
     """The network forward, some images at a time."""
     work = VALUE * network(problem, judged.images, item)
-    return replace(work, operators=work.operators * -(-judged.images // judged.together))
+    return replace(work, operators=work.operators * -(-judged.images // max(judged.together, judged.drawn)))
 
 
 def evaluated(problem: FewShot) -> tuple[int, int]:

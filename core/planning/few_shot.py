@@ -59,6 +59,7 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         solution_memory=item * 3.0 * fits * support * (made + support) * closed_form(problem),
         scoring=passed(problem, judged, passing) + Work(0, 0, DRAWN * -(-judged.tasks // judged.at_once)),
         scoring_memory=passing * judged.together * held(problem, passing),
+        statistics_memory=passing * judged.drawn * held(problem, passing),
         fitting=_fitting(spec, problem, judged, item),
         walks=judged.tasks / fits * (problem.way * problem.shot) / (way * shot),
         repeats=-(-problem.meta_batch // tasks),
@@ -103,6 +104,7 @@ def transfer(spec: Experiment, problem: MulticlassTransfer) -> Costs:
         + (passing + 4 * item) * scores,
         scoring=passed(problem, judged, passing) + product(judged.images, below, classes, item) + fits * heads,
         scoring_memory=judged.together * (passing * held(problem, passing) + 2 * item * classes),
+        statistics_memory=judged.drawn * (passing * held(problem, passing) + 2 * item * classes),
     )
 
 

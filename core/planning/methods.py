@@ -16,8 +16,8 @@ from core.planning.implicit import implicit
 from core.planning.steps import LEAF_BYTES, Need, Step, analytic_step, step_of
 from core.planning.work import NARROW, Device, Work
 from core.spec import Experiment, algorithms
-from core.spec.heads import SoftmaxHeads
 from core.spec.problems import HyperRepresentation
+from core.spec.shortcuts import replays, walks_in_dual
 from core.spec.sizes import features, inner_problems, training_sets
 
 WALK, OUTER_STEP = "inner steps and way back", "series and outer step"
@@ -38,7 +38,8 @@ def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
                 {"inner steps and way back": steps * step.recorded}, {"graphs of all steps": steps * step.graph}
             )
         case algorithms.Reverse():
-            if walks_in_dual(spec, algorithm) and isinstance(spec.problem, HyperRepresentation):
+            if walks_in_dual(spec.model_copy(update={"algorithm": algorithm})):
+                assert isinstance(spec.problem, HyperRepresentation)
                 return _dual_walk(spec.problem, costs, steps)
             return _reverse(chosen, steps, analytic_step(costs) if costs.analytic else step)
         case algorithms.Reversible():
@@ -71,14 +72,18 @@ def joint(algorithm: algorithms.Joint, costs: Costs) -> Need:
 
 
 def replayed(spec: Experiment, work: Mapping[str, Work], device: Device) -> dict[str, float]:
-    """Seconds of each part where a CUDA graph replays those of the walk in the dual, whose steps may be one kernel."""
+    """Seconds of each part where a CUDA graph replays those of the hyperiteration, or of the walk in the dual
+    without the outer step; steps of the walk may be one kernel."""
     chosen, seconds = spec.algorithm, device.replayed_seconds
-    if seconds is None or not isinstance(chosen, algorithms.Stepped) or not walks_in_dual(spec, chosen):
+    in_dual = walks_in_dual(spec)
+    if seconds is None or not (in_dual or replays(spec)):
         return {name: each.seconds(device) for name, each in work.items()}
     again = device.model_copy(update={"operator_seconds": seconds})
-    if _fused(spec):
+    if in_dual and _fused(spec):
+        assert isinstance(chosen, algorithms.Stepped)
         work = {**work, WALK: replace(work[WALK], operators=chosen.steps)}
-    return {name: each.seconds(device if name == OUTER_STEP else again) for name, each in work.items()}
+    launched = () if replays(spec) else (OUTER_STEP,)
+    return {name: each.seconds(device if name in launched else again) for name, each in work.items()}
 
 
 def _fused(spec: Experiment) -> bool:
@@ -86,16 +91,6 @@ def _fused(spec: Experiment) -> bool:
     assert isinstance(spec.problem, HyperRepresentation)
     way, shot, _ = training_sets(spec.problem)
     return spec.resources.precision != "float64" and way <= FUSED_CLASSES and way * shot <= FUSED_EXAMPLES
-
-
-def walks_in_dual(spec: Experiment, algorithm: algorithms.Stepped) -> bool:
-    """Whether reverse mode goes through the span of the support features, as `core.build` decides it."""
-    problem, plain = spec.problem, algorithm.hypergradient == algorithms.Reverse()
-    if not isinstance(problem, HyperRepresentation) or problem.way_from is not None:
-        return False
-    return (
-        isinstance(problem.heads, SoftmaxHeads) and plain and isinstance(algorithm.dynamics, algorithms.GradientDescent)
-    )
 
 
 def _reverse(chosen: algorithms.Reverse, steps: int, step: Step) -> Need:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from core.planning.answer import PROCESS, Assumption, Memory, MemoryPart, Plan, Sizes, Time, TimePart, Way
@@ -17,7 +18,8 @@ from core.planning.work import DEVICES, MIB, NOTHING, Device, Work
 from core.spec import Experiment
 from core.spec.algorithms import Exact, GradientDescent, Joint, Nested, Sgd, Stepped
 from core.spec.assumptions import assumptions
-from core.spec.sizes import inner_variables, outer_variables
+from core.spec.problems import FewShot
+from core.spec.sizes import AT_A_TIME_ON_A_GPU, inner_variables, outer_variables
 from core.spec.stochastic import AnyStochastic, Stochastic
 
 
@@ -95,10 +97,11 @@ def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[st
         **method,
         "code and caches of the first step": STEP_MEMORY,
     }
-    evaluating = problem.data + problem.scoring_memory + STEP_MEMORY
+    scoring = max(_at_a_time(spec, device) * problem.scoring_memory, problem.statistics_memory)
+    evaluating = problem.data + scoring + STEP_MEMORY
     if evaluating > overall(held):
         kept = ("data set", "code and caches of the first step")
-        held = {name: held[name] for name in kept} | {"evaluation": problem.scoring_memory}
+        held = {name: held[name] for name in kept} | {"evaluation": scoring}
     if (rest := problem.loading - overall(held)) > 0:
         held["loading the data"] = rest
     parts = {PROCESS: device.process_mb, **{name: size / MIB for name, size in held.items()}}
@@ -110,6 +113,13 @@ def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[st
         limit_mb=limit,
         fits=None if limit is None else peak <= limit,
     )
+
+
+def _at_a_time(spec: Experiment, device: Device) -> int:
+    """How many times as many episodes as on a CPU an evaluation takes together."""
+    chunked = getattr(spec.problem, "task_chunk", None) is not None
+    on_a_gpu = isinstance(spec.problem, FewShot) and not chunked and device.replayed_seconds is not None
+    return AT_A_TIME_ON_A_GPU if on_a_gpu else 1
 
 
 def _outer_copies(spec: Experiment) -> int:
@@ -138,7 +148,8 @@ def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str,
     solved = isinstance(algorithm, Stepped) and isinstance(algorithm.hypergradient, Exact)
     step = problem.walks * once if problem.fitting is None else problem.fitting
     fitted = problem.walks * problem.solution if solved else steps * step
-    evaluation = (fitted + problem.scoring).seconds(device)
+    scoring = fitted + problem.scoring
+    evaluation = replace(scoring, operators=scoring.operators / _at_a_time(spec, device)).seconds(device)
     every, last = spec.evaluation.every, algorithm.hyperiterations
     evaluations = last // every + 1 + (last % every != 0)
     closing = (problem.closing_steps * once + problem.closing).seconds(device)

@@ -15,10 +15,7 @@ from core.datasets.episodes import Episodes, joined, sample_episodes
 from core.problems.instance import Context
 from core.spec import problems as spec
 from core.spec.datasets import EpisodeDataset, MiniImagenet
-from core.spec.sizes import Sets, evaluation_sets, images_at_once
-
-AT_A_TIME_ON_A_GPU = 8
-"""1136 images of 84x84, of which the 64 channels of RN's first block take 1 GB in bfloat16."""
+from core.spec.sizes import AT_A_TIME_ON_A_GPU, Sets, evaluation_sets, images_at_once
 
 MetaSet = Literal["train", "validation", "test"]
 

@@ -11,9 +11,10 @@ from core.bilevel.algorithms import nested_from_graph
 from core.bilevel.problem import Algorithm, AlgorithmState
 from core.build import build, build_instance, make_context
 from core.inner import build_inner
-from core.methods import replays, same_method
+from core.methods import same_method
 from core.outer import build_optimizer
 from core.spec import Experiment, algorithms
+from core.spec.shortcuts import replays
 from tests.core.bilevel.test_graphs import Tape
 from tests.core.small import difference
 
@@ -91,7 +92,7 @@ def from_graph(spec: Experiment, data_dir: Path) -> tuple[Algorithm, AlgorithmSt
 
 def check(spec: Experiment, data_dir: Path) -> None:
     """Three hyperiterations from a graph on other tasks each are those of the CPU, series included."""
-    assert replays(spec, make_context(spec, device="cuda", data_dir=data_dir))
+    assert replays(spec)
     instance, plain = build(spec, device="cpu", data_dir=data_dir)
     expected = plain.init(instance.initial)
     algorithm, state = from_graph(spec, data_dir)
@@ -134,16 +135,15 @@ def test_whatever_the_tasks_and_heads(method: str, shape: str, synthetic_omniglo
 )
 def test_what_may_wait_for_the_device_is_not_captured(change: dict[str, Any]) -> None:
     spec = Experiment.model_validate({"problem": {**PROBLEM, "l2": 0.1}, "algorithm": change})
-    assert not replays(spec, make_context(spec, device="cuda", data_dir=Path()))
+    assert not replays(spec)
 
 
-def test_neither_is_what_is_measured_now_and_then_nor_what_differs_in_size_nor_anything_on_a_cpu() -> None:
+def test_neither_is_what_is_measured_now_and_then_nor_what_differs_in_size() -> None:
     plain = described()
     measured = plain.model_copy(
         update={"diagnostics": plain.diagnostics.model_validate({"stationarity": {"every": 2}})}
     )
     ragged = described(way_from=2)
     for spec in (measured, ragged):
-        assert not replays(spec, make_context(spec, device="cuda", data_dir=Path()))
-    assert not replays(plain, make_context(plain, device="cpu", data_dir=Path()))
-    assert replays(plain, make_context(plain, device="cuda", data_dir=Path()))
+        assert not replays(spec)
+    assert replays(plain)

@@ -8,12 +8,9 @@ from typing import Any
 
 import pytest
 
-from core.methods import walks_in_dual as built_walk
 from core.planning import DEVICES, Plan, methods, plan
-from core.planning.methods import walks_in_dual
 from core.settings import prepare_process
 from core.spec import KINDS, Experiment, kind_of
-from core.spec.algorithms import Nested
 from core.spec.sizes import outer_variables
 
 MLP = {"kind": "regularization", "dataset": {"kind": "digits"}, "model": {"kind": "mlp"}, "strength": "layer"}
@@ -396,17 +393,6 @@ def test_measurements_of_the_spec_are_reckoned_with() -> None:
     assert plain
     assert measured
     assert measured.hyperiteration_seconds > 3 * plain.hyperiteration_seconds
-
-
-@pytest.mark.parametrize("segment", [None, 5])
-@pytest.mark.parametrize("dynamics", ["gradient_descent", "heavy_ball"])
-def test_the_walk_of_the_heads_is_the_one_that_is_built(segment: int | None, dynamics: str) -> None:
-
-    spec = experiment(
-        FEW_SHOT, steps=10, dynamics={"kind": dynamics}, hypergradient={"kind": "reverse", "segment": segment}
-    )
-    assert isinstance(spec.algorithm, Nested)
-    assert walks_in_dual(spec, spec.algorithm) == built_walk(spec)
 
 
 OPTIMIZER = {"kind": "learned_optimizer", "meta_batch": 256}

@@ -14,9 +14,9 @@ from core.bilevel.hypergradients import unrolled
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built
 from core.datasets.episodes import Episodes
-from core.methods import walks_in_dual
 from core.problems.cross_fitting import cut, in_turn
 from core.spec import Experiment
+from core.spec.shortcuts import walks_in_dual
 from core.spec.sizes import inner_variables
 
 SMALL: dict[str, Any] = {

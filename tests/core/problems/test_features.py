@@ -12,10 +12,10 @@ from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built
 from core.datasets.episodes import Episodes
-from core.methods import walks_in_dual
 from core.problems.few_shot import averaged
 from core.problems.hyper_representation import FewShot, network
 from core.spec import Experiment
+from core.spec.shortcuts import walks_in_dual
 from tests.core.problems.conftest import SMALL
 
 SMOOTH: dict[str, Any] = {**SMALL, "model": {"kind": "mlp", "hidden": [6, 5]}}

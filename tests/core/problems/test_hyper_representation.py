@@ -9,9 +9,10 @@ from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built, build, make_context
 from core.inner import build_inner
-from core.methods import build_method, walks_in_dual
+from core.methods import build_method
 from core.problems.hyper_representation import network
 from core.spec import Experiment
+from core.spec.shortcuts import walks_in_dual
 from tests.core.problems.conftest import SMALL
 
 TINY_MLP: dict[str, Any] = {**SMALL, "model": {"kind": "mlp", "hidden": [2]}, "meta_batch": 1}

@@ -14,11 +14,12 @@ from core.bilevel.dynamics import full_batch
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, Tree
 from core.build import Built, make_context
 from core.inner import build_inner
-from core.methods import build_method, walks_in_dual
+from core.methods import build_method
 from core.models.image_sets import image_sets
 from core.problems.hyper_representation import FewShot, network
 from core.problems.inner import entry
 from core.spec import Experiment
+from core.spec.shortcuts import walks_in_dual
 from core.spec.sizes import Sets
 
 RAGGED: dict[str, Any] = {
