@@ -74,9 +74,7 @@ def graphed(method: Method, capture: Capture = capture_cuda) -> Method:
     recorded: dict[int, Callable[[Tree], Any]] = {}
 
     def through_graph(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int) -> Hypergradient:
-        if problem.tasks is None:
-            raise ValueError("only a problem that is stated by its tasks can be captured: what else changes is unknown")
-        tasks = problem.tasks
+        tasks = tasks_of(problem)
 
         def compute(inputs: Any) -> Hypergradient:
             return method(*restated(tasks, inputs["data"]), inputs["lam"], steps=steps)
@@ -88,6 +86,13 @@ def graphed(method: Method, capture: Capture = capture_cuda) -> Method:
         return found
 
     return through_graph
+
+
+def tasks_of(problem: Problem) -> Tasks:
+    """What differs between hyperiterations; raises ValueError where the problem does not say."""
+    if problem.tasks is None:
+        raise ValueError("only a problem that is stated by its tasks can be captured: what else changes is unknown")
+    return problem.tasks
 
 
 def restated(tasks: Tasks, data: Tree) -> tuple[Problem, Dynamics]:

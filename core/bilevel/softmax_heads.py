@@ -101,8 +101,10 @@ def fitted(z: Tree, *, steps: int, support_labels: Tensor, way: int, rate: Rate,
     x = with_one(entry(z, "support"))
     kernel, targets = x @ x.mT, one_hot(support_labels, x, way)
     eta = rate(z).reshape(1) if callable(rate) else x.new_full((1,), rate)
-    if (walk := _fused_walk(targets, steps)) and steps * targets.numel() <= MOST_KEPT:
-        last = walk(kernel, targets, eta, l2, steps).iterates[:, -1]
+    walk = _fused_walk(targets, steps)
+    if walk and (together := MOST_KEPT // (steps * targets[0].numel())):
+        parts = zip(torch.split(kernel, together), torch.split(targets, together), strict=True)
+        last = torch.cat([walk(k, y, eta, l2, steps).iterates[:, -1] for k, y in parts])
     else:
         last = softmax_walk.end(kernel, targets, eta, l2, steps)
     return x.mT @ last.mT

@@ -19,12 +19,12 @@ class Augmentation(NamedTuple):
     mirrored: bool = False
     """With probability 1/2."""
     smallest_crop: float = 1.0
-    """Crops have at least so much of the image's area; 1: the whole image."""
+    """The smallest area that is drawn for a crop, of the image's; 1: the whole image."""
     colours: float = 0.0
     """How far brightness, contrast and saturation go, each as a factor that is uniform in [1 - it, 1 + it]."""
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        """Draws on the CPU, which makes them the same on every device."""
+        """Draws on the CPU and in float32, which makes them the same on every device and in every format."""
         images = mirrored_at_random(images, generator) if self.mirrored else images
         if self.smallest_crop < 1:
             images = cropped_at_random(images, generator, smallest=self.smallest_crop)
@@ -41,20 +41,26 @@ def cropped_at_random(images: Tensor, generator: Generator, *, smallest: float) 
     """Images [..., channels, side, side], each replaced by a rectangle of it, scaled to its size (Szegedy et al. 2015).
 
     The area is uniform in [smallest, 1] of the image's, the logarithm of width over height uniform between those of
-    3/4 and 4/3, the place uniform among those within the image; sides longer than the image's are cut to it. Pixels
-    between pixels are interpolated bilinearly.
+    3/4 and 4/3; then sides longer than the image's are cut to it, by which crops above 3/4 of the area may become
+    smaller. The place is uniform among those within the image. Pixels between pixels are interpolated bilinearly.
     """
     pixels = images.flatten(0, -4)
-    area, aspect, across, down = torch.rand(4, len(pixels), dtype=images.dtype, generator=generator)
+    area, aspect, across, down = torch.rand(4, len(pixels), generator=generator).to(images.dtype)
     area, half = smallest + (1 - smallest) * area, (2 * aspect - 1) * math.log(ASPECT) / 2
-    # In units of half a side, as `affine_grid` has them: the image is [-1, 1].
+    # In units of half a side, as `grid_sample` has them: the image is [-1, 1].
     width, height = (area.sqrt() * half.exp()).clamp(max=1), (area.sqrt() * (-half).exp()).clamp(max=1)
-    nothing = torch.zeros_like(width)
-    rows = [width, nothing, (1 - width) * (2 * across - 1), nothing, height, (1 - height) * (2 * down - 1)]
-    places = torch.stack(rows, 1).view(-1, 2, 3).to(images.device, non_blocking=True)
-    grid = F.affine_grid(places, list(pixels.shape), align_corners=False)
+    places = torch.stack([(1 - width) * (2 * across - 1), width, (1 - height) * (2 * down - 1), height])
+    x, width, y, height = places.to(images.device, non_blocking=True)[..., None]
+    columns, rows = (x + width * _centres(pixels.shape[-1], x)), (y + height * _centres(pixels.shape[-2], y))
+    size = (-1, *pixels.shape[-2:])
+    grid = torch.stack([columns.unsqueeze(1).expand(size), rows.unsqueeze(2).expand(size)], -1)
     cropped: Tensor = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return cropped.view(images.shape)
+
+
+def _centres(count: int, like: Tensor) -> Tensor:
+    """Of so many pixels side by side, from -1 to 1."""
+    return (2 * torch.arange(count, dtype=like.dtype, device=like.device) + 1) / count - 1
 
 
 def recoloured_at_random(images: Tensor, generator: Generator, *, strength: float) -> Tensor:
@@ -64,7 +70,7 @@ def recoloured_at_random(images: Tensor, generator: Generator, *, strength: floa
     image's mean brightness times the second, and from their own brightness times the third. What leaves [0, 1] is cut
     off at the end.
     """
-    factors = 1 + strength * (2 * torch.rand(3, *images.shape[:-3], dtype=images.dtype, generator=generator) - 1)
+    factors = 1 + strength * (2 * torch.rand(3, *images.shape[:-3], generator=generator).to(images.dtype) - 1)
     brightness, contrast, saturation = factors[..., None, None, None].to(images.device, non_blocking=True)
     images = images * brightness
     grey = _grey(images)

@@ -16,9 +16,9 @@ from core.planning.residual import residual_gradient, residual_holds, residual_k
 from core.planning.work import Work
 from core.spec import Experiment
 from core.spec.datasets import MiniImagenet
+from core.spec.images import images_at_once, population
 from core.spec.models import Conv4, Mlp, Residual
 from core.spec.problems import FewShot, HyperRepresentation
-from core.spec.sizes import images_at_once, population
 
 LOADED = 1.85
 """Images in memory after they are split and rotated, with what that leaves around them, over the images themselves."""
@@ -76,6 +76,15 @@ def episodes_at_once(spec: Experiment, problem: FewShot, chunk: int | None) -> i
     """Of an evaluation: as many as `images_at_once` allows, but for `chunk`."""
     allowed = max(1, images_at_once(problem.dataset) // sum(evaluated(problem)))
     return min(allowed, chunk or allowed, spec.evaluation.episodes)
+
+
+def changed(problem: FewShot, images: int, item: int) -> Work:
+    """Images that are mirrored, cropped and recoloured as they are drawn, as measured on a CPU."""
+    dataset = problem.dataset
+    if not isinstance(dataset, MiniImagenet):
+        return Work()
+    passes = 2 * dataset.reflections + 6 * (dataset.smallest_crop < 1) + 9 * (dataset.colours > 0)
+    return Work(0, passes * item * images * values_of_an_image(dataset), 0)
 
 
 def stored(problem: FewShot) -> tuple[float, float]:

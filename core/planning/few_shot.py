@@ -5,6 +5,7 @@ from typing import assert_never
 from core.planning.costs import Costs, item_size
 from core.planning.episodes import (
     Scored,
+    changed,
     heads_gradient,
     held,
     kept,
@@ -53,7 +54,7 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         objective=heads_gradient(fits, outer, made, way, item),
         data=images_stored,
         loading=loading,
-        embedding=network(problem, images, passing) + Work(0, 0, 20),
+        embedding=network(problem, images, passing) + changed(problem, images, item) + Work(0, 0, 20),
         features=images * (passing * kept(problem) + 2 * item * pixels) + (2 + problem.centred) * item * z,
         solution=_solution(problem, fits, support, made, item),
         solution_memory=item * 3.0 * fits * support * (made + support) * closed_form(problem),
@@ -99,7 +100,7 @@ def transfer(spec: Experiment, problem: MulticlassTransfer) -> Costs:
         objective=Work(0, 8 * item * scores, 20),
         data=images_stored,
         loading=loading,
-        embedding=network(problem, images, passing) + 3 * last + Work(0, 0, 20),
+        embedding=network(problem, images, passing) + changed(problem, images, item) + 3 * last + Work(0, 0, 20),
         features=images * (passing * kept(problem) + 2 * item * values_of_an_image(problem.dataset))
         + (passing + 4 * item) * scores,
         scoring=passed(problem, judged, passing) + product(judged.images, below, classes, item) + fits * heads,

@@ -1,7 +1,7 @@
 """What learned initializations cost: a copy of the network, or of its head, for each task."""
 
 from core.planning.costs import Costs, item_size
-from core.planning.episodes import episodes_at_once, evaluated, heads_gradient, held, kept, network, stored
+from core.planning.episodes import changed, episodes_at_once, evaluated, heads_gradient, held, kept, network, stored
 from core.planning.networks import GRADIENT_HOLDS, VALUE, first_patches, values_of_an_image
 from core.planning.work import NOTHING, Work
 from core.spec import Experiment
@@ -48,7 +48,7 @@ def initialization(spec: Experiment, problem: Initialization) -> Costs:
         watching=GRADIENT_HOLDS * item * moved,
         data=images_stored,
         loading=loading,
-        embedding=embedding,
+        embedding=embedding + changed(problem, tasks * (support + query), item),
         features=at_the_end * graph + 2 * item * tasks * (support + query) * pixels,
         # The query sets twice, with their own statistics and with those of the support sets; copies have seen these.
         scoring=VALUE * network(problem, 2 * episodes * (support * (1 if copies else 2) + 2 * query), item),

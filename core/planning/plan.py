@@ -19,7 +19,8 @@ from core.spec import Experiment
 from core.spec.algorithms import Exact, GradientDescent, Joint, Nested, Sgd, Stepped
 from core.spec.assumptions import assumptions
 from core.spec.problems import FewShot
-from core.spec.sizes import AT_A_TIME_ON_A_GPU, inner_variables, outer_variables
+from core.spec.shortcuts import replays, walks_in_dual
+from core.spec.sizes import inner_variables, outer_variables
 from core.spec.stochastic import AnyStochastic, Stochastic
 
 
@@ -99,7 +100,9 @@ def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[st
     }
     scoring = max(_at_a_time(spec, device) * problem.scoring_memory, problem.statistics_memory)
     evaluating = problem.data + scoring + STEP_MEMORY
-    if evaluating > overall(held):
+    if device.replayed_seconds is not None and (replays(spec) or walks_in_dual(spec)):
+        held["evaluation"] = scoring  # a graph keeps its memory to itself as long as it is there
+    elif evaluating > overall(held):
         kept = ("data set", "code and caches of the first step")
         held = {name: held[name] for name in kept} | {"evaluation": scoring}
     if (rest := problem.loading - overall(held)) > 0:
@@ -118,8 +121,7 @@ def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[st
 def _at_a_time(spec: Experiment, device: Device) -> int:
     """How many times as many episodes as on a CPU an evaluation takes together."""
     chunked = getattr(spec.problem, "task_chunk", None) is not None
-    on_a_gpu = isinstance(spec.problem, FewShot) and not chunked and device.replayed_seconds is not None
-    return AT_A_TIME_ON_A_GPU if on_a_gpu else 1
+    return device.evaluated_together if isinstance(spec.problem, FewShot) and not chunked else 1
 
 
 def _outer_copies(spec: Experiment) -> int:

@@ -4,6 +4,8 @@ from dataclasses import astuple, dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.spec.images import AT_A_TIME_ON_A_GPU
+
 MIB = 2**20
 
 
@@ -74,6 +76,8 @@ class Device(BaseModel):
     """MiB of main memory that a child process holds before it has loaded anything."""
     memory_mb: float | None = Field(default=None, gt=0)
     """MiB of memory that an experiment may take there; null: not known."""
+    evaluated_together: int = Field(default=1, ge=1)
+    """How many times as many images as on a CPU a few-shot evaluation takes together there."""
 
 
 DEVICES = {
@@ -94,6 +98,7 @@ DEVICES = {
             operator_seconds=1.9e-5,
             replayed_seconds=2e-6,
             process_mb=2300,
+            evaluated_together=AT_A_TIME_ON_A_GPU,
         ),
     )
 }

@@ -16,8 +16,8 @@ from core.models.model import Representation
 from core.problems.artifacts import Learned
 from core.problems.few_shot import representative
 from core.problems.instance import Context
+from core.spec.images import images_at_once
 from core.spec.problems import LinearRepresentation
-from core.spec.sizes import images_at_once
 
 PIXELS = 28 * 28
 

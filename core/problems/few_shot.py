@@ -19,8 +19,9 @@ from core.problems.instance import Context, Evaluation, Metrics, metric
 from core.problems.sampling import MetaSet, Sampling, at_a_time
 from core.spec import problems as spec
 from core.spec.datasets import ClassesOfImages
+from core.spec.images import images_at_once, population
 from core.spec.multiclass_transfer import MulticlassTransfer
-from core.spec.sizes import evaluation_sets, images_at_once, population
+from core.spec.sizes import evaluation_sets
 
 Features = Callable[[Tree, Tensor, ImageSets], Tensor]
 """(lam, images [N, ...], the sets that they are of) -> features [N, F]."""
@@ -154,8 +155,10 @@ class Scoring:
         """The features [classes, images a class, d] of a meta-set, where those of an image do not depend on others."""
         images, context = self.sampling.images(part), self.network.context
         made = []
-        together = images_at_once(self.problem.dataset) * at_a_time(context.device)
-        for some in torch.split(images.flatten(0, 1), together):
+        sets = evaluation_sets(self.problem)
+        allowed = images_at_once(self.problem.dataset) * at_a_time(context.device)
+        together = allowed if self.together is None else self.together * sets.way * (sets.shot + sets.query)
+        for some in torch.split(images.flatten(0, 1), min(together, allowed)):
             pixels = some.to(context.device, context.dtype).div_(255)
             made.append(features(lam, pixels, one_set(pixels)))
         return torch.cat(made).view(*images.shape[:2], -1)

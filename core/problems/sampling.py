@@ -15,7 +15,8 @@ from core.datasets.episodes import Episodes, joined, sample_episodes
 from core.problems.instance import Context
 from core.spec import problems as spec
 from core.spec.datasets import EpisodeDataset, MiniImagenet
-from core.spec.sizes import AT_A_TIME_ON_A_GPU, Sets, evaluation_sets, images_at_once
+from core.spec.images import AT_A_TIME_ON_A_GPU, images_at_once
+from core.spec.sizes import Sets, evaluation_sets
 
 MetaSet = Literal["train", "validation", "test"]
 

@@ -31,11 +31,7 @@ from core.spec.learned_problems import LearnedData
 from core.spec.models import Linear
 from core.spec.problem_checks import analytic, closed_form, has_finite_sum, squares, strongly_convex
 from core.spec.problems import HyperCleaning, HyperRepresentation, Initialization, Problem, Quadratic, Regularization
-from core.spec.sizes import (
-    inner_variables,
-    minibatch_examples,
-    outer_variables,
-)
+from core.spec.sizes import inner_variables, minibatch_examples, outer_variables
 from core.spec.stochastic import AnyStochastic, Stochastic
 
 FORWARD_LIMIT = 2000

@@ -107,14 +107,14 @@ OF_INNER_VARIABLES = ("stationarity", "truncation", "contraction")
 """Of these, the ones that say something about the inner problem."""
 
 
-def asked(diagnostics: Diagnostics) -> list[str]:
+def measured_sections(diagnostics: Diagnostics) -> list[str]:
     """The sections that are measured."""
     return [section for section in MEASURED if getattr(diagnostics, section).every is not None]
 
 
 def check_diagnostics(problem: Problem, algorithm: Algorithm, diagnostics: Diagnostics) -> None:
     """Refuses measurements that the algorithm gives no occasion for; says which field and what to change."""
-    measured = asked(diagnostics)
+    measured = measured_sections(diagnostics)
     if not measured:
         return
     if isinstance(algorithm, Joint):

@@ -9,7 +9,7 @@ from core.spec.algorithms import (
     Stepped,
     Unrolled,
 )
-from core.spec.diagnostics import asked
+from core.spec.diagnostics import measured_sections
 from core.spec.experiment import Experiment
 from core.spec.heads import SoftmaxHeads
 from core.spec.problems import HyperRepresentation
@@ -39,5 +39,5 @@ def replays(spec: Experiment) -> bool:
         and isinstance(algorithm, Nested)
         and isinstance(algorithm.hypergradient, Unrolled | Reverse | FirstOrder)
         and not isinstance(algorithm.dynamics, LineSearch)
-        and not asked(spec.diagnostics)
+        and not measured_sections(spec.diagnostics)
     )

@@ -1,11 +1,10 @@
 """How many outer and inner variables a problem has, from its spec alone."""
 
-from itertools import pairwise
 from typing import NamedTuple, assert_never
 
 from core.spec.algorithms import Algorithm, Stepped
-from core.spec.datasets import ClassesOfImages
 from core.spec.heads import PrototypeHeads, RidgeHeads
+from core.spec.images import affine_size, feature_size, representation_size
 from core.spec.learned_problems import (
     Classification,
     LearnedData,
@@ -14,7 +13,7 @@ from core.spec.learned_problems import (
     MlpOptimizer,
     Quadratics,
 )
-from core.spec.models import Conv4, Linear, Mlp, Residual, TableModel
+from core.spec.models import Linear, Mlp, TableModel
 from core.spec.multiclass_transfer import MulticlassTransfer
 from core.spec.plugins import PluginModel, PluginProblem
 from core.spec.problems import (
@@ -115,10 +114,6 @@ def layers(model: TableModel) -> int:
             assert_never(model)
 
 
-def _affine(sizes: tuple[int, ...]) -> int:
-    return sum(rows * columns + columns for rows, columns in pairwise(sizes))
-
-
 def inner_variables(problem: Problem) -> int:
     """Number of inner variables (of all tasks of a meta-batch together)."""
     match problem:
@@ -208,7 +203,7 @@ def model_size(model: TableModel, features: int, count: int) -> int:
         case Linear():
             return (features + model.bias) * count
         case Mlp():
-            return _affine((features, *model.hidden, count))
+            return affine_size((features, *model.hidden, count))
         case PluginModel():
             return model.inner_variables(features, count)
         case _:
@@ -235,58 +230,9 @@ def optimizer_size(optimizer: LstmOptimizer | MlpOptimizer) -> int:
             return sum(4 * h * (inputs + h + 1) for inputs in (2, *[h] * (optimizer.layers - 1))) + h + 1
         case MlpOptimizer():
             seen = 1 + len(optimizer.decays)
-            return seen + _affine((2 * seen, *optimizer.hidden, 1))
+            return seen + affine_size((2 * seen, *optimizer.hidden, 1))
         case _:
             assert_never(optimizer)
-
-
-def feature_size(model: Conv4 | Residual | Mlp, side: int = 28) -> int:
-    """Features that a representation makes of a side x side image."""
-    match model:
-        case Conv4():
-            for _ in range(4):
-                side = (side + 1) // 2 if model.downsample == "stride" else side // 2
-            return model.filters * side * side
-        case Residual():
-            return model.features
-        case Mlp():
-            return model.hidden[-1]
-        case _:
-            assert_never(model)
-
-
-def representation_size(model: Conv4 | Residual | Mlp, channels: int = 1, side: int = 28) -> int:
-    """Parameters of a representation."""
-    match model:
-        case Conv4():
-            norms = 2 if model.norm_scale else 1
-            first = 9 * channels * model.filters
-            return first + 3 * 9 * model.filters**2 + 4 * norms * model.filters
-        case Residual():
-            blocks = sum(
-                9 * (inputs + 2 * outputs) * outputs + 3 * outputs + (inputs + 1) * outputs
-                for inputs, outputs in pairwise((channels, *model.blocks))
-            )
-            return blocks + _affine((model.blocks[-1], model.hidden, model.features))
-        case Mlp():
-            return _affine((channels * side * side, *model.hidden))
-        case _:
-            assert_never(model)
-
-
-def images_at_once(dataset: ClassesOfImages) -> int:
-    """Images that an evaluation sends through the network together: as many pixels as 1280 images of 28x28 have."""
-    return max(1, 1280 * 28**2 // dataset.side**2)
-
-
-AT_A_TIME_ON_A_GPU = 8
-"""As many times `images_at_once` go through the network together there, which is idle while a few images are launched:
-1136 images of 84x84, of which the 64 channels of RN's first block take 1 GB in bfloat16."""
-
-
-def population(dataset: ClassesOfImages) -> int:
-    """Meta-training images whose statistics stand for those of all: as many pixels as 2000 images of 28x28 have."""
-    return max(1, 2000 * 28**2 // dataset.side**2)
 
 
 def _learned(problem: Problem, algorithm: Stepped) -> int:
@@ -315,7 +261,7 @@ def outer_variables(problem: Problem, algorithm: Algorithm) -> int:
         case HyperRepresentation():
             own = parameters(problem) + 3 * isinstance(problem.heads, RidgeHeads)
         case MulticlassTransfer():
-            own = parameters(problem) + _affine((features(problem), problem.dataset.class_counts()[0]))
+            own = parameters(problem) + affine_size((features(problem), problem.dataset.class_counts()[0]))
         case Initialization():
             own = parameters(problem) + (_head(problem) if problem.head_start == "learned" else 0)
         case LinearRepresentation():

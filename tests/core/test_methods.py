@@ -16,7 +16,8 @@ from core.outer import build_optimizer
 from core.spec import Experiment, algorithms
 from core.spec.shortcuts import replays
 from tests.core.bilevel.test_graphs import Tape
-from tests.core.small import difference
+from tests.core.small import described as described_as
+from tests.core.small import difference, kinds
 
 CUDA = torch.cuda.is_available()
 PROBLEM: dict[str, Any] = {
@@ -125,17 +126,12 @@ def test_whatever_the_tasks_and_heads(method: str, shape: str, synthetic_omniglo
     check(described(method, **SHAPES[shape]), synthetic_omniglot)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"steps": 4, "hypergradient": {"kind": "implicit", "solver": {"kind": "cg"}}},
-        {"steps": 4, "hypergradient": {"kind": "forward"}},
-        {"steps": 4, "hypergradient": {"kind": "first_order"}, "dynamics": {"kind": "line_search"}},
-    ],
-)
-def test_what_may_wait_for_the_device_is_not_captured(change: dict[str, Any]) -> None:
-    spec = Experiment.model_validate({"problem": {**PROBLEM, "l2": 0.1}, "algorithm": change})
-    assert not replays(spec)
+@pytest.mark.parametrize("kind", kinds("hypergradient"))
+def test_what_may_wait_for_the_device_is_not_captured(kind: str) -> None:
+    spec = described_as("hyper_representation", kind, "gradient_descent", steps=4)
+    assert spec is None or replays(spec) == (kind in ("reverse", "unrolled", "first_order"))
+    searching = described_as("hyper_representation", kind, "line_search", steps=4)
+    assert searching is None or not replays(searching)
 
 
 def test_neither_is_what_is_measured_now_and_then_nor_what_differs_in_size() -> None:

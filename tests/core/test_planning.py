@@ -478,9 +478,60 @@ def test_a_replayed_hyperiteration_takes_what_an_h100_took(
     assert launched.hyperiteration_seconds > 2 * found.hyperiteration_seconds
 
 
-def test_plans_know_what_one_kernel_takes() -> None:
-    from core.bilevel import softmax_heads  # plans know nothing of torch
+@pytest.mark.parametrize("hypergradient", ["first_order", "unrolled"])
+def test_a_gpu_replays_whole_hyperiterations_of_other_methods_too(hypergradient: str) -> None:
+    """And launches those that are measured now and then one by one."""
+    spec = experiment(FEW_SHOT, steps=5, hypergradient={"kind": hypergradient})
+    watched = spec.model_copy(update={"diagnostics": spec.diagnostics.model_validate({"direction": {"every": 2}})})
+    replayed, launched = (plan(each, DEVICES["cuda"]).time for each in (spec, watched))
+    assert replayed
+    assert launched
+    assert launched.hyperiteration_seconds > 4 * replayed.hyperiteration_seconds
+    outer = {part.part: part.seconds for part in replayed.parts}[methods.OUTER_STEP]
+    assert outer < 20 * DEVICES["cuda"].operator_seconds / 2
 
+
+def test_evaluations_on_a_gpu_take_more_episodes_together_but_not_more_than_a_chunk() -> None:
+    one_by_one = DEVICES["cuda"].model_copy(update={"evaluated_together": 1})
+    for shape, faster in (({}, True), ({"task_chunk": 2}, False)):
+        spec = experiment({**FEW_SHOT, **shape}, steps=5)
+        found, plain = plan(spec, DEVICES["cuda"]), plan(spec, one_by_one)
+        assert found.time
+        assert plain.time
+        assert found.memory
+        assert plain.memory
+        assert (found.time.evaluation_seconds < plain.time.evaluation_seconds / 2) == faster
+        assert (found.memory.peak_mb > plain.memory.peak_mb) == faster
+
+
+def test_a_graph_keeps_its_memory_beside_what_an_evaluation_takes() -> None:
+    spec = experiment(FEW_SHOT, steps=5)
+    graphed = plan(spec, DEVICES["cuda"]).memory
+    launched = plan(spec, DEVICES["cuda"].model_copy(update={"replayed_seconds": None})).memory
+    assert graphed
+    assert launched
+    assert {"evaluation", "network's graph and episodes"} <= {part.part for part in graphed.parts}
+    assert graphed.peak_mb > launched.peak_mb
+
+
+def test_images_that_are_changed_as_they_are_drawn_take_time() -> None:
+    def seconds(**dataset: Any) -> float:
+        problem = {"kind": "hyper_representation", "dataset": {"kind": "mini_imagenet", **dataset}, "meta_batch": 1}
+        time = plan(experiment(problem, steps=5)).time
+        assert time
+        return time.hyperiteration_seconds
+
+    mirrored, cropped, recoloured = seconds(reflections=True), seconds(smallest_crop=0.5), seconds(colours=0.4)
+    assert seconds() < mirrored < cropped < recoloured
+    drawn = 80 * 3 * 84 * 84 * 4 / DEVICES["cpu"].bytes_per_second
+    assert 3 * drawn < cropped - seconds() < 10 * drawn
+
+
+def test_plans_know_what_one_kernel_takes_and_what_linear_models_keep() -> None:
+    from core.bilevel import softmax_heads  # plans know nothing of torch
+    from core.bilevel.linear_models.reverse import ROOM
+
+    assert methods.MEANS_AND_ITERATES == ROOM
     assert (methods.FUSED_CLASSES, methods.FUSED_EXAMPLES) == (
         softmax_heads.FUSED_CLASSES,
         softmax_heads.FUSED_EXAMPLES,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.graphs import Capture, capture_cuda, replayed, restated
+from core.bilevel.graphs import Capture, capture_cuda, replayed, restated, tasks_of
 from core.bilevel.optimizers import OuterOptimizer
 from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, Method, MethodSeries, Problem, Tree
 
@@ -71,8 +71,7 @@ def nested_from_graph(
 
     @torch.no_grad()
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
-        tasks = problem_at(k)[0].tasks
-        assert tasks is not None, "a problem that is not stated by its tasks cannot be captured"
+        tasks = tasks_of(problem_at(k)[0])
         assert isinstance(state.aux, tuple)
 
         def compute(inputs: Any) -> Hyperiteration:

@@ -1,6 +1,8 @@
 """Images that are changed at random as they are drawn."""
 
 import math
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +50,9 @@ class TestCrops:
         # A side that would be longer than the image's is cut, so that an area may be smaller by as much.
         uncut = (width < 1 - 1e-9) & (height < 1 - 1e-9)
         area, aspect = (width * height)[uncut], (width / height)[uncut]
+        if smallest < 0.2:  # those that are cut stay above the median
+            lower = torch.tensor([0.25, 0.5], dtype=area.dtype)
+            assert ((width * height).quantile(lower) - smallest - (1 - smallest) * lower).abs().max() < 0.1
         assert smallest - 1e-9 <= area.min() <= smallest + 0.1 * (1 - smallest)
         assert 3 / 4 - 1e-9 <= aspect.min() < 0.85
         assert 1.18 < aspect.max() <= 4 / 3 + 1e-9
@@ -63,6 +68,12 @@ class TestCrops:
             assert abs(float(place.mean()) - 0.5) < 4 * float(place.std()) / math.sqrt(MANY)
             assert place.min() < 0.35
             assert place.max() > 0.65
+        assert abs(float(torch.corrcoef(middle.T)[0, 1])) < 4 / math.sqrt(MANY)
+
+    def test_have_the_image_s_own_pixels_at_its_border(self) -> None:
+        """Not half of the nothing that lies beyond it."""
+        even = torch.ones(MANY, 1, 8, 8, dtype=torch.float64)
+        torch.testing.assert_close(cropped_at_random(even, stream(3, "crops"), smallest=0.3), even)
 
     def test_of_nearly_everything_are_nearly_the_image(self) -> None:
         images = ramps(20)
@@ -113,6 +124,27 @@ class TestAll:
         assert torch.equal(found, again)
         flat = found.flatten(0, 1)
         assert all(not torch.equal(flat[i], flat[j]) for i in range(10) for j in range(i))
+
+    @pytest.mark.parametrize("knobs", [{"mirrored": True}, {"smallest_crop": 0.5}, {"colours": 0.4}])
+    def test_each_change_is_made_alone(self, knobs: dict[str, Any]) -> None:
+        images = noise(9, 3, 8, 8)
+        alone = {
+            "mirrored": mirrored_at_random,
+            "smallest_crop": partial(cropped_at_random, smallest=0.5),
+            "colours": partial(recoloured_at_random, strength=0.4),
+        }
+        (name,) = knobs
+        found = Augmentation(**knobs)(images, stream(0, "one"))
+        assert torch.equal(found, alone[name](images, stream(0, "one")))
+        assert not torch.equal(found, images)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_the_draws_are_the_same_in_every_format(self, dtype: torch.dtype) -> None:
+        change, images = Augmentation(True, 0.5, 0.4), noise(20, 3, 8, 8)
+        found, double = (change(images.to(each), stream(0, "formats")) for each in (dtype, torch.float64))
+        assert found.dtype == dtype
+        apart = (found.double() - double).abs().amax((1, 2, 3))
+        assert float(apart.median()) < (1e-5 if dtype == torch.float32 else 0.1)
 
     def test_nothing_that_is_asked_for_is_nothing_that_changes(self) -> None:
         images = noise(2, 3, 8, 8)

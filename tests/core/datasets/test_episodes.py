@@ -112,3 +112,4 @@ def test_images_are_augmented_with_the_episode_s_own_draws_and_drawn_as_they_are
     same, turned = ((mirrored == other).flatten(1).all(1) for other in (plain, plain.flip(-1)))
     assert (same | turned).all()
     assert (changed != plain).flatten(1).any(1).all()
+    assert torch.equal(changed, drawn(Augmentation(True, 0.5, 0.4)))

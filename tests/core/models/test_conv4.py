@@ -12,8 +12,8 @@ from core.bilevel.randomness import stream
 from core.models.conv4 import conv4
 from core.models.image_sets import ImageSets, image_sets
 from core.models.norm import EPSILON
+from core.spec.images import feature_size, representation_size
 from core.spec.models import Conv4
-from core.spec.sizes import feature_size, representation_size
 
 VARIANTS = [
     Conv4(),

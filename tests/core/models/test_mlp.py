@@ -9,9 +9,10 @@ from core.bilevel.randomness import stream
 from core.models.image_sets import image_sets
 from core.models.linear import linear
 from core.models.mlp import Activation, mlp, mlp_representation
+from core.spec.images import feature_size, representation_size
 from core.spec.models import Mlp
 from core.spec.problems import HyperCleaning
-from core.spec.sizes import feature_size, inner_variables, representation_size
+from core.spec.sizes import inner_variables
 
 MODULES: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 

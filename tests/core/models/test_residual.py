@@ -11,8 +11,8 @@ from core.bilevel.randomness import stream
 from core.models.image_sets import ImageSets, image_sets
 from core.models.norm import EPSILON
 from core.models.residual import residual
+from core.spec.images import feature_size, representation_size
 from core.spec.models import Residual
-from core.spec.sizes import feature_size, representation_size
 
 SMALL = Residual(blocks=(3, 4), hidden=6, features=5)
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built
-from core.datasets.episodes import Episodes
+from core.datasets.episodes import Episodes, joined
+from core.problems import few_shot as few_shot_problems
+from core.problems import sampling
 from core.problems.few_shot import averaged
 from core.problems.hyper_representation import FewShot, network
 from core.spec import Experiment
@@ -95,6 +97,37 @@ def test_heads_do_not_see_what_all_features_of_a_set_have_in_common(
 
     assert losses({**SMALL, **CENTRED}, 20) == pytest.approx(losses({**SMALL, **CENTRED}, 50), rel=1e-9)
     assert losses(SMALL, 20) != pytest.approx(losses(SMALL, 50), rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [{}, {"way_from": 2}, {"task_chunk": 3}])
+def test_a_gpu_is_shown_the_same_episodes_several_draws_at_a_time(
+    built: Callable[..., Built], synthetic_omniglot: Path, monkeypatch: pytest.MonkeyPatch, shape: dict[str, Any]
+) -> None:
+    """Three draws and a part of one, whole or in chunks, which bound the images of a pass whatever the device."""
+    monkeypatch.setattr(sampling, "images_at_once", lambda dataset: 2 * 5 * (1 + 3))
+    monkeypatch.setattr(few_shot_problems, "images_at_once", lambda dataset: 2 * 5 * (1 + 3))
+    problem = {**SMALL, "way": 5, "shot": 1, "query": 3, "meta_batch": 4, **shape}
+    made = built(problem, STEPS, data_dir=synthetic_omniglot, evaluation={"episodes": 7})
+    few = made.instance.at.__self__  # type: ignore[attr-defined]
+    alone = few.scoring().evaluate(made.instance.initial), joined(list(few.sampling.evaluation("test")))
+    for module in (sampling, few_shot_problems):
+        monkeypatch.setattr(module, "at_a_time", lambda device: 3)
+    scoring, passes = few.scoring(), list[int]()
+    pieces = list(few.sampling.evaluation("test", scoring.together))
+    assert [len(piece.support) for piece in pieces] == ([3, 3, 1] if shape.get("task_chunk") else [6, 1])
+    for found, expected in zip(joined(pieces), alone[1], strict=True):
+        assert (found is None) == (expected is None)
+        assert found is None or torch.equal(found, expected)
+
+    def watched(lam: Tree, images: Tensor, sets: Any) -> Tensor:
+        passes.append(len(images))
+        return images.flatten(1)
+
+    scoring.of_all(made.instance.initial, "test", watched)
+    assert max(passes) == (3 * 20 if shape.get("task_chunk") else 3 * 40)
+    for metrics, expected in zip(scoring.evaluate(made.instance.initial), alone[0], strict=True):
+        for name, metric in metrics.items():
+            assert metric.mean == pytest.approx(expected[name].mean, rel=1e-9)
 
 
 def test_an_evaluation_averages_reflections(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
