@@ -50,11 +50,11 @@ def replayed(compute: Callable[[Any], Any], example: Tree, capture: Capture = ca
     places = trees.leaves(fixed)
     with device_of(places[0]):  # what is captured is a stream of the current device
         output, replay = capture(lambda: compute(fixed))
-    left, structure = trees.flatten(output)
+    (left, structure), there = trees.flatten(output), _kinds(places)
 
     def again(inputs: Tree) -> Any:
         given = trees.leaves(inputs)
-        if (here := _kinds(given)) != (there := _kinds(places)):
+        if (here := _kinds(given)) != there:
             raise ValueError(f"a graph that was captured with tensors {there} cannot be replayed with {here}")
         torch._foreach_copy_(places, given)
         with device_of(places[0]):

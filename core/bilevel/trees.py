@@ -4,7 +4,7 @@ A step of a small inner problem takes trees apart a dozen times; torch.utils._py
 three times as long to do it as what is here for dicts, lists and tuples.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -38,18 +38,20 @@ def unflatten(leaves: list[Tensor], structure: Structure) -> Tree:
 
 def leaves(tree: Tree) -> list[Tensor]:
     """The leaves in order."""
-    return list(_leaves(tree))
+    found: list[Tensor] = []
+    _collect(tree, found)
+    return found
 
 
-def _leaves(tree: Tree) -> Iterator[Tensor]:
+def _collect(tree: Tree, found: list[Tensor]) -> None:
     if isinstance(tree, dict):
         for part in tree.values():
-            yield from _leaves(part)
+            _collect(part, found)
     elif isinstance(tree, list | tuple):
         for part in tree:
-            yield from _leaves(part)
+            _collect(part, found)
     else:
-        yield tree
+        found.append(tree)
 
 
 def leaves_as(structure: Structure, tree: Tree) -> list[Tensor]:
