@@ -93,7 +93,7 @@ def walk(stated: Stated, steps: int) -> Tensor:
     step = stepping(stated.model, coefficients(stated.model, stated.rate, stated.lam))
     v = stated.model.matrix(stated.problem.init(stated.lam)).mT.contiguous()
     for _ in range(steps):
-        v, _ = step(v)
+        v = step(v)
     return v
 
 

@@ -59,8 +59,6 @@ class Costs:
     """What else the report at the end takes."""
     analytic: bool = False
     """Whether inner steps are those of a linear model, written out, rather than found by a derivative."""
-    means: float = 0.0
-    """What the means of the scores of such a model take, of which reverse mode keeps some."""
     classes: int = 1
     """Scores of a linear model."""
     preconditioner: Preconditioner | None = None

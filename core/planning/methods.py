@@ -23,8 +23,6 @@ from core.spec.sizes import features, inner_problems, training_sets
 WALK, OUTER_STEP = "inner steps and way back", "series and outer step"
 FUSED_CLASSES, FUSED_EXAMPLES = 32, 128
 """Of the largest task whose steps are one kernel on a GPU."""
-MEANS_AND_ITERATES = 2**25
-"""Bytes up to which reverse mode on linear models keeps means of the scores beside the iterates."""
 STEP_MEMORY = 17e6
 """Code and caches that the first hyperiteration loads."""
 FORWARD_MEMORY = 18e6
@@ -43,7 +41,7 @@ def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
             if walks_in_dual(spec.model_copy(update={"algorithm": algorithm})):
                 assert isinstance(spec.problem, HyperRepresentation)
                 return _dual_walk(spec.problem, costs, steps)
-            return _reverse(chosen, steps, analytic_step(costs) if costs.analytic else step, costs.means)
+            return _reverse(chosen, steps, analytic_step(costs) if costs.analytic else step)
         case algorithms.Reversible():
             return _reversible(algorithm.dynamics, costs, steps, step)
         case algorithms.Forward():
@@ -95,28 +93,22 @@ def _fused(spec: Experiment) -> bool:
     return spec.resources.precision != "float64" and way <= FUSED_CLASSES and way * shot <= FUSED_EXAMPLES
 
 
-def _reverse(chosen: algorithms.Reverse, steps: int, step: Step, means: float) -> Need:
+def _reverse(chosen: algorithms.Reverse, steps: int, step: Step) -> Need:
     back = min(chosen.truncate or steps, steps)
-    again, kept, run = 0, back, back
+    again, kept = 0, back
     if chosen.snapshots is not None:
         again, kept = _best_schedule(back, min(chosen.snapshots, back))
-        run = min(chosen.snapshots, back)
     elif chosen.segment is not None:
         length = math.isqrt(max(back - 1, 0)) + 1 if chosen.segment == "auto" else chosen.segment
         segments = -(-back // length)
-        again, kept, run = (segments - 1) * length, segments - 1 + min(length, back), min(length, back)
-    room = max(0.0, MEANS_AND_ITERATES - run * step.state)
+        again, kept = (segments - 1) * length, segments - 1 + min(length, back)
     return Need(
         {
             "inner steps": steps * step.once,
             **({"steps made again": again * step.once} if again else {}),
             "way back": back * step.pulled,
         },
-        {
-            "kept iterates": kept * step.state,
-            "graph of one step": step.graph,
-            **({"kept means of the scores": min(run, room // means) * means} if means else {}),
-        },
+        {"kept iterates": kept * step.state, "graph of one step": step.graph},
     )
 
 

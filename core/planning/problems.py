@@ -174,7 +174,6 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         walks=(spec.algorithm.kind == "nested") + (1 / folds if folds > 1 else 0),  # one more model, for the test set
         closing_steps=_closing_steps(problem, train, validation) if isinstance(problem, HyperCleaning) else 0,
         analytic=written_out,
-        means=item * n * classes if written_out else 0.0,
         classes=classes,
         preconditioner=preconditioner(train, d, classes, item) if analytic(problem) else None,
         blocks=blocks(spec, train, validation),

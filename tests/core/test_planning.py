@@ -527,11 +527,9 @@ def test_images_that_are_changed_as_they_are_drawn_take_time() -> None:
     assert 3 * drawn < cropped - seconds() < 10 * drawn
 
 
-def test_plans_know_what_one_kernel_takes_and_what_linear_models_keep() -> None:
+def test_plans_know_what_one_kernel_takes() -> None:
     from core.bilevel import softmax_heads  # plans know nothing of torch
-    from core.bilevel.linear_models.reverse import ROOM
 
-    assert methods.MEANS_AND_ITERATES == ROOM
     assert (methods.FUSED_CLASSES, methods.FUSED_EXAMPLES) == (
         softmax_heads.FUSED_CLASSES,
         softmax_heads.FUSED_EXAMPLES,

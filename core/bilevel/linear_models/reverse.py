@@ -1,11 +1,10 @@
-"""Reverse mode for gradient descent of a linear model, the adjoint written by hand; keeps iterates.
+"""Reverse mode for gradient descent of a linear model, the adjoint written by hand; keeps iterates only.
 
 From alpha_T = dE/dV_T, back through V_t = V_{t-1} - eta (R x + s V_{t-1}), with P, Y the mean and target of the
 scores at V_{t-1}, and U = alpha_t x':
 d scale -= eta sum_c (P - Y) U,   d s -= eta V_{t-1} alpha_t,   d eta -= <alpha_t, R x + s V_{t-1}>,
 alpha_{t-1} = alpha_t - eta ((scale mean'(scores) U) x + s alpha_t).
-The rate is the same at every step, so that its derivative follows from the sums of the other two. Where there is room
-beside the iterates, P is kept, too, of the steps that are walked back next: V_{t-1} x' is not made again for them.
+The rate is the same at every step, so that its derivative follows from the sums of the other two.
 """
 
 from functools import partial
@@ -20,12 +19,10 @@ from core.bilevel.linear_models.class_major import Stack
 from core.bilevel.linear_models.model import LinearModel
 from core.bilevel.linear_models.walk import Coefficients, Rate, coefficients, diagnose, model_of, stepping
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
-from core.bilevel.schedule import Segment, automatic, schedule
+from core.bilevel.schedule import Segment, schedule
 
 BLOCK = 32
 """Iterates that are given memory together."""
-ROOM = 2**25
-"""Bytes that iterates and means may take together; beyond them, iterates only."""
 
 
 @torch.no_grad()
@@ -51,7 +48,7 @@ def reverse(
     lam = trees.detach(lam)
     model = model_of(problem)
     c, pull_coefficients = vjp(partial(coefficients, model, rate), lam)
-    step, means = stepping(model, c), _Means(model.class_major.y, _room(model, c, steps, segment, truncate, snapshots))
+    step = stepping(model, c)
     first, pull_first = vjp(lambda lam: model.matrix(dynamics.init(lam).w).mT.contiguous(), lam)
     v = first
     kept, held = list[Tensor](), 0  # iterates in blocks: one by one they would tear the steps' own memory apart
@@ -68,58 +65,19 @@ def reverse(
             case "drop":
                 held -= 1
             case "advance":
-                v, mean = step(v)
-                means.keep(t, mean)
+                v = step(v)
             case "turn":
-                end = v
-                if t:
-                    end, mean = step(v)
-                    means.keep(t, mean)
+                end = step(v) if t else v
                 outer_loss, pull = vjp(lambda v, lam: problem.outer(model.tree(v.mT), lam), end, lam)
                 alpha, grad = pull(torch.ones_like(outer_loss))
                 adjoint = _Adjoint(model, c, alpha)
             case "back":
-                adjoint.back(v, means.of(t))
+                adjoint.back(v)
                 reached = t - 1
     grad = trees.add(grad, pull_coefficients(adjoint.coefficients())[0])
     if reached == 0:
         grad = trees.add(grad, pull_first(adjoint.alpha)[0])
     return Hypergradient(grad, outer_loss, State(model.tree(end.mT)), diagnose(model, c, first, end))
-
-
-def _room(
-    model: LinearModel,
-    c: Coefficients,
-    steps: int,
-    segment: Segment | None,
-    truncate: int | None,
-    snapshots: int | None,
-) -> int:
-    """How many means there is room for beside the iterates, of the steps that are walked back in one go."""
-    back = min(truncate or steps, steps)
-    run = automatic(back) if segment == "auto" else segment or snapshots or back
-    run = min(run, back)
-    left = ROOM - run * c.strengths.numel() * c.strengths.element_size()
-    mean = model.class_major.y.numel() * model.class_major.y.element_size()
-    return max(0, min(run, left // mean))
-
-
-class _Means:
-    """The means of the scores that the last steps were made with, in memory that is taken once."""
-
-    def __init__(self, like: Tensor, count: int) -> None:
-        self.kept, self.steps = like.new_empty(count, *like.shape), [0] * count
-
-    def keep(self, t: int, mean: Tensor) -> None:
-        """That of step t, in place of the one that is as many steps older as there is room for."""
-        if self.steps:
-            place = t % len(self.steps)
-            self.kept[place], self.steps[place] = mean, t
-
-    def of(self, t: int) -> "Tensor | None":
-        """That of step t, where it is still there."""
-        place = t % len(self.steps) if self.steps else 0
-        return self.kept[place] if self.steps and self.steps[place] == t else None
 
 
 class _Adjoint:
@@ -134,17 +92,14 @@ class _Adjoint:
         self.eta, self.decay = float(c.rate), 1 - c.rate * c.strengths
         self.fit, self.strengths = torch.zeros_like(self.data.y), torch.zeros_like(alpha)
 
-    def back(self, v: Tensor, mean: "Tensor | None") -> None:
-        """From alpha_t to alpha_{t-1}, given V_{t-1} and the mean of its scores, or without it."""
-        if mean is None:
-            self.v.copy_(v)
-            self.stack.update()
-            mean, u = self.loss.mean(self.scores, -2), self.u
-        else:
-            u = self.data.scores(self.alpha)
-        self.fit.addcmul_(mean - self.data.y, u)
+    def back(self, v: Tensor) -> None:
+        """From alpha_t to alpha_{t-1}, given V_{t-1}."""
+        self.v.copy_(v)
+        self.stack.update()
+        mean = self.loss.mean(self.scores, -2)
+        self.fit.addcmul_(mean - self.data.y, self.u)
         self.strengths.addcmul_(v, self.alpha)
-        curved = self.data.pull(self.loss.slope(mean, u, self.c.scale, -2))
+        curved = self.data.pull(self.loss.slope(mean, self.u, self.c.scale, -2))
         self.alpha.mul_(self.decay).sub_(curved, alpha=self.eta)
 
     def coefficients(self) -> Coefficients:

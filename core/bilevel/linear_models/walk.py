@@ -53,16 +53,14 @@ def gradient_descent(model: LinearModel, init: Init, *, rate: Rate) -> Dynamics:
     return Dynamics(lambda lam: State(init(lam)), step)
 
 
-def stepping(model: LinearModel, c: Coefficients) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """V_{t-1} -> V_t and the mean of the scores at V_{t-1} [k, C, m], with what is the same at every step made once;
-    not to be differentiated."""
+def stepping(model: LinearModel, c: Coefficients) -> Callable[[Tensor], Tensor]:
+    """V_{t-1} -> V_t, with what is the same at every step made once; not to be differentiated."""
     data, mean = model.class_major, model.loss.mean
     eta, decay, desired = float(c.rate), 1 - c.rate * c.strengths, -c.scale * data.y
 
-    def step(v: Tensor) -> tuple[Tensor, Tensor]:
-        expected = mean(data.scores(v), -2)
-        residual = torch.addcmul(desired, expected, c.scale)
-        return torch.add(v * decay, data.pull(residual), alpha=-eta), expected
+    def step(v: Tensor) -> Tensor:
+        residual = torch.addcmul(desired, mean(data.scores(v), -2), c.scale)
+        return torch.add(v * decay, data.pull(residual), alpha=-eta)
 
     return step
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -17,9 +16,6 @@ from core.bilevel.linear_models import LOGISTIC, SOFTMAX, SQUARED, LinearModel, 
 from core.bilevel.linear_models.walk import Rate
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, Tree
 
-linear_reverse = import_module("core.bilevel.linear_models.reverse")  # the package has a function of that name
-ITERATE, MEAN = 8 * 4 * 3, 8 * 9 * 3
-"""Bytes of four features and nine examples with three classes."""
 LOSSES = {"softmax": SOFTMAX, "logistic": LOGISTIC, "squared": SQUARED}
 CASES = {
     "seed": st.integers(0, 2**32),
@@ -152,14 +148,10 @@ def test_objective_gradient_and_hessian_product_are_autograd(**case: Any) -> Non
     **CASES,
     steps=st.integers(0, 7),
     kept=st.sampled_from([{}, {"segment": 2}, {"segment": "auto"}, {"snapshots": 2}, {"truncate": 3}]),
-    room=st.sampled_from([0, 2000, 2**25]),
 )
-def test_reverse_is_the_plain_reverse(steps: int, kept: dict[str, Any], room: int, **case: Any) -> None:
-    """With room for no means of scores, for those of a few steps, or of all."""
+def test_reverse_is_the_plain_reverse(steps: int, kept: dict[str, Any], **case: Any) -> None:
     made = Case(**case)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(linear_reverse, "ROOM", room)
-        found = linear_models.reverse(made.problem, made.analytic, made.lam, steps=steps, rate=made.rate, **kept)
+    found = linear_models.reverse(made.problem, made.analytic, made.lam, steps=steps, rate=made.rate, **kept)
     assert_same(found, hypergradients.reverse(made.problem, made.dynamics, made.lam, steps=steps, **kept))
 
 
@@ -200,22 +192,6 @@ def test_more_iterates_than_a_block_holds(kept: dict[str, Any]) -> None:
     made = Case(seed=2, loss="softmax", weighted=True, strength="global", offset=True, learned=True)
     found = linear_models.reverse(made.problem, made.analytic, made.lam, steps=90, rate=made.rate, **kept)
     assert_same(found, hypergradients.reverse(made.problem, made.dynamics, made.lam, steps=90, **kept))
-
-
-@pytest.mark.parametrize(("room", "made_again"), [(0, 6), (6 * ITERATE + 4 * MEAN, 2), (2**25, 0)])
-def test_means_are_kept_where_there_is_room(monkeypatch: pytest.MonkeyPatch, room: int, made_again: int) -> None:
-    """Those of the last steps, whose scores are not made again."""
-    made = Case(seed=2, loss="softmax", weighted=True, strength="global", offset=False, learned=False)
-    monkeypatch.setattr(linear_reverse, "ROOM", room)
-    updates, plain = list[int](), class_major.Stack.update
-
-    def watched(stack: class_major.Stack) -> None:
-        updates.append(1)
-        plain(stack)
-
-    monkeypatch.setattr(class_major.Stack, "update", watched)
-    linear_models.reverse(made.problem, made.analytic, made.lam, steps=6, rate=made.rate)
-    assert len(updates) == made_again
 
 
 def test_even_chunks_are_a_view() -> None:
