@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from core.bilevel import softmax_heads, trees
+from core.bilevel import softmax_heads, softmax_walk, trees
 from core.bilevel.dynamics import Scalar, full_batch, gradient_descent
 from core.bilevel.embedding import composed, through_embedding
 from core.bilevel.hypergradients import reverse, unrolled
@@ -194,5 +194,29 @@ def test_fitted_heads_are_where_the_dynamics_end(learned: bool, l2: float, steps
     known = {name: walk.keywords[name] for name in ("support_labels", "way", "l2")}  # type: ignore[attr-defined]
     found = softmax_heads.fitted(z, **known, rate=read if learned else 0.3, steps=steps)
     expected = run(phi, z, steps)[1].w
+    assert isinstance(expected, Tensor)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize(("kept", "parts"), [(10**6, [5]), (2 * 6 * 3 * 4, [2, 2, 1]), (6 * 3 * 4 - 1, [])])
+def test_a_kernel_that_keeps_all_iterates_takes_as_many_tasks_as_may_be_kept(
+    monkeypatch: pytest.MonkeyPatch, kept: int, parts: list[int]
+) -> None:
+    """Six steps of three classes and four examples; where not even one task's may, the loop that keeps none."""
+    _, phi, walk, z = pieces(
+        torch.Generator().manual_seed(0), tasks=5, sizes=(4, 5, 3), way=3, shared=False, l2=0.0, rate=0.3
+    )
+    known = {name: walk.keywords[name] for name in ("support_labels", "way", "l2")}  # type: ignore[attr-defined]
+    taken: list[int] = []
+
+    def kernel(k: Tensor, *rest: Any) -> softmax_walk.Walk:
+        taken.append(len(k))
+        return softmax_walk.walk(k, *rest)
+
+    monkeypatch.setattr(softmax_heads, "_fused_walk", lambda targets, steps: kernel)
+    monkeypatch.setattr(softmax_heads, "MOST_KEPT", kept)
+    found = softmax_heads.fitted(z, **known, rate=0.3, steps=6)
+    assert taken == parts
+    expected = run(phi, z, 6)[1].w
     assert isinstance(expected, Tensor)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
