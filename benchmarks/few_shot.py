@@ -15,28 +15,28 @@ from benchmarks.agreement import arrays, require_agreement
 from benchmarks.measure import Comparison, compare
 from benchmarks.peers import peers
 from core.bilevel import trees
-from core.bilevel.algorithms import nested, nested_from_graph
 from core.bilevel.derivatives import vjp_once
 from core.bilevel.optimizers import adam
 from core.bilevel.problem import Algorithm, AlgorithmState, MethodSeries
-from core.build import build_representation, make_context
+from core.build import build_algorithm, build_representation, make_context
 from core.datasets.class_images import Loaded
 from core.datasets.class_sets import ClassImages
 from core.inner import build_inner
-from core.methods import build_method, same_method
+from core.methods import build_method
 from core.problems.hyper_representation import FewShot, heads, network
+from core.problems.instance import HIGHEST_ACCURACY, Instance
 from core.problems.sampling import Sampling
 from core.recording import MemoryRecorder
 from core.series import Series
 from core.spec import Experiment
 from core.spec.problems import HyperRepresentation
-from core.spec.shortcuts import replays
 
 STEPS = (1, 5, 16, 64, 256)
 OFTEN = 16
 """Inner steps of what is measured at one number of them only."""
 RATE = 0.02
-OPTIMIZER = adam(rate=lambda k: 1e-3)
+OUTER_RATE = 1e-3
+OPTIMIZER = adam(rate=lambda k: OUTER_RATE)
 SETTINGS: tuple[dict[str, int], ...] = (
     {"way": 5, "shot": 1, "meta_batch": 4},
     {"way": 5, "shot": 1, "meta_batch": 16},
@@ -134,6 +134,7 @@ def state(
             "algorithm": {
                 "steps": steps,
                 "dynamics": {"kind": "gradient_descent", "rate": RATE},
+                "optimizer": {"kind": "adam", "rate": OUTER_RATE},
                 **algorithm,
             },
             "resources": resources or {},
@@ -148,13 +149,9 @@ def state(
     sampling = Sampling(spec.problem, context, Loaded(images, None))
     few_shot = FewShot(spec.problem, model, inner, context, sampling, heads(spec.problem, context))
     methods = build_method(spec, inner, context)
-    if replays(spec) and context.device.type == "cuda":
-        made = nested_from_graph(
-            few_shot.at, same_method(spec, inner, context), OPTIMIZER, lambda lam: lam, steps=steps
-        )
-    else:
-        made = nested(few_shot.at, methods, OPTIMIZER, lambda lam: lam, steps=steps)
     lam = context.place({"representation": model.init(torch.Generator().manual_seed(0))})
+    instance = Instance(lam, few_shot.at, few_shot.scoring().evaluate, HIGHEST_ACCURACY, inner.natural)
+    made = build_algorithm(spec, instance, inner, context)
     return Stated(few_shot, methods, made, made.init(lam))
 
 

@@ -93,10 +93,14 @@ def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tu
 
 def _transformed() -> bool:
     """Whether this runs within a transformation of torch.func."""
-    if torch.is_inference_mode_enabled():
-        raise RuntimeError(NO_TAPE)
+    _refuse_inference_mode()
     active: bool = torch._C._are_functorch_transforms_active()
     return active
+
+
+def _refuse_inference_mode() -> None:
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(NO_TAPE)
 
 
 def _differentiated(arguments: tuple[Any, ...]) -> bool:
@@ -109,8 +113,7 @@ def _on_tape(
     function: Callable[[tuple[Tree, ...]], tuple[Any, Any]], arguments: tuple[Tree, ...], *, again: bool
 ) -> tuple[Any, Pull, Any]:
     """(value, pull, aux) by reverse differentiation on torch's tape; `again`: the pull can be called more than once."""
-    if torch.is_inference_mode_enabled():
-        raise RuntimeError(NO_TAPE)
+    _refuse_inference_mode()
     leaves, structure = trees.flatten(arguments)
     inputs = [leaf.detach().requires_grad_() for leaf in leaves]
     given: Any = trees.unflatten(inputs, structure)

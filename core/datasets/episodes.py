@@ -37,7 +37,9 @@ class Episodes(NamedTuple):
 
 
 def joined(parts: Sequence[Episodes]) -> Episodes:
-    """The tasks of several meta-batches of the same sizes, in one."""
+    """The tasks of several meta-batches of the same sizes, in one; of one meta-batch, itself."""
+    if len(parts) == 1:
+        return parts[0]
     ways = [part.ways for part in parts if part.ways is not None]
     return parts[0]._replace(
         support=torch.cat([part.support for part in parts]),

@@ -71,15 +71,17 @@ def joint(algorithm: algorithms.Joint, costs: Costs) -> Need:
     )
 
 
+def captured(spec: Experiment, device: Device) -> bool:
+    """Whether a CUDA graph replays the hyperiteration, or the walk in the dual without the outer step."""
+    return device.replayed_seconds is not None and (replays(spec) or walks_in_dual(spec))
+
+
 def replayed(spec: Experiment, work: Mapping[str, Work], device: Device) -> dict[str, float]:
-    """Seconds of each part where a CUDA graph replays those of the hyperiteration, or of the walk in the dual
-    without the outer step; steps of the walk may be one kernel."""
-    chosen, seconds = spec.algorithm, device.replayed_seconds
-    in_dual = walks_in_dual(spec)
-    if seconds is None or not (in_dual or replays(spec)):
+    """Seconds of each part, from a CUDA graph where there is one; steps of the walk may be one kernel."""
+    if not captured(spec, device):
         return {name: each.seconds(device) for name, each in work.items()}
-    again = device.model_copy(update={"operator_seconds": seconds})
-    if in_dual and _fused(spec):
+    chosen, again = spec.algorithm, device.model_copy(update={"operator_seconds": device.replayed_seconds})
+    if walks_in_dual(spec) and _fused(spec):
         assert isinstance(chosen, algorithms.Stepped)
         work = {**work, WALK: replace(work[WALK], operators=chosen.steps)}
     launched = () if replays(spec) else (OUTER_STEP,)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from core.planning.answer import PROCESS, Assumption, Memory, MemoryPart, Plan, Sizes, Time, TimePart, Way
 from core.planning.costs import Costs, NotModelled
 from core.planning.diagnostics import Extra, measurements, measurements_of_steps
-from core.planning.methods import OUTER_STEP, STEP_MEMORY, joint, need, replayed
+from core.planning.methods import OUTER_STEP, STEP_MEMORY, captured, joint, need, replayed
 from core.planning.problems import costs
 from core.planning.steps import Need, overall, step_of
 from core.planning.stochastic import inner_steps, stochastic
@@ -19,7 +19,6 @@ from core.spec import Experiment
 from core.spec.algorithms import Exact, GradientDescent, Joint, Nested, Sgd, Stepped
 from core.spec.assumptions import assumptions
 from core.spec.problems import FewShot
-from core.spec.shortcuts import replays, walks_in_dual
 from core.spec.sizes import inner_variables, outer_variables
 from core.spec.stochastic import AnyStochastic, Stochastic
 
@@ -100,7 +99,7 @@ def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[st
     }
     scoring = max(_at_a_time(spec, device) * problem.scoring_memory, problem.statistics_memory)
     evaluating = problem.data + scoring + STEP_MEMORY
-    if device.replayed_seconds is not None and (replays(spec) or walks_in_dual(spec)):
+    if captured(spec, device):
         held["evaluation"] = scoring  # a graph keeps its memory to itself as long as it is there
     elif evaluating > overall(held):
         kept = ("data set", "code and caches of the first step")

@@ -200,7 +200,7 @@ class MiniImagenet(ClassesOfImages):
     """Images of meta-training are rectangles of themselves scaled to their size, drawn anew whenever an image is drawn:
     of an area uniform in [smallest_crop, 1] of the image's and sides 3:4 to 4:3, a side that is longer than the image's
     cut to it; 1: the whole image. A network that would know its classes by heart sees new images. With `tasks`, whose
-    episodes are drawn once, each has its images for ever."""
+    episodes are drawn once, the images of a task never change."""
     colours: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Brightness, contrast and saturation of images of meta-training are multiplied by factors that are uniform in
     [1 - colours, 1 + colours], drawn whenever an image is; 0: they stay as they are."""

@@ -1,7 +1,7 @@
 """The nested scheme of the paper: T inner steps from w_0, the hypergradient, one projected outer step."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,19 +9,7 @@ from torch import Tensor
 from core.bilevel import trees
 from core.bilevel.graphs import Capture, capture_cuda, replayed, restated, tasks_of
 from core.bilevel.optimizers import OuterOptimizer
-from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, Method, MethodSeries, Problem, Tree
-
-
-class Hyperiteration(NamedTuple):
-    """What a hyperiteration leaves."""
-
-    lam: Tree
-    """Of the next one."""
-    moments: Tree
-    """The optimizer's state."""
-    carry: Tree
-    """The method's."""
-    series: Mapping[str, Tensor]
+from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, Hypergradient, Method, MethodSeries, Problem, Tree
 
 
 def nested(
@@ -44,9 +32,9 @@ def nested(
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
         assert isinstance(state.aux, tuple)
         moments, carry = state.aux
-        once = _hyperiteration(methods.at(k, carry), optimizer, project, steps)
-        made = once(*problem_at(k), optimizer.numbers(k), state.lam, moments)
-        return AlgorithmState(made.lam, (made.moments, made.carry)), made.series
+        found = methods.at(k, carry)(*problem_at(k), state.lam, steps=steps)
+        lam, moments = optimizer.step(k, found.grad, moments, state.lam)
+        return AlgorithmState(project(lam), (moments, found.carry)), series_of(found)
 
     return Algorithm(init, step)
 
@@ -64,7 +52,7 @@ def nested_from_graph(
 
     For problems that are stated by their tasks, whose shapes never change; nothing may wait for the device.
     """
-    once, recorded = _hyperiteration(method, optimizer, project, steps), list[Callable[[Tree], Any]]()
+    recorded: list[Callable[[Tree], tuple[AlgorithmState, Mapping[str, Tensor]]]] = []
 
     def init(lam: Tree) -> AlgorithmState:
         return AlgorithmState(lam, (optimizer.init(lam), ()))
@@ -72,38 +60,24 @@ def nested_from_graph(
     @torch.no_grad()
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
         tasks = tasks_of(problem_at(k)[0])
-        assert isinstance(state.aux, tuple)
 
-        def compute(inputs: Any) -> Hyperiteration:
-            stated = restated(tasks, inputs["data"])
-            return once(*stated, inputs["numbers"].unbind(), inputs["lam"], inputs["moments"])
+        def compute(inputs: Any) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
+            lam, (moments, _) = inputs["state"]
+            found = method(*restated(tasks, inputs["data"]), lam, steps=steps)
+            moved, moments = optimizer.move(inputs["numbers"].unbind(), found.grad, moments, lam)
+            return AlgorithmState(project(moved), (moments, ())), series_of(found)
 
         like = trees.leaves(state.lam)[0]
         numbers = torch.tensor(optimizer.numbers(k), dtype=like.dtype).to(like.device, non_blocking=True)
-        inputs: Tree = {"lam": state.lam, "moments": state.aux[0], "numbers": numbers, "data": tasks.data}
+        inputs: Tree = {"state": state, "numbers": numbers, "data": tasks.data}
         if not recorded:
             recorded.append(replayed(compute, inputs, capture))
-        made: Hyperiteration = recorded[0](inputs)
-        return AlgorithmState(made.lam, (made.moments, made.carry)), made.series
+        return recorded[0](inputs)
 
     return Algorithm(init, step)
 
 
-def _hyperiteration(
-    method: Method, optimizer: OuterOptimizer, project: Callable[[Tree], Tree], steps: int
-) -> Callable[[Problem, Dynamics, Sequence[float | Tensor], Tree, Tree], Hyperiteration]:
-    """(problem, dynamics, the optimizer's numbers, lam_k, the optimizer's state) -> what the hyperiteration leaves."""
-
-    def once(
-        problem: Problem, dynamics: Dynamics, numbers: Sequence[float | Tensor], lam: Tree, moments: Tree
-    ) -> Hyperiteration:
-        found = method(problem, dynamics, lam, steps=steps)
-        series = {
-            "outer_objective": found.outer_loss,
-            "hypergradient_norm": trees.norm(found.grad),
-            **found.diagnostics,
-        }
-        moved, moments = optimizer.move(numbers, found.grad, moments, lam)
-        return Hyperiteration(project(moved), moments, found.carry, series)
-
-    return once
+def series_of(found: Hypergradient) -> dict[str, Tensor]:
+    """What a hyperiteration records, by name."""
+    norm = trees.norm(found.grad)
+    return {"outer_objective": found.outer_loss, "hypergradient_norm": norm, **found.diagnostics}

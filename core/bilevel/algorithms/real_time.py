@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
+from core.bilevel.algorithms.nested import series_of
 from core.bilevel.derivatives import jvps
 from core.bilevel.embedding import composed
 from core.bilevel.hypergradients.inner import check_steps, diagnose
@@ -54,13 +55,8 @@ def real_time(
         moments, reached, carry = _parts(state)
         rest = dynamics if k == 0 else going_on(dynamics, reached, k * interval)
         found = methods.at(k, carry)(problem, rest, state.lam, steps=interval)
-        series = {
-            "outer_objective": found.outer_loss,
-            "hypergradient_norm": trees.norm(found.grad),
-            **found.diagnostics,
-        }
         lam, moments = optimizer.step(k, found.grad, moments, state.lam)
-        return AlgorithmState(project(lam), (moments, found.state, found.carry)), series
+        return AlgorithmState(project(lam), (moments, found.state, found.carry)), series_of(found)
 
     return Algorithm(init, step, inner=lambda state: _parts(state)[1].w)
 
