@@ -6,7 +6,16 @@ from typing import NamedTuple, assert_never
 
 import torch
 
-from core.bilevel.algorithms import averaged, carried_forward, continued, joint, nested, nested_from_graph, real_time
+from core.bilevel.algorithms import (
+    averaged,
+    carried_forward,
+    continued,
+    joint,
+    joint_from_graphs,
+    nested,
+    nested_from_graph,
+    real_time,
+)
 from core.bilevel.problem import Algorithm
 from core.inner import build_inner
 from core.measuring import measuring, measuring_steps
@@ -166,9 +175,10 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
         plain = plain._replace(step=torch.no_grad()(plain.step))  # as methods are: nothing differentiates a step
         return measuring_steps(spec, chosen, plain, instance.at, methods)
     optimizer = build_optimizer(chosen.optimizer, chosen.hyperiterations)
+    graphs = context.device.type == "cuda" and replays(spec)
     match chosen:
         case algorithms.Nested():
-            if replays(spec) and context.device.type == "cuda":
+            if graphs:
                 same = same_method(spec, inner, context)
                 plain = nested_from_graph(instance.at, same, optimizer, instance.project, steps=chosen.steps)
             else:
@@ -180,6 +190,7 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
             going_on = measuring(spec, (lambda spec: carried_forward) if forward_mode else methods)
             return real_time(instance.at, going_on, optimizer, instance.project, interval=chosen.interval)
         case algorithms.Joint():
-            return joint(instance.at, optimizer, instance.project, interval=chosen.interval)
+            descending = joint_from_graphs if graphs else joint
+            return descending(instance.at, optimizer, instance.project, interval=chosen.interval)
         case _:
             assert_never(chosen)

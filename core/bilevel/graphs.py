@@ -27,8 +27,11 @@ class Recorded(NamedTuple):
 Capture = Callable[[Callable[[], Any]], Recorded]
 
 
-def capture_cuda(compute: Callable[[], Any]) -> Recorded:
-    """Records the kernels that `compute` launches; it must not wait for the device."""
+def capture_cuda(compute: Callable[[], Any], pool: Any = None) -> Recorded:
+    """Records the kernels that `compute` launches; it must not wait for the device.
+
+    Graphs of one pool use the same memory: what one leaves is there until the next is replayed.
+    """
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -36,7 +39,7 @@ def capture_cuda(compute: Callable[[], Any]) -> Recorded:
             compute()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool=pool):
         output = compute()
     return Recorded(output, graph.replay)
 

@@ -13,6 +13,9 @@ from core.bilevel.problem import Tree
 Rates = Callable[[int], float]
 """k -> the rate of hyperiteration k."""
 
+Numbers = Sequence[float | Tensor]
+"""All that a step depends on k by; a graph is captured with scalar tensors."""
+
 
 class OuterOptimizer(NamedTuple):
     """An optimizer of the outer variables; its state is a tree of tensors, so that a checkpoint can hold it."""
@@ -20,9 +23,9 @@ class OuterOptimizer(NamedTuple):
     init: Callable[[Tree], Tree]
     """lam -> state."""
     numbers: Callable[[int], tuple[float, ...]]
-    """k -> all that step k depends on k by, for k = 0, 1, ..."""
-    move: Callable[[Sequence[float | Tensor], Tree, Tree, Tree], tuple[Tree, Tree]]
-    """(these numbers, gradient, state, lam) -> (next lam, next state); a graph is captured with scalar tensors."""
+    """k -> the numbers of step k, for k = 0, 1, ..."""
+    move: Callable[[Numbers, Tree, Tree, Tree], tuple[Tree, Tree]]
+    """(numbers, gradient, state, lam) -> (next lam, next state)."""
 
     def step(self, k: int, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
         """Step k: (next lam, next state)."""
@@ -47,7 +50,7 @@ def power_law(rate: float, exponent: float) -> Rates:
 def sgd(*, rate: Rates) -> OuterOptimizer:
     """lam_{k+1} = lam_k - rate(k) g_k."""
 
-    def move(numbers: Sequence[float | Tensor], grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+    def move(numbers: Numbers, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
         (eta,) = numbers
         return trees.axpy(-eta, grad, lam), state
 
@@ -57,7 +60,7 @@ def sgd(*, rate: Rates) -> OuterOptimizer:
 def momentum(*, rate: Rates, momentum: float = 0.9) -> OuterOptimizer:
     """v_{k+1} = mu v_k + g_k, lam_{k+1} = lam_k - rate(k) v_{k+1}."""
 
-    def move(numbers: Sequence[float | Tensor], grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+    def move(numbers: Numbers, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
         (eta,) = numbers
         velocity = trees.axpy(momentum, state, grad)
         return trees.axpy(-eta, velocity, lam), velocity
@@ -74,7 +77,7 @@ def adam(*, rate: Rates, beta1: float = 0.9, beta2: float = 0.999, epsilon: floa
     def numbers(k: int) -> tuple[float, ...]:
         return -rate(k) / (1 - beta1 ** (k + 1)), 1 - beta2 ** (k + 1)
 
-    def move(numbers: Sequence[float | Tensor], grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+    def move(numbers: Numbers, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
         assert isinstance(state, dict)
         factor, correction = numbers
         x, structure = trees.flatten(lam)
@@ -97,7 +100,7 @@ def adam(*, rate: Rates, beta1: float = 0.9, beta2: float = 0.999, epsilon: floa
 def clipped(optimizer: OuterOptimizer, *, largest: float) -> OuterOptimizer:
     """The same optimizer on g min(1, largest / ||g||) (Pascanu et al. 2013)."""
 
-    def move(numbers: Sequence[float | Tensor], grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
+    def move(numbers: Numbers, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
         shorter = (largest / trees.norm(grad)).clamp(max=1)
         return optimizer.move(numbers, trees.scale(shorter, grad), state, lam)
 

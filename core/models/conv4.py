@@ -12,7 +12,8 @@ from core.models.convolutions import convolve_copies
 from core.models.image_sets import ImageSets, channels_last, image_sets, one_set
 from core.models.initialization import glorot
 from core.models.model import Representation
-from core.models.norm import Statistics, normalize, set_statistics
+from core.models.norm import Statistics, normalize
+from core.models.pool import pooled
 
 BLOCKS = 4
 
@@ -51,8 +52,7 @@ def conv4(
     def normed(layer: Layer, x: Tensor, sets: ImageSets, given: Statistics | None) -> tuple[Tensor, Statistics]:
         """The rest of a block, from its convolution [N, height, width, filters] on; and the norm's statistics."""
         if pools:  # before the norm, which increases: the same, and norm and ReLU see a quarter of the pixels
-            given = given or set_statistics(x.flatten(1, 2), sets)
-            x = F.max_pool2d(x.movedim(-1, 1), 2).movedim(1, -1)
+            x, given = pooled(x, sets, given)
         y, used = normalize(x.flatten(1, 2), sets, layer["offset"], layer.get("scale"), given)
         return torch.relu_(y).view(x.shape), used
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from core.bilevel import fused
+from core.bilevel.fused import available
 from core.models.image_sets import ImageSets
 
 EPSILON = 1e-3
@@ -75,11 +75,11 @@ def _mean(x: Tensor, average: Tensor) -> Tensor:
     return average @ x.sum(1).to(average.dtype) / x.shape[1]
 
 
-def _fused(x: Tensor, member: Tensor, *others: Tensor) -> bool:
+def fused(x: Tensor, member: Tensor, *others: Tensor) -> bool:
     """Whether kernels of our own take these: plain tensors (those that torch.func wraps have no storage) on a GPU."""
     return (
         x.dtype in (torch.float32, torch.bfloat16)
-        and fused.available(x.device)
+        and available(x.device)
         and member.dtype == torch.float32
         and not torch._C._are_functorch_transforms_active()
         and all(torch._C._has_storage(tensor) for tensor in (x, member, *others))
@@ -93,7 +93,7 @@ class _Moments(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, average: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
-        if _fused(x, member):
+        if fused(x, member):
             from core.models import norm_triton
 
             return norm_triton.statistics(x, ImageSets(average, member))
@@ -135,7 +135,7 @@ class _Normalized(torch.autograd.Function):
     def forward(
         x: Tensor, offset: Tensor, scale: Tensor, average: Tensor, member: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        if _fused(x, member, offset, scale):
+        if fused(x, member, offset, scale):
             from core.models import norm_triton
 
             return norm_triton.forward(x, offset, scale, ImageSets(average, member), EPSILON)
@@ -157,7 +157,7 @@ class _Normalized(torch.autograd.Function):
         M is the number of pixels of all images of the set.
         """
         x, scale, average, member, mean, variance = ctx.saved_tensors
-        if not torch.is_grad_enabled() and _fused(x, member, scale, mean, variance, y_bar, mean_bar, variance_bar):
+        if not torch.is_grad_enabled() and fused(x, member, scale, mean, variance, y_bar, mean_bar, variance_bar):
             from core.models import norm_triton
 
             sets, bars = ImageSets(average, member), (y_bar, mean_bar, variance_bar)

@@ -36,7 +36,7 @@ def _tile(start, pixels, channel, exists, CHANNELS: tl.constexpr, ROWS: tl.const
 
 
 @triton.jit
-def _find(member, image, sets, SETS: tl.constexpr):
+def set_of(member, image, sets, SETS: tl.constexpr):
     """The number of the set that an image is in, or -1."""
     each = tl.arange(0, SETS)
     inside = tl.load(member + image * sets + each, mask=each < sets, other=0) > 0
@@ -86,7 +86,7 @@ def image_moments(
     """
     row, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
     if (chunk == 0) & (tl.program_id(0) == row * ((CHANNELS + COLUMNS - 1) // COLUMNS)):
-        tl.store(number + image, _find(member, image, sets, SETS))
+        tl.store(number + image, set_of(member, image, sets, SETS))
     x += image.to(tl.int64) * pixels * CHANNELS
     start = chunk * TILES * ROWS
     at, inside = _tile(start, pixels, channel, exists, CHANNELS, ROWS)
@@ -161,7 +161,7 @@ def image_sums(
 ):  # fmt: skip
     """Sums of y_bar and of y_bar (x - mean) of a chunk."""
     row, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
-    this = _find(member, image, sets, SETS)
+    this = set_of(member, image, sets, SETS)
     tl.store(number + image, this)  # every program of an image writes the same
     centre = tl.load(mean + this * CHANNELS + channel, mask=exists & (this >= 0), other=0)
     base = image.to(tl.int64) * pixels * CHANNELS

@@ -100,17 +100,23 @@ def _statistics(x: Tensor, sets: ImageSets) -> tuple[Tensor, Tensor, Tensor]:
     count = member.shape[1]
     number = torch.empty(images, dtype=torch.int32, device=x.device)
     partial = torch.empty(images * plan.chunks, 2, channels, dtype=torch.float32, device=x.device)
-    mean, variance = partial.new_empty(count, channels), partial.new_empty(count, channels)
     norm_kernels.image_moments[(plan.programs,)](
         x, member, number, partial, pixels, plan.chunks, count,
         channels, plan.tiles, plan.rows, plan.columns, triton.next_power_of_2(count), num_warps=plan.warps,
     )  # fmt: skip
-    grid, rows, columns, warps = _combining(images * plan.chunks, count, channels)
+    return *of_sets(partial, number, count, pixels, plan.chunks, plan.tiles * plan.rows), number
+
+
+def of_sets(partial: Tensor, number: Tensor, count: int, pixels: int, chunks: int, most: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance [count, channels] of each set from those of chunks of its images, of `most` pixels at most."""
+    channels = partial.shape[-1]
+    mean, variance = partial.new_empty(count, channels), partial.new_empty(count, channels)
+    grid, rows, columns, warps = _combining(len(partial), count, channels)
     norm_kernels.set_moments[grid](
-        partial, number, mean, variance, images, pixels, plan.chunks, plan.tiles * plan.rows,
-        channels, rows, columns, triton.cdiv(images, norm_kernels.SCANNED.value), num_warps=warps,
+        partial, number, mean, variance, len(number), pixels, chunks, most,
+        channels, rows, columns, triton.cdiv(len(number), norm_kernels.SCANNED.value), num_warps=warps,
     )  # fmt: skip
-    return mean, variance, number
+    return mean, variance
 
 
 def _rows_of(values: Tensor) -> tuple[Tensor, int]:
@@ -120,7 +126,7 @@ def _rows_of(values: Tensor) -> tuple[Tensor, int]:
 
 @lru_cache
 def _plan(images: int, pixels: int, channels: int) -> _Plan:
-    columns = _columns(channels, 64)
+    columns = columns_of(channels, 64)
     rows = min(ELEMENTS // columns, triton.next_power_of_2(pixels))
     blocks, whole = triton.cdiv(channels, columns), triton.cdiv(pixels, rows)
     tiles = 1
@@ -133,12 +139,12 @@ def _plan(images: int, pixels: int, channels: int) -> _Plan:
 @lru_cache
 def _combining(chunks: int, count: int, channels: int) -> tuple[tuple[int, int], int, int, int]:
     """Grid, rows and columns of a tile, and warps of the kernels that take about chunks / count rows for each set."""
-    columns = _columns(channels, 16)
+    columns = columns_of(channels, 16)
     rows = min(128, max(16, triton.next_power_of_2(chunks // count)))
     return (count, triton.cdiv(channels, columns)), rows, columns, _warps(rows * columns)
 
 
-def _columns(channels: int, most: int) -> int:
+def columns_of(channels: int, most: int) -> int:
     """A power of 2 that divides the channels, or some that go beyond them where that would be too small."""
     divides = channels & -channels
     return min(most, divides if divides >= 16 else triton.next_power_of_2(channels))

@@ -5,14 +5,14 @@ problem while it is trained: w is the empty vector, L = 0, so that f_T = f = E a
 of E. In evaluations the classifier's centred scores are the features that softmax heads are fitted on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from core.bilevel.dynamics import full_batch
-from core.bilevel.problem import Dynamics, Problem, Tree
+from core.bilevel.problem import Dynamics, Problem, Tasks, Tree
 from core.bilevel.randomness import stream
 from core.models.image_sets import image_sets
 from core.models.model import Representation
@@ -36,8 +36,15 @@ class Training:
     """u8 [classes, images a class, channels, side, side]."""
 
     def at(self, k: int) -> tuple[Problem, Dynamics]:
-        """The minibatch of hyperiteration k."""
+        """The minibatch of hyperiteration k, whose images stand for tasks: there is nothing to fit on any of them."""
         images, labels = self.drawn(k)
+        data: Tree = {"images": images, "labels": labels}
+        problem, dynamics = self.state(data)
+        return replace(problem, tasks=Tasks(data, self.state)), dynamics
+
+    def state(self, data: Tree) -> tuple[Problem, Dynamics]:
+        """The problem of a minibatch."""
+        images, labels = entry(data, "images"), entry(data, "labels")
         sets = image_sets((1, len(images)), device=images.device, dtype=self.context.dtype)
 
         def embed(lam: Tree) -> Tree:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.bilevel import trees
-from core.bilevel.algorithms import nested_from_graph
+from core.bilevel.algorithms import joint_from_graphs, nested_from_graph
 from core.bilevel.problem import Algorithm, AlgorithmState
 from core.build import build, build_instance, make_context
 from core.inner import build_inner
@@ -77,27 +77,26 @@ def from_graph(spec: Experiment, data_dir: Path) -> tuple[Algorithm, AlgorithmSt
     if CUDA:
         instance, algorithm = build(spec, device="cuda", data_dir=data_dir)
         return algorithm, algorithm.init(instance.initial)
-    assert isinstance(spec.algorithm, algorithms.Nested)
+    assert isinstance(spec.algorithm, algorithms.Nested | algorithms.Joint)
     context, inner = make_context(spec, device="cpu", data_dir=data_dir), build_inner(spec.algorithm)
     instance = build_instance(spec.problem, inner, context)
-    algorithm = nested_from_graph(
-        instance.at,
-        same_method(spec, inner, context),
-        build_optimizer(spec.algorithm.optimizer, spec.algorithm.hyperiterations),
-        instance.project,
-        steps=spec.algorithm.steps,
-        capture=Tape(),
-    )
+    optimizer, project = build_optimizer(spec.algorithm.optimizer, spec.algorithm.hyperiterations), instance.project
+    if isinstance(spec.algorithm, algorithms.Joint):
+        interval = spec.algorithm.interval
+        algorithm = joint_from_graphs(instance.at, optimizer, project, interval=interval, capture=Tape())
+    else:
+        method, steps = same_method(spec, inner, context), spec.algorithm.steps
+        algorithm = nested_from_graph(instance.at, method, optimizer, project, steps=steps, capture=Tape())
     return algorithm, algorithm.init(instance.initial)
 
 
 def check(spec: Experiment, data_dir: Path) -> None:
-    """Three hyperiterations from a graph on other tasks each are those of the CPU, series included."""
+    """Five hyperiterations from a graph, on other tasks each or in turn, are those of the CPU, series included."""
     assert replays(spec)
     instance, plain = build(spec, device="cpu", data_dir=data_dir)
     expected = plain.init(instance.initial)
     algorithm, state = from_graph(spec, data_dir)
-    for k in range(3):
+    for k in range(5):
         expected, known = plain.step(k, expected)
         state, series = algorithm.step(k, state)
         for name in known:
@@ -124,6 +123,42 @@ def test_whatever_the_tasks_and_heads(method: str, shape: str, synthetic_omniglo
     if method == "first order" and shape == "ridge":
         pytest.skip("refused")
     check(described(method, **SHAPES[shape]), synthetic_omniglot)
+
+
+@pytest.mark.parametrize(
+    "dynamics", [name for name, each in DYNAMICS.items() if not any("learn" in key for key in each)]
+)
+@pytest.mark.parametrize("shape", [{}, {"l2": 0.1}, {"training_shot": 4}], ids=["plain", "l2", "more shots"])
+def test_joint_minimization_has_a_graph_for_each_step_on_a_meta_batch(
+    dynamics: str, shape: dict[str, Any], synthetic_omniglot: Path
+) -> None:
+    plain = described("dual walk", dynamics, outer_set="support", **shape).model_dump(mode="json")
+    chosen = plain["algorithm"]
+    algorithm = {"kind": "joint", "interval": 2, **{name: chosen[name] for name in ("steps", "dynamics", "optimizer")}}
+    check(Experiment.model_validate({**plain, "algorithm": algorithm}), synthetic_omniglot)
+
+
+@pytest.mark.parametrize("method", ["exact", "reverse", "first_order"])
+def test_a_classifier_of_all_classes(method: str, synthetic_omniglot: Path) -> None:
+    plain = described().model_dump(mode="json")
+    problem = {name: PROBLEM[name] for name in ("model", "way", "shot", "query")}
+    check(
+        Experiment.model_validate(
+            {
+                **plain,
+                "problem": {"kind": "multiclass_transfer", "batch": 6, **problem},
+                "algorithm": {**plain["algorithm"], "hypergradient": {"kind": method}},
+            }
+        ),
+        synthetic_omniglot,
+    )
+
+
+def test_long_turns_are_not_captured() -> None:
+    plain = described(outer_set="support").model_dump(mode="json")
+    for interval, captured in ((16, True), (17, False)):
+        spec = Experiment.model_validate({**plain, "algorithm": {"kind": "joint", "interval": interval}})
+        assert replays(spec) == captured
 
 
 @pytest.mark.parametrize("kind", kinds("hypergradient"))

@@ -1,14 +1,13 @@
 """The nested scheme of the paper: T inner steps from w_0, the hypergradient, one projected outer step."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.graphs import Capture, capture_cuda, replayed, restated, tasks_of
-from core.bilevel.optimizers import OuterOptimizer
+from core.bilevel.algorithms.from_graphs import from_graphs
+from core.bilevel.graphs import Capture
+from core.bilevel.optimizers import Numbers, OuterOptimizer
 from core.bilevel.problem import Algorithm, AlgorithmState, Dynamics, Hypergradient, Method, MethodSeries, Problem, Tree
 
 
@@ -46,35 +45,25 @@ def nested_from_graph(
     project: Callable[[Tree], Tree],
     *,
     steps: int,
-    capture: Capture = capture_cuda,
+    capture: Capture | None = None,
 ) -> Algorithm:
     """The same with one method that carries nothing, each hyperiteration replayed as a whole from one CUDA graph.
 
     For problems that are stated by their tasks, whose shapes never change; nothing may wait for the device.
     """
-    recorded: list[Callable[[Tree], tuple[AlgorithmState, Mapping[str, Tensor]]]] = []
 
     def init(lam: Tree) -> AlgorithmState:
         return AlgorithmState(lam, (optimizer.init(lam), ()))
 
-    @torch.no_grad()
-    def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
-        tasks = tasks_of(problem_at(k)[0])
+    def advance(
+        t: int, problem: Problem, dynamics: Dynamics, numbers: Numbers, state: AlgorithmState
+    ) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
+        assert isinstance(state.aux, tuple)
+        found = method(problem, dynamics, state.lam, steps=steps)
+        lam, moments = optimizer.move(numbers, found.grad, state.aux[0], state.lam)
+        return AlgorithmState(project(lam), (moments, ())), series_of(found)
 
-        def compute(inputs: Any) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
-            lam, (moments, _) = inputs["state"]
-            found = method(*restated(tasks, inputs["data"]), lam, steps=steps)
-            moved, moments = optimizer.move(inputs["numbers"].unbind(), found.grad, moments, lam)
-            return AlgorithmState(project(moved), (moments, ())), series_of(found)
-
-        like = trees.leaves(state.lam)[0]
-        numbers = torch.tensor(optimizer.numbers(k), dtype=like.dtype).to(like.device, non_blocking=True)
-        inputs: Tree = {"state": state, "numbers": numbers, "data": tasks.data}
-        if not recorded:
-            recorded.append(replayed(compute, inputs, capture))
-        return recorded[0](inputs)
-
-    return Algorithm(init, step)
+    return Algorithm(init, from_graphs(problem_at, advance, optimizer.numbers, capture=capture))
 
 
 def series_of(found: Hypergradient) -> dict[str, Tensor]:

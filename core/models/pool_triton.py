@@ -1,0 +1,86 @@
+"""The 2x2 max-pool and the moments of `core.models.pool` on a GPU: images are read once forward and once back.
+
+Torch's operations read them for the moments and for the maxima, write where these were, and go back through each of
+the two by itself. As in `core.models.norm_triton` sums are in float32, in an order that depends on shapes only, and
+nothing waits for the device.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from core.bilevel.fused import device_of
+from core.models import norm_triton, pool_kernels
+from core.models.image_sets import ImageSets
+
+ELEMENTS = 1024
+"""Of a tile, windows times channels: four pixels each."""
+
+
+class _Plan(NamedTuple):
+    """How x [N, height, width, channels] is divided: a program takes `columns` channels of `rows` rows of windows."""
+
+    rows: int
+    chunks: int
+    """Of an image."""
+    tiles: int
+    """Of a chunk."""
+    windows: int
+    """Of a tile."""
+    columns: int
+    programs: int
+    warps: int
+
+
+def forward(x: Tensor, sets: ImageSets) -> tuple[Tensor, Tensor, Tensor]:
+    """The 2x2 max-pool of x [N, height, width, channels]; mean and variance [S, channels] of each set."""
+    x, member = x.contiguous(), sets.member.contiguous()
+    images, height, width, channels = x.shape
+    plan = _plan(*x.shape)
+    y = x.new_empty(images, height // 2, width // 2, channels)
+    number = torch.empty(images, dtype=torch.int32, device=x.device)
+    partial = torch.empty(images * plan.chunks, 2, channels, dtype=torch.float32, device=x.device)
+    with device_of(x):
+        pool_kernels.pooled_moments[(plan.programs,)](
+            x, member, y, number, partial, *_arguments(plan, x, member), num_warps=plan.warps
+        )
+        pixels, most = height * width, 2 * plan.rows * width
+        mean, variance = norm_triton.of_sets(partial, number, member.shape[1], pixels, plan.chunks, most)
+    return y, mean, variance
+
+
+def backward(y_bar: Tensor, mean_bar: Tensor, variance_bar: Tensor, x: Tensor, sets: ImageSets, mean: Tensor) -> Tensor:
+    """The adjoint: the cotangent of x in its format."""
+    x, y_bar, member = x.contiguous(), y_bar.contiguous(), sets.member.contiguous()
+    plan, x_bar = _plan(*x.shape), torch.empty_like(x)
+    size = x.shape[1] * x.shape[2] * member.sum(0).unsqueeze(-1)
+    with device_of(x):
+        pool_kernels.pooled_adjoint[(plan.programs,)](
+            x, y_bar, member, mean_bar / size, 2 * variance_bar / size, mean, x_bar,
+            *_arguments(plan, x, member), num_warps=plan.warps,
+        )  # fmt: skip
+    return x_bar
+
+
+def _arguments(plan: _Plan, x: Tensor, member: Tensor) -> tuple[int, ...]:
+    """Those that both kernels end with."""
+    _, height, width, channels = x.shape
+    count = member.shape[1]
+    sizes = (height, width, plan.rows, plan.chunks, plan.tiles, count)
+    return *sizes, channels, plan.windows, plan.columns, triton.next_power_of_2(count)
+
+
+@lru_cache
+def _plan(images: int, height: int, width: int, channels: int) -> _Plan:
+    columns = norm_triton.columns_of(channels, 64)
+    high, wide, blocks = triton.cdiv(height, 2), triton.cdiv(width, 2), triton.cdiv(channels, columns)
+    rows = 1
+    while rows < 16 and 2 * rows <= min(high, images * blocks * high // norm_triton.PROGRAMS):
+        rows *= 2
+    windows = min(ELEMENTS // columns, triton.next_power_of_2(rows * wide))
+    chunks, tiles = triton.cdiv(high, rows), triton.cdiv(rows * wide, windows)
+    warps = max(1, min(4, windows * columns // 256))
+    return _Plan(rows, chunks, tiles, windows, columns, images * chunks * blocks, warps)
