@@ -53,8 +53,8 @@ def conv4(
         """The rest of a block, from its convolution [N, height, width, filters] on; and the norm's statistics."""
         if pools:  # before the norm, which increases: the same, and norm and ReLU see a quarter of the pixels
             x, given = pooled(x, sets, given)
-        y, used = normalize(x.flatten(1, 2), sets, layer["offset"], layer.get("scale"), given)
-        return torch.relu_(y).view(x.shape), used
+        y, used = normalize(x.flatten(1, 2), sets, layer["offset"], layer.get("scale"), given, leak=0.0)
+        return y.view(x.shape), used
 
     def layers(params: Tree) -> list[Layer]:
         found = cast(list[Layer], params)

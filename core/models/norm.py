@@ -6,13 +6,15 @@ the tangent are written by hand, in operations that can be differentiated again,
 `core.bilevel.derivatives` does not take: fewer passes over the images than automatic differentiation makes.
 
 x [N, pixels, channels]: channels last, as fast convolutions leave them and as sums over pixels like them. On a GPU the
-values and the adjoint are those of `core.models.norm_triton` where nothing differentiates or batches them further.
+values and the adjoint are those of `core.models.norm_triton` where nothing differentiates or batches them further, with
+the ReLU behind the norm.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
@@ -36,19 +38,41 @@ def set_statistics(x: Tensor, sets: ImageSets) -> Statistics:
 
 
 def normalize(
-    x: Tensor, sets: ImageSets, offset: Tensor, scale: Tensor | None, given: Statistics | None = None
+    x: Tensor,
+    sets: ImageSets,
+    offset: Tensor,
+    scale: Tensor | None,
+    given: Statistics | None = None,
+    *,
+    leak: float = 1.0,
 ) -> tuple[Tensor, Statistics]:
     """Normalizes x [N, pixels, channels] with statistics of each set: those given, or else its own.
 
     Returns y [N, pixels, channels] and the statistics. Offset and scale are [channels], or [S, channels] where every
-    set has its own.
+    set has its own. What is below zero is multiplied by `leak`: 0 makes it a ReLU.
     """
     scale = torch.ones_like(offset) if scale is None else scale
     if given is None:
+        if fused(x, sets.member, offset, scale):
+            y, mean, variance = _rectified(x, offset, scale, *sets, leak)
+            return y, Statistics(mean, variance)
         y, mean, variance = _normalized(x, offset, scale, *sets)
-        return y, Statistics(mean, variance)
+        return _leaky_(y, leak), Statistics(mean, variance)
+    if fused(x, sets.member, offset, scale, *given):
+        return _shifted(x, offset, scale, *given, sets.member, leak), given
+    return _with(given, x, offset, scale, sets.member, leak), given
+
+
+def _with(given: Statistics, x: Tensor, offset: Tensor, scale: Tensor, member: Tensor, leak: float) -> Tensor:
     constant, slope = _coefficients(given, offset, scale)
-    return _affine(x, sets.member @ constant, sets.member @ slope), given
+    return _leaky_(_affine(x, member @ constant, member @ slope), leak)
+
+
+def _leaky_(y: Tensor, leak: float) -> Tensor:
+    """In place."""
+    if leak == 1:
+        return y
+    return F.leaky_relu_(y, leak) if leak else torch.relu_(y)
 
 
 def _coefficients(values: Statistics, offset: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,14 +99,13 @@ def _mean(x: Tensor, average: Tensor) -> Tensor:
     return average @ x.sum(1).to(average.dtype) / x.shape[1]
 
 
-def fused(x: Tensor, member: Tensor, *others: Tensor) -> bool:
+def fused(*tensors: Tensor) -> bool:
     """Whether kernels of our own take these: plain tensors (those that torch.func wraps have no storage) on a GPU."""
     return (
-        x.dtype in (torch.float32, torch.bfloat16)
-        and available(x.device)
-        and member.dtype == torch.float32
+        available(tensors[0].device)
+        and all(tensor.dtype in (torch.float32, torch.bfloat16) for tensor in tensors)
         and not torch._C._are_functorch_transforms_active()
-        and all(torch._C._has_storage(tensor) for tensor in (x, member, *others))
+        and all(torch._C._has_storage(tensor) for tensor in tensors)
     )
 
 
@@ -135,10 +158,6 @@ class _Normalized(torch.autograd.Function):
     def forward(
         x: Tensor, offset: Tensor, scale: Tensor, average: Tensor, member: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        if fused(x, member, offset, scale):
-            from core.models import norm_triton
-
-            return norm_triton.forward(x, offset, scale, ImageSets(average, member), EPSILON)
         mean, variance = _Moments.forward(x, average, member)
         constant, slope = _coefficients(Statistics(mean, variance), offset, scale)
         return _affine(x, member @ constant, member @ slope), mean, variance
@@ -156,13 +175,7 @@ class _Normalized(torch.autograd.Function):
 
         M is the number of pixels of all images of the set.
         """
-        x, scale, average, member, mean, variance = ctx.saved_tensors
-        if not torch.is_grad_enabled() and fused(x, member, scale, mean, variance, y_bar, mean_bar, variance_bar):
-            from core.models import norm_triton
-
-            sets, bars = ImageSets(average, member), (y_bar, mean_bar, variance_bar)
-            x_bar, total, scale_bar = norm_triton.backward(*bars, x, scale, sets, mean, variance, EPSILON)
-            return x_bar, total.to(scale.dtype), scale_bar.to(scale.dtype), None, None
+        x, scale, _, member, mean, variance = ctx.saved_tensors
         size = x.shape[1] * member.sum(0).unsqueeze(-1)
         root = torch.rsqrt(variance + EPSILON)
         slope, total = scale * root, member.mT @ y_bar.sum(1).to(member.dtype)
@@ -192,3 +205,86 @@ class _Normalized(torch.autograd.Function):
 
 
 _normalized: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Normalized.apply
+
+
+class _Rectified(torch.autograd.Function):
+    """(x, offset, scale, sets, leak) -> (y, mean, variance) by kernels of our own, as `normalize` without them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, offset: Tensor, scale: Tensor, average: Tensor, member: Tensor, leak: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        from core.models import norm_triton
+
+        y, mean, variance = norm_triton.forward(x, offset, scale, ImageSets(average, member), EPSILON, leak)
+        ctx.save_for_backward(x, offset, scale, average, member, mean, variance)
+        ctx.leak = leak
+        return y, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, y_bar: Tensor, mean_bar: Tensor, variance_bar: Tensor) -> tuple[Tensor | None, ...]:
+        x, offset, scale, average, member, mean, variance = ctx.saved_tensors
+        bars = y_bar, mean_bar, variance_bar
+        if not torch.is_grad_enabled() and fused(x, member, offset, scale, mean, variance, *bars):
+            from core.models import norm_triton
+
+            found = norm_triton.backward(*bars, x, offset, scale, member, mean, variance, EPSILON, ctx.leak)
+            return *_like(found, (x, offset, scale)), None, None, None
+
+        def plain() -> tuple[Tensor, ...]:
+            y, *values = _normalized(x, offset, scale, average, member)
+            return _leaky_(y, ctx.leak), *values
+
+        return *differentiated(plain, (x, offset, scale, average, member), bars, ctx.needs_input_grad), None
+
+
+class _Shifted(torch.autograd.Function):
+    """(x, offset, scale, mean, variance, member, leak) -> y by kernels of our own, as `_with` without them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, offset: Tensor, scale: Tensor, mean: Tensor, variance: Tensor, member: Tensor, leak: float
+    ) -> Tensor:
+        from core.models import norm_triton
+
+        ctx.save_for_backward(x, offset, scale, mean, variance, member)
+        ctx.leak = leak
+        return norm_triton.shifted(x, offset, scale, member, mean, variance, EPSILON, leak)
+
+    @staticmethod
+    def backward(ctx: Any, y_bar: Tensor) -> tuple[Tensor | None, ...]:
+        x, offset, scale, mean, variance, member = inputs = ctx.saved_tensors
+        if not torch.is_grad_enabled() and fused(y_bar, *inputs):
+            from core.models import norm_triton
+
+            found = norm_triton.shifted_back(y_bar, x, offset, scale, member, mean, variance, EPSILON, ctx.leak)
+            return *_like(found, (x, offset, scale, mean, variance)), None, None
+
+        def plain() -> tuple[Tensor, ...]:
+            return (_with(Statistics(mean, variance), x, offset, scale, member, ctx.leak),)
+
+        return *differentiated(plain, inputs, (y_bar,), ctx.needs_input_grad), None
+
+
+def _like(found: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """In the formats of the inputs."""
+    return [each.to(like.dtype) for each, like in zip(found, inputs, strict=True)]
+
+
+def differentiated(
+    function: Callable[[], tuple[Tensor, ...]], inputs: Sequence[Tensor], bars: Sequence[Tensor], needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """The adjoint of kernels of our own, for what goes on from it: that of the operations they stand for.
+
+    The function takes the inputs from where they are; None for those that are not needed.
+    """
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        outputs = function()
+    asked = [each for each, need in zip(inputs, needed, strict=False) if need]
+    slopes = iter(torch.autograd.grad(outputs, asked, bars, create_graph=again))
+    return [next(slopes) if need else None for _, need in zip(inputs, needed, strict=False)]
+
+
+_rectified: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Rectified.apply
+_shifted: Callable[..., Tensor] = _Shifted.apply

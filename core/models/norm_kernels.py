@@ -134,12 +134,12 @@ def set_moments(
 
 @triton.jit(do_not_specialize=SIZES)
 def normalized(
-    x, number, mean, variance, offset, offset_row, scale, scale_row, y, pixels, chunks, epsilon,
-    CHANNELS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    x, member, mean, variance, offset, offset_row, scale, scale_row, y, pixels, chunks, sets, epsilon, leak,
+    CHANNELS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SETS: tl.constexpr,
 ):  # fmt: skip
-    """y = offset + slope (x - mean), all of these 0 for images in no set."""
+    """y = offset + slope (x - mean), all of these 0 for images in no set, times `leak` where it is below zero."""
     _, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
-    this = tl.load(number + image)
+    this = set_of(member, image, sets, SETS)
     known = exists & (this >= 0)
     centre = tl.load(mean + this * CHANNELS + channel, mask=known, other=0)
     root = tl.rsqrt(tl.load(variance + this * CHANNELS + channel, mask=known, other=0) + epsilon)
@@ -151,28 +151,36 @@ def normalized(
         at, inside = _tile((chunk * TILES + tile) * ROWS, pixels, channel, exists, CHANNELS, ROWS)
         values = tl.load(x + at, mask=inside, other=0).to(tl.float32)
         found = constant[None, :] + slope[None, :] * (values - centre[None, :])
+        found = tl.where(found > 0, found, leak * found)
         tl.store(y + at, found.to(y.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=SIZES)
 def image_sums(
-    x, y_bar, member, mean, number, partial, pixels, chunks, sets,
+    x, y_bar, member, mean, variance, offset, offset_row, scale, scale_row, number, partial,
+    pixels, chunks, sets, epsilon, leak,
     CHANNELS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SETS: tl.constexpr,
 ):  # fmt: skip
-    """Sums of y_bar and of y_bar (x - mean) of a chunk."""
+    """Sums of y_bar and of y_bar (x - mean) of a chunk, y_bar times `leak` where what was normalized is below zero."""
     row, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
     this = set_of(member, image, sets, SETS)
     tl.store(number + image, this)  # every program of an image writes the same
-    centre = tl.load(mean + this * CHANNELS + channel, mask=exists & (this >= 0), other=0)
+    known = exists & (this >= 0)
+    centre = tl.load(mean + this * CHANNELS + channel, mask=known, other=0)
+    root = tl.rsqrt(tl.load(variance + this * CHANNELS + channel, mask=known, other=0) + epsilon)
+    slope = tl.load(scale + this * scale_row + channel, mask=known, other=0).to(tl.float32) * root
+    level = tl.load(offset + this * offset_row + channel, mask=known, other=0).to(tl.float32)
     base = image.to(tl.int64) * pixels * CHANNELS
     x, y_bar = x + base, y_bar + base
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     products = tl.zeros([ROWS, COLUMNS], tl.float32)
     for tile in range(TILES):
         at, inside = _tile((chunk * TILES + tile) * ROWS, pixels, channel, exists, CHANNELS, ROWS)
+        away = tl.load(x + at, mask=inside, other=0).to(tl.float32) - centre[None, :]
         bar = tl.load(y_bar + at, mask=inside, other=0).to(tl.float32)
+        bar = tl.where(level[None, :] + slope[None, :] * away > 0, bar, leak * bar)
         total += bar
-        products += bar * (tl.load(x + at, mask=inside, other=0).to(tl.float32) - centre[None, :])
+        products += bar * away
     partial += row * 2 * CHANNELS + channel
     tl.store(partial, tl.sum(total, 0), mask=exists)
     tl.store(partial + CHANNELS, tl.sum(products, 0), mask=exists)
@@ -208,10 +216,11 @@ def set_sums(
 
 @triton.jit(do_not_specialize=SIZES)
 def adjoint(
-    x, y_bar, number, mean, line, x_bar, pixels, chunks, sets,
+    x, y_bar, number, mean, offset, offset_row, line, x_bar, pixels, chunks, sets, leak,
     CHANNELS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """x_bar = constant + curvature (x - mean) + slope y_bar, all of these 0 for images in no set."""
+    """x_bar = constant + curvature (x - mean) + slope y_bar, all of these 0 for images in no set, y_bar times `leak`
+    where what was normalized is below zero."""
     _, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
     this = tl.load(number + image)
     known, each = exists & (this >= 0), sets * CHANNELS
@@ -220,11 +229,13 @@ def adjoint(
     constant = tl.load(line, mask=known, other=0)
     curvature = tl.load(line + each, mask=known, other=0)
     slope = tl.load(line + 2 * each, mask=known, other=0)
+    level = tl.load(offset + this * offset_row + channel, mask=known, other=0).to(tl.float32)
     base = image.to(tl.int64) * pixels * CHANNELS
     x, y_bar, x_bar = x + base, y_bar + base, x_bar + base
     for tile in range(TILES):
         at, inside = _tile((chunk * TILES + tile) * ROWS, pixels, channel, exists, CHANNELS, ROWS)
-        values = tl.load(x + at, mask=inside, other=0).to(tl.float32)
+        away = tl.load(x + at, mask=inside, other=0).to(tl.float32) - centre[None, :]
         bar = tl.load(y_bar + at, mask=inside, other=0).to(tl.float32)
-        found = constant[None, :] + curvature[None, :] * (values - centre[None, :]) + slope[None, :] * bar
+        bar = tl.where(level[None, :] + slope[None, :] * away > 0, bar, leak * bar)
+        found = constant[None, :] + curvature[None, :] * away + slope[None, :] * bar
         tl.store(x_bar + at, found.to(x_bar.dtype.element_ty), mask=inside)

@@ -37,21 +37,49 @@ class _Plan(NamedTuple):
 
 def statistics(x: Tensor, sets: ImageSets) -> tuple[Tensor, Tensor]:
     """Mean and variance [S, channels] of each set of the images x [N, pixels, channels]."""
+    x, member = x.contiguous(), sets.member.contiguous()
+    images, pixels, channels = x.shape
+    plan, count = _plan(*x.shape), member.shape[1]
+    number = torch.empty(images, dtype=torch.int32, device=x.device)
+    partial = torch.empty(images * plan.chunks, 2, channels, dtype=torch.float32, device=x.device)
     with device_of(x):
-        return _statistics(x.contiguous(), sets)[:2]
-
-
-def forward(x: Tensor, offset: Tensor, scale: Tensor, sets: ImageSets, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-    """y = offset + scale (x - mean) / sqrt(variance + epsilon); and mean and variance [S, channels] of each set."""
-    x = x.contiguous()
-    plan, y = _plan(*x.shape), torch.empty_like(x)
-    with device_of(x):
-        mean, variance, number = _statistics(x, sets)
-        norm_kernels.normalized[(plan.programs,)](
-            x, number, mean, variance, *_rows_of(offset), *_rows_of(scale), y, x.shape[1], plan.chunks, epsilon,
-            x.shape[2], plan.tiles, plan.rows, plan.columns, num_warps=plan.warps,
+        norm_kernels.image_moments[(plan.programs,)](
+            x, member, number, partial, pixels, plan.chunks, count,
+            channels, plan.tiles, plan.rows, plan.columns, triton.next_power_of_2(count), num_warps=plan.warps,
         )  # fmt: skip
-    return y, mean, variance
+        return of_sets(partial, number, count, pixels, plan.chunks, plan.tiles * plan.rows)
+
+
+def forward(
+    x: Tensor, offset: Tensor, scale: Tensor, sets: ImageSets, epsilon: float, leak: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y = offset + scale (x - mean) / sqrt(variance + epsilon), times `leak` where that is below zero; and mean and
+    variance [S, channels] of each set."""
+    x = x.contiguous()
+    mean, variance = statistics(x, sets)
+    return shifted(x, offset, scale, sets.member, mean, variance, epsilon, leak), mean, variance
+
+
+def shifted(
+    x: Tensor,
+    offset: Tensor,
+    scale: Tensor,
+    member: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    epsilon: float,
+    leak: float,
+) -> Tensor:
+    """The same y with mean and variance that are given."""
+    x, member = x.contiguous(), member.contiguous()
+    plan, y, count = _plan(*x.shape), torch.empty_like(x), member.shape[1]
+    with device_of(x):
+        norm_kernels.normalized[(plan.programs,)](
+            x, member, mean.contiguous(), variance.contiguous(), *_rows_of(offset), *_rows_of(scale), y,
+            x.shape[1], plan.chunks, count, epsilon, leak,
+            x.shape[2], plan.tiles, plan.rows, plan.columns, triton.next_power_of_2(count), num_warps=plan.warps,
+        )  # fmt: skip
+    return y
 
 
 def backward(
@@ -59,26 +87,69 @@ def backward(
     mean_bar: Tensor,
     variance_bar: Tensor,
     x: Tensor,
+    offset: Tensor,
     scale: Tensor,
-    sets: ImageSets,
+    member: Tensor,
     mean: Tensor,
     variance: Tensor,
     epsilon: float,
+    leak: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The adjoint: cotangents of x in its format, and of offset and scale in their shape and float32."""
-    x, y_bar = x.contiguous(), y_bar.contiguous()
+    """The adjoint of `forward`: cotangents of x in its format, and of offset and scale in their shape and float32."""
+    line, bars, number = _sums(y_bar, mean_bar, variance_bar, x, offset, scale, member, mean, variance, epsilon, leak)
+    x_bar = _adjoint(y_bar, x, offset, number, mean, line, leak)
+    offset_bar, scale_bar = bars.sum(1) if scale.ndim == 1 else bars
+    return x_bar, offset_bar, scale_bar
+
+
+def shifted_back(
+    y_bar: Tensor,
+    x: Tensor,
+    offset: Tensor,
+    scale: Tensor,
+    member: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    epsilon: float,
+    leak: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The adjoint of `shifted`: as `backward`, and the cotangents of mean and variance."""
+    nothing = torch.zeros_like(mean)
+    line, bars, number = _sums(y_bar, nothing, nothing, x, offset, scale, member, mean, variance, epsilon, leak)
+    line[:2] = 0
+    x_bar = _adjoint(y_bar, x, offset, number, mean, line, leak)
+    mean_bar = -line[2] * bars[0]
+    variance_bar = line[2] * bars[1] / (-2 * (variance + epsilon).sqrt())
+    offset_bar, scale_bar = bars.sum(1) if scale.ndim == 1 else bars
+    return x_bar, offset_bar, scale_bar, mean_bar, variance_bar
+
+
+def _sums(
+    y_bar: Tensor,
+    mean_bar: Tensor,
+    variance_bar: Tensor,
+    x: Tensor,
+    offset: Tensor,
+    scale: Tensor,
+    member: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    epsilon: float,
+    leak: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The line of the adjoint [3, S, channels]; the cotangents of offset and scale [2, S, channels] of each set; and
+    the number of the set that each image is in."""
+    x, y_bar, member = x.contiguous(), y_bar.contiguous(), member.contiguous()
     images, pixels, channels = x.shape
-    plan, x_bar, member = _plan(*x.shape), torch.empty_like(x), sets.member.contiguous()
-    count = member.shape[1]
+    plan, count = _plan(*x.shape), member.shape[1]
     number = torch.empty(images, dtype=torch.int32, device=x.device)
     partial = mean.new_empty(images * plan.chunks, 2, channels)
-    bars = mean.new_empty(2, count, channels)  # of offset and scale, for each set
-    line = mean.new_empty(3, count, channels)
-    tile = (channels, plan.tiles, plan.rows, plan.columns)
+    bars, line = mean.new_empty(2, count, channels), mean.new_empty(3, count, channels)
     with device_of(x):
         norm_kernels.image_sums[(plan.programs,)](
-            x, y_bar, member, mean, number, partial, pixels, plan.chunks, count,
-            *tile, triton.next_power_of_2(count), num_warps=plan.warps,
+            x, y_bar, member, mean, variance, *_rows_of(offset), *_rows_of(scale), number, partial,
+            pixels, plan.chunks, count, epsilon, leak,
+            channels, plan.tiles, plan.rows, plan.columns, triton.next_power_of_2(count), num_warps=plan.warps,
         )  # fmt: skip
         grid, rows, columns, warps = _combining(images * plan.chunks, count, channels)
         norm_kernels.set_sums[grid](
@@ -86,25 +157,20 @@ def backward(
             images, pixels, plan.chunks, count, epsilon,
             channels, rows, columns, triton.cdiv(images, norm_kernels.SCANNED.value), num_warps=warps,
         )  # fmt: skip
+    return line, bars, number
+
+
+def _adjoint(
+    y_bar: Tensor, x: Tensor, offset: Tensor, number: Tensor, mean: Tensor, line: Tensor, leak: float
+) -> Tensor:
+    x, y_bar = x.contiguous(), y_bar.contiguous()
+    plan, x_bar = _plan(*x.shape), torch.empty_like(x)
+    with device_of(x):
         norm_kernels.adjoint[(plan.programs,)](
-            x, y_bar, number, mean, line, x_bar, pixels, plan.chunks, count, *tile, num_warps=plan.warps
-        )
-    offset_bar, scale_bar = bars.sum(1) if scale.ndim == 1 else bars
-    return x_bar, offset_bar, scale_bar
-
-
-def _statistics(x: Tensor, sets: ImageSets) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance [S, channels], and the number of the set that each image is in, -1 for none."""
-    images, pixels, channels = x.shape
-    plan, member = _plan(*x.shape), sets.member.contiguous()
-    count = member.shape[1]
-    number = torch.empty(images, dtype=torch.int32, device=x.device)
-    partial = torch.empty(images * plan.chunks, 2, channels, dtype=torch.float32, device=x.device)
-    norm_kernels.image_moments[(plan.programs,)](
-        x, member, number, partial, pixels, plan.chunks, count,
-        channels, plan.tiles, plan.rows, plan.columns, triton.next_power_of_2(count), num_warps=plan.warps,
-    )  # fmt: skip
-    return *of_sets(partial, number, count, pixels, plan.chunks, plan.tiles * plan.rows), number
+            x, y_bar, number, mean, *_rows_of(offset), line, x_bar, x.shape[1], plan.chunks, line.shape[1], leak,
+            x.shape[2], plan.tiles, plan.rows, plan.columns, num_warps=plan.warps,
+        )  # fmt: skip
+    return x_bar
 
 
 def of_sets(partial: Tensor, number: Tensor, count: int, pixels: int, chunks: int, most: int) -> tuple[Tensor, Tensor]:

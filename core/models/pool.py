@@ -1,8 +1,7 @@
-"""The 2x2 max-pool of the images that a norm has the statistics of, and these statistics.
+"""2x2 max-pools: of images alone, or with the statistics of a norm that comes behind.
 
-The norm increases, so that it may come after the pool and see a quarter of the pixels; its statistics are those of all.
-On a GPU both are made by one kernel each way, `core.models.pool_triton`, where nothing differentiates or batches them
-further.
+A norm increases, so that it may come after the pool and see a quarter of the pixels; its statistics are those of all.
+On a GPU the kernels of `core.models.pool_triton` make them where nothing differentiates or batches them further.
 """
 
 from collections.abc import Callable
@@ -14,7 +13,12 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from core.models.image_sets import ImageSets
-from core.models.norm import Statistics, fused, set_statistics
+from core.models.norm import Statistics, differentiated, fused, set_statistics
+
+
+def largest(x: Tensor) -> Tensor:
+    """The largest of each 2x2 window of x [N, height, width, channels], windows that the edges cut off included."""
+    return _largest(x) if fused(x) else _pool(x, cut_off=True)
 
 
 def pooled(x: Tensor, sets: ImageSets, given: Statistics | None = None) -> tuple[Tensor, Statistics]:
@@ -25,11 +29,33 @@ def pooled(x: Tensor, sets: ImageSets, given: Statistics | None = None) -> tuple
     if given is None and fused(x, sets.member):
         y, mean, variance = _pooled(x, *sets)
         return y, Statistics(mean, variance)
-    return _largest(x), given or set_statistics(x.flatten(1, 2), sets)
+    return _pool(x, cut_off=False), given or set_statistics(x.flatten(1, 2), sets)
 
 
-def _largest(x: Tensor) -> Tensor:
-    return F.max_pool2d(x.movedim(-1, 1), 2).movedim(1, -1)
+def _pool(x: Tensor, *, cut_off: bool) -> Tensor:
+    return F.max_pool2d(x.movedim(-1, 1), 2, ceil_mode=cut_off).movedim(1, -1)
+
+
+class _Largest(torch.autograd.Function):
+    """x [N, height, width, channels] -> [N, ceil(height / 2), ceil(width / 2), channels]."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+        from core.models import pool_triton
+
+        ctx.save_for_backward(x)
+        return pool_triton.largest(x)
+
+    @staticmethod
+    def backward(ctx: Any, y_bar: Tensor) -> Tensor | None:
+        """y_bar where x is the largest."""
+        (x,) = ctx.saved_tensors
+        if not torch.is_grad_enabled() and fused(x, y_bar):
+            from core.models import pool_triton
+
+            return pool_triton.largest_back(y_bar, x)
+        (x_bar,) = differentiated(lambda: (_pool(x, cut_off=True),), (x,), (y_bar,), (True,))
+        return x_bar
 
 
 class _Pooled(torch.autograd.Function):
@@ -50,15 +76,17 @@ class _Pooled(torch.autograd.Function):
         M is the number of pixels of all images of the set.
         """
         x, average, member, mean = ctx.saved_tensors
-        sets, bars, again = ImageSets(average, member), (y_bar, mean_bar, variance_bar), torch.is_grad_enabled()
-        if not again and fused(x, member, *bars):
+        sets, bars = ImageSets(average, member), (y_bar, mean_bar, variance_bar)
+        if not torch.is_grad_enabled() and fused(x, member, *bars):
             from core.models import pool_triton
 
             return pool_triton.backward(y_bar, mean_bar, variance_bar, x, sets, mean), None, None
-        with torch.enable_grad():
-            found = _largest(x), *set_statistics(x.flatten(1, 2), sets)
-        (x_bar,) = torch.autograd.grad(found, x, bars, create_graph=again)
-        return x_bar, None, None
+
+        def plain() -> tuple[Tensor, ...]:
+            return _pool(x, cut_off=False), *set_statistics(x.flatten(1, 2), sets)
+
+        return *differentiated(plain, (x,), bars, (True,)), None, None
 
 
 _pooled: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Pooled.apply
+_largest: Callable[[Tensor], Tensor] = _Largest.apply

@@ -1,12 +1,13 @@
 """The kernels of `core.models.pool_triton`, in Triton's language.
 
 A program takes some rows of 2x2 windows of an image: pixels that lie one behind the other, so that what it leaves in
-`partial` is a chunk of `core.models.norm_kernels`. Of an odd height or width the last windows are cut off: their pixels
-count for the moments and are in no maximum.
+`partial` is a chunk of `core.models.norm_kernels`. Of an odd height or width the last windows are cut off: with the
+moments, for which their pixels count, they are in no maximum.
 
-x and x_bar [N, height, width, channels]; y and y_bar [N, height // 2, width // 2, channels]; member [N, S]; number [N],
-of the set that an image is in, -1 for none; partial [N chunks, 2, channels]; constant, curvature and mean
-[S, channels]. Those in capitals are known when a kernel is compiled.
+x and x_bar [N, height, width, channels]; y and y_bar [N, height / 2, width / 2, channels], rounded down with the
+moments and up without; member [N, S]; number [N], of the set that an image is in, -1 for none; partial
+[N chunks, 2, channels]; constant, curvature and mean [S, channels]. Those in capitals are known when a kernel is
+compiled.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
 # Kernels are in a language of their own, whose arguments have the types they are called with.
@@ -45,24 +46,55 @@ def _corner(row, column, here, height, width, channel, exists, CHANNELS: tl.cons
 
 
 @triton.jit
-def _pooled(i, j, here, height, width, channel, exists, CHANNELS: tl.constexpr):
-    """Where the windows lie in what is pooled [WINDOWS, COLUMNS], and which are whole."""
-    whole = here & (i < height // 2) & (j < width // 2)
-    return (i * (width // 2) + j)[:, None] * CHANNELS + channel[None, :], whole[:, None] & exists[None, :]
+def _pooled(i, j, here, high, wide, channel, exists, CHANNELS: tl.constexpr):
+    """Where the windows lie in what is pooled [WINDOWS, COLUMNS], and which of them it has: high times wide."""
+    at = (i * wide + j)[:, None] * CHANNELS + channel[None, :]
+    return at, (here & (i < high) & (j < wide))[:, None] & exists[None, :]
 
 
 @triton.jit
-def _four(x, i, j, here, height, width, channel, exists, CHANNELS: tl.constexpr):
-    """The pixels of the windows, each [WINDOWS, COLUMNS], 0 where there is none, and which there are."""
+def _four(x, i, j, here, height, width, channel, exists, nothing, CHANNELS: tl.constexpr):
+    """The pixels of the windows, each [WINDOWS, COLUMNS], `nothing` where there is none, and which there are."""
     at, a_in = _corner(2 * i, 2 * j, here, height, width, channel, exists, CHANNELS)
-    a = tl.load(x + at, mask=a_in, other=0).to(tl.float32)
+    a = tl.load(x + at, mask=a_in, other=nothing).to(tl.float32)
     at, b_in = _corner(2 * i, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
-    b = tl.load(x + at, mask=b_in, other=0).to(tl.float32)
+    b = tl.load(x + at, mask=b_in, other=nothing).to(tl.float32)
     at, c_in = _corner(2 * i + 1, 2 * j, here, height, width, channel, exists, CHANNELS)
-    c = tl.load(x + at, mask=c_in, other=0).to(tl.float32)
+    c = tl.load(x + at, mask=c_in, other=nothing).to(tl.float32)
     at, d_in = _corner(2 * i + 1, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
-    d = tl.load(x + at, mask=d_in, other=0).to(tl.float32)
+    d = tl.load(x + at, mask=d_in, other=nothing).to(tl.float32)
     return a, b, c, d, a_in, b_in, c_in, d_in
+
+
+@triton.jit
+def _write(x_bar, i, j, here, height, width, channel, exists, a, b, c, d, CHANNELS: tl.constexpr):
+    """The pixels of the windows, those that there are."""
+    at, inside = _corner(2 * i, 2 * j, here, height, width, channel, exists, CHANNELS)
+    tl.store(x_bar + at, a.to(x_bar.dtype.element_ty), mask=inside)
+    at, inside = _corner(2 * i, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
+    tl.store(x_bar + at, b.to(x_bar.dtype.element_ty), mask=inside)
+    at, inside = _corner(2 * i + 1, 2 * j, here, height, width, channel, exists, CHANNELS)
+    tl.store(x_bar + at, c.to(x_bar.dtype.element_ty), mask=inside)
+    at, inside = _corner(2 * i + 1, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
+    tl.store(x_bar + at, d.to(x_bar.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _largest(a, b, c, d):
+    """NaN where one of them is."""
+    upper = tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
+    lower = tl.maximum(c, d, propagate_nan=tl.PropagateNan.ALL)
+    return tl.maximum(upper, lower, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def _shared(a, b, c, d, bar):
+    """What each of the four gets of `bar`: all of it the first of the largest."""
+    above = tl.maximum(a, b) >= tl.maximum(c, d)
+    left, lower_left = a >= b, c >= d
+    a_bar, b_bar = tl.where(above & left, bar, 0), tl.where(above & (left == 0), bar, 0)
+    c_bar, d_bar = tl.where(above | (lower_left == 0), 0, bar), tl.where(above | lower_left, 0, bar)
+    return a_bar, b_bar, c_bar, d_bar
 
 
 @triton.jit
@@ -89,9 +121,9 @@ def pooled_moments(
     squares = tl.zeros([WINDOWS, COLUMNS], tl.float32)
     for tile in range(tiles):
         i, j, here = _windows(chunk, tile, rows, width, WINDOWS)
-        a, b, c, d, a_in, b_in, c_in, d_in = _four(x, i, j, here, height, width, channel, exists, CHANNELS)
-        at, whole = _pooled(i, j, here, height, width, channel, exists, CHANNELS)
-        tl.store(y + at, tl.maximum(tl.maximum(a, b), tl.maximum(c, d)).to(y.dtype.element_ty), mask=whole)
+        a, b, c, d, a_in, b_in, c_in, d_in = _four(x, i, j, here, height, width, channel, exists, 0.0, CHANNELS)
+        at, whole = _pooled(i, j, here, height // 2, width // 2, channel, exists, CHANNELS)
+        tl.store(y + at, _largest(a, b, c, d).to(y.dtype.element_ty), mask=whole)
         if tile == 0:
             count = a_in.to(tl.float32) + b_in.to(tl.float32) + c_in.to(tl.float32) + d_in.to(tl.float32)
             shift = tl.sum(a + b + c + d, 0) / tl.maximum(tl.sum(count, 0), 1)
@@ -105,12 +137,6 @@ def pooled_moments(
     partial += row * 2 * CHANNELS + channel
     tl.store(partial, shift + mean, mask=exists)
     tl.store(partial + CHANNELS, tl.sum(squares, 0) - moved * mean, mask=exists)
-
-
-@triton.jit
-def _write(x_bar, row, column, here, height, width, channel, exists, values, CHANNELS: tl.constexpr):
-    at, inside = _corner(row, column, here, height, width, channel, exists, CHANNELS)
-    tl.store(x_bar + at, values.to(x_bar.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -130,16 +156,47 @@ def pooled_adjoint(
     y_bar += image.to(tl.int64) * (height // 2) * (width // 2) * CHANNELS
     for tile in range(tiles):
         i, j, here = _windows(chunk, tile, rows, width, WINDOWS)
-        a, b, c, d, _a, _b, _c, _d = _four(x, i, j, here, height, width, channel, exists, CHANNELS)
-        at, whole = _pooled(i, j, here, height, width, channel, exists, CHANNELS)
+        a, b, c, d, _a, _b, _c, _d = _four(x, i, j, here, height, width, channel, exists, 0.0, CHANNELS)
+        at, whole = _pooled(i, j, here, height // 2, width // 2, channel, exists, CHANNELS)
         bar = tl.load(y_bar + at, mask=whole, other=0).to(tl.float32)
-        upper, lower = tl.maximum(a, b), tl.maximum(c, d)
-        above, left, lower_left = upper >= lower, a >= b, c >= d
-        a_bar = level + steep * (a - centre) + tl.where(above & left, bar, 0)
-        _write(x_bar, 2 * i, 2 * j, here, height, width, channel, exists, a_bar, CHANNELS)
-        b_bar = level + steep * (b - centre) + tl.where(above & (left == 0), bar, 0)
-        _write(x_bar, 2 * i, 2 * j + 1, here, height, width, channel, exists, b_bar, CHANNELS)
-        c_bar = level + steep * (c - centre) + tl.where((above == 0) & lower_left, bar, 0)
-        _write(x_bar, 2 * i + 1, 2 * j, here, height, width, channel, exists, c_bar, CHANNELS)
-        d_bar = level + steep * (d - centre) + tl.where((above == 0) & (lower_left == 0), bar, 0)
-        _write(x_bar, 2 * i + 1, 2 * j + 1, here, height, width, channel, exists, d_bar, CHANNELS)
+        a_bar, b_bar, c_bar, d_bar = _shared(a, b, c, d, bar)
+        a_bar, b_bar = a_bar + level + steep * (a - centre), b_bar + level + steep * (b - centre)
+        c_bar, d_bar = c_bar + level + steep * (c - centre), d_bar + level + steep * (d - centre)
+        _write(x_bar, i, j, here, height, width, channel, exists, a_bar, b_bar, c_bar, d_bar, CHANNELS)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def largest(
+    x, y, height, width, rows, chunks, tiles,
+    CHANNELS: tl.constexpr, WINDOWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """The largest of each window, those that are cut off included."""
+    _, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
+    high, wide = (height + 1) // 2, (width + 1) // 2
+    x += image.to(tl.int64) * height * width * CHANNELS
+    y += image.to(tl.int64) * high * wide * CHANNELS
+    for tile in range(tiles):
+        i, j, here = _windows(chunk, tile, rows, width, WINDOWS)
+        a, b, c, d, _a, _b, _c, _d = _four(x, i, j, here, height, width, channel, exists, float("-inf"), CHANNELS)
+        at, there = _pooled(i, j, here, high, wide, channel, exists, CHANNELS)
+        tl.store(y + at, _largest(a, b, c, d).to(y.dtype.element_ty), mask=there)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def largest_adjoint(
+    x, y_bar, x_bar, height, width, rows, chunks, tiles,
+    CHANNELS: tl.constexpr, WINDOWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """x_bar = y_bar where x is the first of the largest of its window, else 0."""
+    _, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
+    high, wide = (height + 1) // 2, (width + 1) // 2
+    base = image.to(tl.int64) * height * width * CHANNELS
+    x, x_bar = x + base, x_bar + base
+    y_bar += image.to(tl.int64) * high * wide * CHANNELS
+    for tile in range(tiles):
+        i, j, here = _windows(chunk, tile, rows, width, WINDOWS)
+        a, b, c, d, _a, _b, _c, _d = _four(x, i, j, here, height, width, channel, exists, float("-inf"), CHANNELS)
+        at, there = _pooled(i, j, here, high, wide, channel, exists, CHANNELS)
+        bar = tl.load(y_bar + at, mask=there, other=0).to(tl.float32)
+        a_bar, b_bar, c_bar, d_bar = _shared(a, b, c, d, bar)
+        _write(x_bar, i, j, here, height, width, channel, exists, a_bar, b_bar, c_bar, d_bar, CHANNELS)

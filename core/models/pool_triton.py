@@ -1,8 +1,8 @@
-"""The 2x2 max-pool and the moments of `core.models.pool` on a GPU: images are read once forward and once back.
+"""The 2x2 max-pools of `core.models.pool` on a GPU, with moments or without: images are read once each way.
 
-Torch's operations read them for the moments and for the maxima, write where these were, and go back through each of
-the two by itself. As in `core.models.norm_triton` sums are in float32, in an order that depends on shapes only, and
-nothing waits for the device.
+Torch's operations read them for the moments and for the maxima, write where these were in eight bytes each, and go back
+through each of the two by itself. As in `core.models.norm_triton` sums are in float32, in an order that depends on
+shapes only, and nothing waits for the device.
 """
 
 from functools import lru_cache
@@ -39,13 +39,13 @@ def forward(x: Tensor, sets: ImageSets) -> tuple[Tensor, Tensor, Tensor]:
     """The 2x2 max-pool of x [N, height, width, channels]; mean and variance [S, channels] of each set."""
     x, member = x.contiguous(), sets.member.contiguous()
     images, height, width, channels = x.shape
-    plan = _plan(*x.shape)
+    plan, sizes, tile = _arguments(x)
     y = x.new_empty(images, height // 2, width // 2, channels)
     number = torch.empty(images, dtype=torch.int32, device=x.device)
     partial = torch.empty(images * plan.chunks, 2, channels, dtype=torch.float32, device=x.device)
     with device_of(x):
         pool_kernels.pooled_moments[(plan.programs,)](
-            x, member, y, number, partial, *_arguments(plan, x, member), num_warps=plan.warps
+            x, member, y, number, partial, *sizes, member.shape[1], *tile, _power(member), num_warps=plan.warps
         )
         pixels, most = height * width, 2 * plan.rows * width
         mean, variance = norm_triton.of_sets(partial, number, member.shape[1], pixels, plan.chunks, most)
@@ -55,22 +55,49 @@ def forward(x: Tensor, sets: ImageSets) -> tuple[Tensor, Tensor, Tensor]:
 def backward(y_bar: Tensor, mean_bar: Tensor, variance_bar: Tensor, x: Tensor, sets: ImageSets, mean: Tensor) -> Tensor:
     """The adjoint: the cotangent of x in its format."""
     x, y_bar, member = x.contiguous(), y_bar.contiguous(), sets.member.contiguous()
-    plan, x_bar = _plan(*x.shape), torch.empty_like(x)
+    plan, sizes, tile = _arguments(x)
+    x_bar = torch.empty_like(x)
     size = x.shape[1] * x.shape[2] * member.sum(0).unsqueeze(-1)
     with device_of(x):
         pool_kernels.pooled_adjoint[(plan.programs,)](
             x, y_bar, member, mean_bar / size, 2 * variance_bar / size, mean, x_bar,
-            *_arguments(plan, x, member), num_warps=plan.warps,
+            *sizes, member.shape[1], *tile, _power(member), num_warps=plan.warps,
         )  # fmt: skip
     return x_bar
 
 
-def _arguments(plan: _Plan, x: Tensor, member: Tensor) -> tuple[int, ...]:
-    """Those that both kernels end with."""
+def largest(x: Tensor) -> Tensor:
+    """The max-pool of x [N, height, width, channels], of windows that the edges cut off, too."""
+    x = x.contiguous()
+    images, height, width, channels = x.shape
+    plan, sizes, tile = _arguments(x)
+    y = x.new_empty(images, triton.cdiv(height, 2), triton.cdiv(width, 2), channels)
+    with device_of(x):
+        pool_kernels.largest[(plan.programs,)](x, y, *sizes, *tile, num_warps=plan.warps)
+    return y
+
+
+def largest_back(y_bar: Tensor, x: Tensor) -> Tensor:
+    """Its adjoint: the cotangent of x in its format."""
+    x, y_bar = x.contiguous(), y_bar.contiguous()
+    plan, sizes, tile = _arguments(x)
+    x_bar = torch.empty_like(x)
+    with device_of(x):
+        pool_kernels.largest_adjoint[(plan.programs,)](x, y_bar, x_bar, *sizes, *tile, num_warps=plan.warps)
+    return x_bar
+
+
+def _arguments(x: Tensor) -> tuple[_Plan, tuple[int, ...], tuple[int, ...]]:
+    """The plan, and what all kernels take of it: sizes, and what is known when they are compiled."""
     _, height, width, channels = x.shape
-    count = member.shape[1]
-    sizes = (height, width, plan.rows, plan.chunks, plan.tiles, count)
-    return *sizes, channels, plan.windows, plan.columns, triton.next_power_of_2(count)
+    plan = _plan(*x.shape)
+    sizes = (height, width, plan.rows, plan.chunks, plan.tiles)
+    return plan, sizes, (channels, plan.windows, plan.columns)
+
+
+def _power(member: Tensor) -> int:
+    power: int = triton.next_power_of_2(member.shape[1])
+    return power
 
 
 @lru_cache

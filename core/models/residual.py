@@ -20,6 +20,7 @@ from core.models.initialization import glorot
 from core.models.linear import affine
 from core.models.model import Representation
 from core.models.norm import Statistics, normalize
+from core.models.pool import largest
 
 SLOPE = 0.1
 """Of the leaky ReLU below zero."""
@@ -70,7 +71,7 @@ def residual(
                 pixels, found = _normed(layer, convolved.movedim(1, -1), sets, values)
                 y = pixels.movedim(-1, 1)
                 used.append(found)
-            x = F.max_pool2d(y + _on_pixels(block["skip"], x), 2, ceil_mode=True)
+            x = largest((y + _on_pixels(block["skip"], x)).movedim(1, -1)).movedim(-1, 1)
         pixels = torch.relu_(affine(layers["hidden"], x.movedim(1, -1).flatten(1, 2)))  # [N, height width, hidden]
         return torch.relu_(affine(layers["features"], pixels.mean(1))), cast(Tree, used)
 
@@ -84,7 +85,7 @@ def residual(
                 y, found = _normed(layer, convolve_copies(y, layer["weight"], stride=1), sets, values)
                 used.append(found)
             y = y + _affine_copies(block["skip"], pixels, count)
-            pixels = F.max_pool2d(y.movedim(-1, 1), 2, ceil_mode=True).movedim(1, -1)
+            pixels = largest(y)
         means = torch.relu_(_affine_copies(layers["hidden"], pixels, count)).mean((1, 2))
         return torch.relu_(_affine_copies(layers["features"], means, count)).view(*x.shape[:2], -1), cast(Tree, used)
 
@@ -106,8 +107,8 @@ def _of_block(given: "Tree | None", number: int) -> Sequence[Statistics | None]:
 
 def _normed(layer: Layer, x: Tensor, sets: ImageSets, given: Statistics | None) -> tuple[Tensor, Statistics]:
     """Norm and leaky ReLU of a convolution [N, height, width, channels]; and the statistics of the norm."""
-    y, used = normalize(x.flatten(1, 2), sets, layer["offset"], None, given)
-    return F.leaky_relu_(y, SLOPE).view(x.shape), used
+    y, used = normalize(x.flatten(1, 2), sets, layer["offset"], None, given, leak=SLOPE)
+    return y.view(x.shape), used
 
 
 def _affine_copies(layer: Tree, x: Tensor, count: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch.func import jvp, vjp, vmap
 
 from core.bilevel import fused
 from core.models.image_sets import image_sets
-from core.models.norm import normalize, set_statistics
+from core.models.norm import Statistics, normalize, set_statistics
 
 DEVICE = "cuda"
 GROUPS = ((2, 3), (3, 5))
@@ -40,11 +40,13 @@ def close(one: Tensor, other: Tensor, relative: float) -> None:
     assert (one.double() - other.double()).norm() <= relative * other.double().norm()
 
 
-def norm_of(present: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Callable[..., tuple[Tensor, ...]]:
+def norm_of(
+    present: Tensor | None = None, dtype: torch.dtype = torch.float32, leak: float = 1.0
+) -> Callable[..., tuple[Tensor, ...]]:
     sets = image_sets(*GROUPS, device=torch.device(DEVICE), dtype=dtype, present=present)
 
     def everything(x: Tensor, offset: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
-        y, values = normalize(x, sets, offset, scale)
+        y, values = normalize(x, sets, offset, scale, leak=leak)
         return y, values.mean, values.variance
 
     return everything
@@ -65,18 +67,21 @@ def doubles(tensors: list[Tensor]) -> list[Tensor]:
     return [tensor.detach().double().requires_grad_(tensor.requires_grad) for tensor in tensors]
 
 
+@pytest.mark.parametrize("leak", [1.0, 0.1, 0.0])
 @pytest.mark.parametrize("present", [False, True])
 @pytest.mark.parametrize("per_set", [False, True])
 @pytest.mark.parametrize(("pixels", "channels"), [(1, 3), (4, 64), (49, 32), (121, 100), (441, 96), (7056, 64)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_values_and_gradients(dtype: torch.dtype, pixels: int, channels: int, per_set: bool, present: bool) -> None:
+def test_values_and_gradients(
+    dtype: torch.dtype, pixels: int, channels: int, per_set: bool, present: bool, leak: float
+) -> None:
     inputs = arguments(dtype, pixels, channels, per_set=per_set)
     which = padded() if present else None
-    found = norm_of(which)(*inputs)
+    found = norm_of(which, leak=leak)(*inputs)
     bars = cotangents(*found)
     grads = torch.autograd.grad(found, inputs, bars)
     exact_inputs = doubles(inputs)
-    exact = norm_of(which, torch.float64)(*exact_inputs)
+    exact = norm_of(which, torch.float64, leak)(*exact_inputs)
     exact_grads = torch.autograd.grad(exact, exact_inputs, doubles(bars))
     for one, other, like in zip((*found, *grads), (*exact, *exact_grads), (*found, *inputs), strict=True):
         assert one.dtype == like.dtype
@@ -85,6 +90,42 @@ def test_values_and_gradients(dtype: torch.dtype, pixels: int, channels: int, pe
     if which is not None:
         assert not found[0][~which].any()
         assert not grads[0][~which].any()
+
+
+def shifted_by(leak: float, dtype: torch.dtype = torch.float32) -> Callable[..., Tensor]:
+    sets = image_sets(*GROUPS, device=torch.device(DEVICE), dtype=dtype, present=padded())
+
+    def everything(x: Tensor, offset: Tensor, scale: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+        return normalize(x, sets, offset, scale, Statistics(mean, spread.square()), leak=leak)[0]
+
+    return everything
+
+
+def with_statistics(dtype: torch.dtype, pixels: int, channels: int, *, per_set: bool) -> list[Tensor]:
+    rows = sum(count for count, _ in GROUPS)
+    given = [draw(rows, channels, seed=seed).float().requires_grad_() for seed in (8, 9)]
+    return [*arguments(dtype, pixels, channels, per_set=per_set), *given]
+
+
+@pytest.mark.parametrize("leak", [1.0, 0.1, 0.0])
+@pytest.mark.parametrize("per_set", [False, True])
+@pytest.mark.parametrize(("pixels", "channels"), [(4, 64), (121, 100), (441, 32)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_with_statistics_that_are_given(
+    dtype: torch.dtype, pixels: int, channels: int, per_set: bool, leak: float
+) -> None:
+    inputs = with_statistics(dtype, pixels, channels, per_set=per_set)
+    y = shifted_by(leak)(*inputs)
+    bar = draw(*y.shape, seed=4).to(dtype)
+    grads = torch.autograd.grad(y, inputs, bar)
+    exact_inputs = doubles(inputs)
+    exact = shifted_by(leak, torch.float64)(*exact_inputs)
+    exact_grads = torch.autograd.grad(exact, exact_inputs, bar.double())
+    for one, other, like in zip((y, *grads), (exact, *exact_grads), (y, *inputs), strict=True):
+        assert one.dtype == like.dtype
+        assert one.shape == like.shape
+        close(one, other, bound(one.dtype))
+    assert not y[~padded()].any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -126,8 +167,9 @@ def test_a_large_mean_does_not_cancel_the_variance() -> None:
     close(found.mean, exact.mean, 1e-6)
 
 
+@pytest.mark.parametrize("leak", [1.0, 0.1])
 @pytest.mark.parametrize("per_set", [False, True])
-def test_second_derivatives(per_set: bool) -> None:
+def test_second_derivatives(per_set: bool, leak: float) -> None:
     inputs = arguments(torch.float32, 49, 32, per_set=per_set)
 
     def second(everything: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> tuple[Tensor, ...]:
@@ -136,8 +178,21 @@ def test_second_derivatives(per_set: bool) -> None:
         directions = [draw(*grad.shape, seed=7 + number).to(grad) for number, grad in enumerate(grads)]
         return torch.autograd.grad(grads, inputs, directions)
 
-    exact = second(norm_of(None, torch.float64), doubles(inputs))
-    for one, other in zip(second(norm_of(), inputs), exact, strict=True):
+    exact = second(norm_of(None, torch.float64, leak), doubles(inputs))
+    for one, other in zip(second(norm_of(leak=leak), inputs), exact, strict=True):
+        close(one, other, 1e-4)
+
+
+def test_second_derivatives_with_statistics_that_are_given() -> None:
+    inputs = with_statistics(torch.float32, 49, 32, per_set=False)
+
+    def second(everything: Callable[..., Tensor], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+        grads = torch.autograd.grad(everything(*inputs).tanh().pow(3).sum(), inputs, create_graph=True)
+        directions = [draw(*grad.shape, seed=10 + number).to(grad) for number, grad in enumerate(grads)]
+        return torch.autograd.grad(grads, inputs, directions)
+
+    exact = second(shifted_by(0.1, torch.float64), doubles(inputs))
+    for one, other in zip(second(shifted_by(0.1), inputs), exact, strict=True):
         close(one, other, 1e-4)
 
 

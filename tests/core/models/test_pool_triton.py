@@ -6,7 +6,7 @@ from torch import Tensor
 
 from core.bilevel import fused
 from core.models.image_sets import image_sets
-from core.models.pool import pooled
+from core.models.pool import largest, pooled
 
 DEVICE = "cuda"
 GROUPS = ((2, 3), (3, 5))
@@ -63,6 +63,27 @@ def test_values_and_gradients(dtype: torch.dtype, shape: tuple[int, int, int], p
         assert one.dtype == torch.float32
         close(one, other, 1e-5)
     close(x_bar, exact_bar, 1e-5 if dtype == torch.float32 else torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (1, 1, 3), (1, 9, 32)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_pool_alone(dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
+    """To the bit: of several largest ones the first has the cotangent, as torch has it."""
+    x = images(dtype, *shape)
+    y, exact_x = largest(x), x.detach().double().requires_grad_()
+    exact, bar = largest(exact_x), draw(*y.shape, seed=4).to(dtype)
+    (x_bar,), (exact_bar,) = torch.autograd.grad(y, x, bar), torch.autograd.grad(exact, exact_x, bar.double())
+    assert y.dtype == x_bar.dtype == dtype
+    assert y.double().equal(exact)
+    assert x_bar.double().equal(exact_bar)
+
+
+def test_what_is_no_number_is_the_largest() -> None:
+    x = images(torch.float32, 5, 5, 32).detach()
+    x[:, 1, 0] = torch.nan
+    y = largest(x)
+    assert y[:, 0, 0].isnan().all()
+    assert y.isnan().sum() == IMAGES * 32
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
