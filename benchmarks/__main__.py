@@ -9,6 +9,7 @@ from benchmarks import (
     few_shot,
     few_shot_cuda,
     hyper_cleaning,
+    image_kernels_cuda,
     implicit,
     linear_models,
     plan,
@@ -33,6 +34,7 @@ BENCHMARKS = {
 }
 BY_NAME_ONLY = {
     "few_shot_cuda": few_shot_cuda.main,
+    "image_kernels_cuda": image_kernels_cuda.main,
     "cross_fitting": cross_fitting.main,
     "rates": rates.main,
     "plan": plan.main,

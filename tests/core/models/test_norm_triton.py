@@ -1,4 +1,4 @@
-"""The norm's kernels on a GPU against the plain code in float64."""
+"""The norm's kernels against the plain code in float64."""
 
 from collections.abc import Callable
 
@@ -7,18 +7,19 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-from core.bilevel import fused
 from core.models.image_sets import image_sets
 from core.models.norm import Statistics, normalize, set_statistics
+from tests.core.models.kernels import DEVICE, GPU, INTERPRETED, NEEDED, interpreter
 
-DEVICE = "cuda"
+__all__ = ["interpreter"]
+
 GROUPS = ((2, 3), (3, 5))
 """Sets of three images and of five."""
 IMAGES = 21
+SIZES = [(1, 3), (4, 64), (49, 32), (121, 100), *([] if INTERPRETED else [(441, 96), (7056, 64)])]
+"""Pixels, channels."""
 
-pytestmark = pytest.mark.skipif(
-    not (torch.cuda.is_available() and fused.available(torch.device("cuda"))), reason="no CUDA device with Triton"
-)
+pytestmark = NEEDED
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -70,7 +71,7 @@ def doubles(tensors: list[Tensor]) -> list[Tensor]:
 @pytest.mark.parametrize("leak", [1.0, 0.1, 0.0])
 @pytest.mark.parametrize("present", [False, True])
 @pytest.mark.parametrize("per_set", [False, True])
-@pytest.mark.parametrize(("pixels", "channels"), [(1, 3), (4, 64), (49, 32), (121, 100), (441, 96), (7056, 64)])
+@pytest.mark.parametrize(("pixels", "channels"), SIZES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_values_and_gradients(
     dtype: torch.dtype, pixels: int, channels: int, per_set: bool, present: bool, leak: float
@@ -128,6 +129,7 @@ def test_with_statistics_that_are_given(
     assert not y[~padded()].any()
 
 
+@GPU
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_same_to_the_bit_again_and_in_a_graph(dtype: torch.dtype) -> None:
     inputs = arguments(dtype, 441, 96)

@@ -1,0 +1,95 @@
+"""Norms and max-pools on a GPU, forward and backward: kernels of our own over torch's operations.
+
+`python -m benchmarks image_kernels_cuda`. Both are replayed from CUDA graphs, so that neither waits for launches; a
+call is `IN_A_ROW` of them and ends with the device at rest. They have to agree before anything is timed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from benchmarks.agreement import require_agreement
+from benchmarks.measure import Comparison, compare
+from core.bilevel.derivatives import vjp_once
+from core.bilevel.graphs import Capture, capture_cuda, replayed
+from core.bilevel.problem import Tree
+from core.models import norm
+from core.models.image_sets import ImageSets, image_sets
+from core.models.norm import normalize
+from core.models.pool import largest, pooled
+
+IN_A_ROW = 10
+SHAPES = ((320, 84, 32), (320, 42, 32), (320, 10, 32), (160, 84, 64), (160, 21, 128))
+"""Images, pixels along a side, channels: of C4L, and of RN."""
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+Layer = Callable[[Tensor, Tensor, ImageSets], Tree]
+"""(x [images, side, side, channels], offset [channels], sets) -> what of it is differentiated."""
+
+
+def _norm(x: Tensor, offset: Tensor, sets: ImageSets) -> Tree:
+    return normalize(x.flatten(1, 2), sets, offset, None, leak=0.1)[0]
+
+
+def _pool(x: Tensor, offset: Tensor, sets: ImageSets) -> Tree:
+    return largest(x)
+
+
+def _block(x: Tensor, offset: Tensor, sets: ImageSets) -> Tree:
+    small, values = pooled(x, sets)
+    return normalize(small.flatten(1, 2), sets, offset, None, values, leak=0.0)[0]
+
+
+LAYERS: dict[str, Layer] = {
+    "norm and leaky ReLU": _norm,
+    "max-pool": _pool,
+    "max-pool, then norm of what was before it, and ReLU": _block,
+}
+
+
+def main(rounds: int) -> Iterator[Comparison]:
+    """Each layer on each shape, in both formats."""
+    if not torch.cuda.is_available():
+        raise SystemExit("image_kernels_cuda: no CUDA device")
+    for dtype in TOLERANCE:
+        for name, layer in LAYERS.items():
+            for shape in SHAPES:
+                settings = f"{' x '.join(map(str, shape))}, {str(dtype).removeprefix('torch.')}"
+                yield compare(
+                    f"{IN_A_ROW} times {name}", settings, candidates(layer, shape, dtype, torch.device("cuda")), rounds
+                )
+
+
+def candidates(
+    layer: Layer, shape: Sequence[int], dtype: torch.dtype, device: torch.device, capture: Capture = capture_cuda
+) -> dict[str, Callable[[], object]]:
+    """Torch's operations and the kernels, which agree."""
+    images, side, channels = shape
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(images, side, side, channels, generator=generator).to(device, dtype)
+    offset = torch.randn(channels, generator=generator).to(device, dtype)
+    sets = image_sets((2, images // 2), device=device, dtype=torch.float32)
+
+    def both_ways(inputs: Tree) -> Tree:
+        assert isinstance(inputs, tuple)
+        y, pull = vjp_once(lambda x, offset: layer(x, offset, sets), *inputs)
+        return (y, *pull(y))
+
+    made = {}
+    with patch.object(norm, "available", lambda device: False):
+        made["torch's operations"] = replayed(both_ways, (x, offset), capture)
+    made["kernels"] = replayed(both_ways, (x, offset), capture)
+    found = {name: [leaf.float().cpu().numpy() for leaf in again((x, offset))] for name, again in made.items()}
+    require_agreement(found, TOLERANCE[dtype])
+    return {name: _at_rest(again, (x, offset)) for name, again in made.items()}
+
+
+def _at_rest(again: Callable[[Tree], object], inputs: Tree) -> Callable[[], object]:
+    def run() -> object:
+        found = [again(inputs) for _ in range(IN_A_ROW)][-1]
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return found
+
+    return run
