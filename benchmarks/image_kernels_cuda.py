@@ -15,7 +15,7 @@ from benchmarks.measure import Comparison, compare
 from core.bilevel.derivatives import vjp_once
 from core.bilevel.graphs import Capture, capture_cuda, replayed
 from core.bilevel.problem import Tree
-from core.models import norm
+from core.models import kernels
 from core.models.image_sets import ImageSets, image_sets
 from core.models.norm import normalize
 from core.models.pool import largest, pooled
@@ -77,7 +77,7 @@ def candidates(
         return (y, *pull(y))
 
     made = {}
-    with patch.object(norm, "available", lambda device: False):
+    with patch.object(kernels, "available", lambda device: False):
         made["torch's operations"] = replayed(both_ways, (x, offset), capture)
     made["kernels"] = replayed(both_ways, (x, offset), capture)
     found = {name: [leaf.float().cpu().numpy() for leaf in again((x, offset))] for name, again in made.items()}

@@ -10,7 +10,8 @@ values and the adjoint are those of `core.models.norm_triton` where nothing diff
 the ReLU behind the norm.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from core.bilevel.fused import available
 from core.models.image_sets import ImageSets
+from core.models.kernels import Kernels, computed, fused
 
 EPSILON = 1e-3
 """Of the paper's code (TensorFlow's default)."""
@@ -53,19 +54,33 @@ def normalize(
     """
     scale = torch.ones_like(offset) if scale is None else scale
     if given is None:
-        if fused(x, sets.member, offset, scale):
-            y, mean, variance = _rectified(x, offset, scale, *sets, leak)
-            return y, Statistics(mean, variance)
-        y, mean, variance = _normalized(x, offset, scale, *sets)
-        return _leaky_(y, leak), Statistics(mean, variance)
-    if fused(x, sets.member, offset, scale, *given):
-        return _shifted(x, offset, scale, *given, sets.member, leak), given
-    return _with(given, x, offset, scale, sets.member, leak), given
+        operation = partial(_with_its_own, leak=leak)
+        y, *values = computed(operation, partial(_kernels, leak, given=False), x, offset, scale, *sets)
+        return y, Statistics(*values)
+    operation = partial(_with_given, leak=leak)
+    (y,) = computed(operation, partial(_kernels, leak, given=True), x, offset, scale, *given, sets.member)
+    return y, given
 
 
-def _with(given: Statistics, x: Tensor, offset: Tensor, scale: Tensor, member: Tensor, leak: float) -> Tensor:
-    constant, slope = _coefficients(given, offset, scale)
-    return _leaky_(_affine(x, member @ constant, member @ slope), leak)
+def _with_its_own(
+    x: Tensor, offset: Tensor, scale: Tensor, average: Tensor, member: Tensor, *, leak: float
+) -> tuple[Tensor, ...]:
+    y, mean, variance = _normalized(x, offset, scale, average, member)
+    return _leaky_(y, leak), mean, variance
+
+
+def _with_given(
+    x: Tensor, offset: Tensor, scale: Tensor, mean: Tensor, variance: Tensor, member: Tensor, *, leak: float
+) -> tuple[Tensor, ...]:
+    constant, slope = _coefficients(Statistics(mean, variance), offset, scale)
+    return (_leaky_(_affine(x, member @ constant, member @ slope), leak),)
+
+
+def _kernels(leak: float, *, given: bool) -> Kernels:
+    """Imported where they can run: Triton may not be there elsewhere."""
+    from core.models import norm_triton
+
+    return (norm_triton.with_given if given else norm_triton.with_its_own)(EPSILON, leak)
 
 
 def _leaky_(y: Tensor, leak: float) -> Tensor:
@@ -97,16 +112,6 @@ def _mean(x: Tensor, average: Tensor) -> Tensor:
     A sum, as the mean of bfloat16 would copy the images to float32 first.
     """
     return average @ x.sum(1).to(average.dtype) / x.shape[1]
-
-
-def fused(*tensors: Tensor) -> bool:
-    """Whether kernels of our own take these: plain tensors (those that torch.func wraps have no storage) on a GPU."""
-    return (
-        available(tensors[0].device)
-        and all(tensor.dtype in (torch.float32, torch.bfloat16) for tensor in tensors)
-        and not torch._C._are_functorch_transforms_active()
-        and all(torch._C._has_storage(tensor) for tensor in tensors)
-    )
 
 
 class _Moments(torch.autograd.Function):
@@ -205,86 +210,3 @@ class _Normalized(torch.autograd.Function):
 
 
 _normalized: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Normalized.apply
-
-
-class _Rectified(torch.autograd.Function):
-    """(x, offset, scale, sets, leak) -> (y, mean, variance) by kernels of our own, as `normalize` without them."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, offset: Tensor, scale: Tensor, average: Tensor, member: Tensor, leak: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        from core.models import norm_triton
-
-        y, mean, variance = norm_triton.forward(x, offset, scale, ImageSets(average, member), EPSILON, leak)
-        ctx.save_for_backward(x, offset, scale, average, member, mean, variance)
-        ctx.leak = leak
-        return y, mean, variance
-
-    @staticmethod
-    def backward(ctx: Any, y_bar: Tensor, mean_bar: Tensor, variance_bar: Tensor) -> tuple[Tensor | None, ...]:
-        x, offset, scale, average, member, mean, variance = ctx.saved_tensors
-        bars = y_bar, mean_bar, variance_bar
-        if not torch.is_grad_enabled() and fused(x, member, offset, scale, mean, variance, *bars):
-            from core.models import norm_triton
-
-            found = norm_triton.backward(*bars, x, offset, scale, member, mean, variance, EPSILON, ctx.leak)
-            return *_like(found, (x, offset, scale)), None, None, None
-
-        def plain() -> tuple[Tensor, ...]:
-            y, *values = _normalized(x, offset, scale, average, member)
-            return _leaky_(y, ctx.leak), *values
-
-        return *differentiated(plain, (x, offset, scale, average, member), bars, ctx.needs_input_grad), None
-
-
-class _Shifted(torch.autograd.Function):
-    """(x, offset, scale, mean, variance, member, leak) -> y by kernels of our own, as `_with` without them."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, offset: Tensor, scale: Tensor, mean: Tensor, variance: Tensor, member: Tensor, leak: float
-    ) -> Tensor:
-        from core.models import norm_triton
-
-        ctx.save_for_backward(x, offset, scale, mean, variance, member)
-        ctx.leak = leak
-        return norm_triton.shifted(x, offset, scale, member, mean, variance, EPSILON, leak)
-
-    @staticmethod
-    def backward(ctx: Any, y_bar: Tensor) -> tuple[Tensor | None, ...]:
-        x, offset, scale, mean, variance, member = inputs = ctx.saved_tensors
-        if not torch.is_grad_enabled() and fused(y_bar, *inputs):
-            from core.models import norm_triton
-
-            found = norm_triton.shifted_back(y_bar, x, offset, scale, member, mean, variance, EPSILON, ctx.leak)
-            return *_like(found, (x, offset, scale, mean, variance)), None, None
-
-        def plain() -> tuple[Tensor, ...]:
-            return (_with(Statistics(mean, variance), x, offset, scale, member, ctx.leak),)
-
-        return *differentiated(plain, inputs, (y_bar,), ctx.needs_input_grad), None
-
-
-def _like(found: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
-    """In the formats of the inputs."""
-    return [each.to(like.dtype) for each, like in zip(found, inputs, strict=True)]
-
-
-def differentiated(
-    function: Callable[[], tuple[Tensor, ...]], inputs: Sequence[Tensor], bars: Sequence[Tensor], needed: Sequence[bool]
-) -> list[Tensor | None]:
-    """The adjoint of kernels of our own, for what goes on from it: that of the operations they stand for.
-
-    The function takes the inputs from where they are; None for those that are not needed.
-    """
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        outputs = function()
-    asked = [each for each, need in zip(inputs, needed, strict=False) if need]
-    slopes = iter(torch.autograd.grad(outputs, asked, bars, create_graph=again))
-    return [next(slopes) if need else None for _, need in zip(inputs, needed, strict=False)]
-
-
-_rectified: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Rectified.apply
-_shifted: Callable[..., Tensor] = _Shifted.apply

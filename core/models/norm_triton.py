@@ -5,6 +5,7 @@ and LeVeque 1983), and the third is a line in x for every pixel. All sums are in
 shapes only: results are the same to the bit, run after run. Nothing waits for the device.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from core.bilevel.fused import device_of
 from core.models import norm_kernels
 from core.models.image_sets import ImageSets
+from core.models.kernels import Kernels
 
 ELEMENTS = 2048
 """Of a tile, pixels times channels: 16 a thread, so that a GPU's loads of 16 bytes are many and registers enough."""
@@ -50,127 +52,106 @@ def statistics(x: Tensor, sets: ImageSets) -> tuple[Tensor, Tensor]:
         return of_sets(partial, number, count, pixels, plan.chunks, plan.tiles * plan.rows)
 
 
-def forward(
-    x: Tensor, offset: Tensor, scale: Tensor, sets: ImageSets, epsilon: float, leak: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """y = offset + scale (x - mean) / sqrt(variance + epsilon), times `leak` where that is below zero; and mean and
-    variance [S, channels] of each set."""
-    x = x.contiguous()
-    mean, variance = statistics(x, sets)
-    return shifted(x, offset, scale, sets.member, mean, variance, epsilon, leak), mean, variance
+class _Norm(NamedTuple):
+    """What a norm is made of: x [N, pixels, channels], whose sets have these statistics."""
+
+    x: Tensor
+    offset: Tensor
+    scale: Tensor
+    member: Tensor
+    mean: Tensor
+    variance: Tensor
+    epsilon: float
+    leak: float
 
 
-def shifted(
-    x: Tensor,
-    offset: Tensor,
-    scale: Tensor,
-    member: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    epsilon: float,
-    leak: float,
-) -> Tensor:
-    """The same y with mean and variance that are given."""
-    x, member = x.contiguous(), member.contiguous()
+def with_its_own(epsilon: float, leak: float) -> Kernels:
+    """(x, offset, scale, average, member) -> y = offset + scale (x - mean) / sqrt(variance + epsilon), times `leak`
+    where that is below zero; and mean and variance [S, channels] of each set."""
+
+    def forward(x: Tensor, offset: Tensor, scale: Tensor, average: Tensor, member: Tensor) -> tuple[Tensor, ...]:
+        mean, variance = statistics(x, ImageSets(average, member))
+        return _normalized(_Norm(x, offset, scale, member, mean, variance, epsilon, leak)), mean, variance
+
+    def backward(bars: Sequence[Tensor], inputs: Sequence[Tensor], kept: Sequence[Tensor]) -> Sequence[Tensor]:
+        (y_bar, mean_bar, variance_bar), (x, offset, scale, _, member), (mean, variance) = bars, inputs, kept
+        norm = _Norm(x, offset, scale, member, mean, variance, epsilon, leak)
+        line, sums, number = _sums(y_bar, mean_bar, variance_bar, norm)
+        return _adjoint(y_bar, norm, line, number), *_of_offset_and_scale(sums, norm)
+
+    return Kernels(forward, backward)
+
+
+def with_given(epsilon: float, leak: float) -> Kernels:
+    """(x, offset, scale, mean, variance, member) -> the same y, of statistics that are given."""
+
+    def of(inputs: Sequence[Tensor]) -> _Norm:
+        x, offset, scale, mean, variance, member = inputs
+        return _Norm(x, offset, scale, member, mean, variance, epsilon, leak)
+
+    def backward(bars: Sequence[Tensor], inputs: Sequence[Tensor], kept: Sequence[Tensor]) -> Sequence[Tensor]:
+        norm, nothing = of(inputs), torch.zeros_like(inputs[3])
+        line, sums, number = _sums(bars[0], nothing, nothing, norm)
+        line[:2] = 0
+        slope, variance_bar = line[2], -line[2] * sums[1] / (2 * (norm.variance + epsilon).sqrt())
+        x_bar = _adjoint(bars[0], norm, line, number)
+        return x_bar, *_of_offset_and_scale(sums, norm), -slope * sums[0], variance_bar
+
+    return Kernels(lambda *inputs: (_normalized(of(inputs)),), backward)
+
+
+def _normalized(norm: _Norm) -> Tensor:
+    x, member = norm.x.contiguous(), norm.member.contiguous()
     plan, y, count = _plan(*x.shape), torch.empty_like(x), member.shape[1]
     with device_of(x):
         norm_kernels.normalized[(plan.programs,)](
-            x, member, mean.contiguous(), variance.contiguous(), *_rows_of(offset), *_rows_of(scale), y,
-            x.shape[1], plan.chunks, count, epsilon, leak,
+            x, member, norm.mean.contiguous(), norm.variance.contiguous(), *_rows_of(norm.offset),
+            *_rows_of(norm.scale), y, x.shape[1], plan.chunks, count, norm.epsilon, norm.leak,
             x.shape[2], plan.tiles, plan.rows, plan.columns, triton.next_power_of_2(count), num_warps=plan.warps,
         )  # fmt: skip
     return y
 
 
-def backward(
-    y_bar: Tensor,
-    mean_bar: Tensor,
-    variance_bar: Tensor,
-    x: Tensor,
-    offset: Tensor,
-    scale: Tensor,
-    member: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    epsilon: float,
-    leak: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The adjoint of `forward`: cotangents of x in its format, and of offset and scale in their shape and float32."""
-    line, bars, number = _sums(y_bar, mean_bar, variance_bar, x, offset, scale, member, mean, variance, epsilon, leak)
-    x_bar = _adjoint(y_bar, x, offset, number, mean, line, leak)
-    offset_bar, scale_bar = bars.sum(1) if scale.ndim == 1 else bars
-    return x_bar, offset_bar, scale_bar
-
-
-def shifted_back(
-    y_bar: Tensor,
-    x: Tensor,
-    offset: Tensor,
-    scale: Tensor,
-    member: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    epsilon: float,
-    leak: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The adjoint of `shifted`: as `backward`, and the cotangents of mean and variance."""
-    nothing = torch.zeros_like(mean)
-    line, bars, number = _sums(y_bar, nothing, nothing, x, offset, scale, member, mean, variance, epsilon, leak)
-    line[:2] = 0
-    x_bar = _adjoint(y_bar, x, offset, number, mean, line, leak)
-    mean_bar = -line[2] * bars[0]
-    variance_bar = line[2] * bars[1] / (-2 * (variance + epsilon).sqrt())
-    offset_bar, scale_bar = bars.sum(1) if scale.ndim == 1 else bars
-    return x_bar, offset_bar, scale_bar, mean_bar, variance_bar
-
-
-def _sums(
-    y_bar: Tensor,
-    mean_bar: Tensor,
-    variance_bar: Tensor,
-    x: Tensor,
-    offset: Tensor,
-    scale: Tensor,
-    member: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    epsilon: float,
-    leak: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _sums(y_bar: Tensor, mean_bar: Tensor, variance_bar: Tensor, norm: _Norm) -> tuple[Tensor, Tensor, Tensor]:
     """The line of the adjoint [3, S, channels]; the cotangents of offset and scale [2, S, channels] of each set; and
     the number of the set that each image is in."""
-    x, y_bar, member = x.contiguous(), y_bar.contiguous(), member.contiguous()
+    x, y_bar, member = norm.x.contiguous(), y_bar.contiguous(), norm.member.contiguous()
+    mean, variance = norm.mean.contiguous(), norm.variance.contiguous()
     images, pixels, channels = x.shape
     plan, count = _plan(*x.shape), member.shape[1]
     number = torch.empty(images, dtype=torch.int32, device=x.device)
     partial = mean.new_empty(images * plan.chunks, 2, channels)
-    bars, line = mean.new_empty(2, count, channels), mean.new_empty(3, count, channels)
+    sums, line = mean.new_empty(2, count, channels), mean.new_empty(3, count, channels)
     with device_of(x):
         norm_kernels.image_sums[(plan.programs,)](
-            x, y_bar, member, mean, variance, *_rows_of(offset), *_rows_of(scale), number, partial,
-            pixels, plan.chunks, count, epsilon, leak,
+            x, y_bar, member, mean, variance, *_rows_of(norm.offset), *_rows_of(norm.scale), number, partial,
+            pixels, plan.chunks, count, norm.epsilon, norm.leak,
             channels, plan.tiles, plan.rows, plan.columns, triton.next_power_of_2(count), num_warps=plan.warps,
         )  # fmt: skip
         grid, rows, columns, warps = _combining(images * plan.chunks, count, channels)
         norm_kernels.set_sums[grid](
-            partial, number, variance, *_rows_of(scale), mean_bar.contiguous(), variance_bar.contiguous(), bars, line,
-            images, pixels, plan.chunks, count, epsilon,
+            partial, number, variance, *_rows_of(norm.scale), mean_bar.contiguous(), variance_bar.contiguous(),
+            sums, line, images, pixels, plan.chunks, count, norm.epsilon,
             channels, rows, columns, triton.cdiv(images, norm_kernels.SCANNED.value), num_warps=warps,
         )  # fmt: skip
-    return line, bars, number
+    return line, sums, number
 
 
-def _adjoint(
-    y_bar: Tensor, x: Tensor, offset: Tensor, number: Tensor, mean: Tensor, line: Tensor, leak: float
-) -> Tensor:
-    x, y_bar = x.contiguous(), y_bar.contiguous()
+def _adjoint(y_bar: Tensor, norm: _Norm, line: Tensor, number: Tensor) -> Tensor:
+    x, y_bar = norm.x.contiguous(), y_bar.contiguous()
     plan, x_bar = _plan(*x.shape), torch.empty_like(x)
     with device_of(x):
         norm_kernels.adjoint[(plan.programs,)](
-            x, y_bar, number, mean, *_rows_of(offset), line, x_bar, x.shape[1], plan.chunks, line.shape[1], leak,
+            x, y_bar, number, norm.mean.contiguous(), *_rows_of(norm.offset), line, x_bar,
+            x.shape[1], plan.chunks, line.shape[1], norm.leak,
             x.shape[2], plan.tiles, plan.rows, plan.columns, num_warps=plan.warps,
         )  # fmt: skip
     return x_bar
+
+
+def _of_offset_and_scale(sums: Tensor, norm: _Norm) -> Tensor:
+    """Their cotangents in their shape, from those of each set."""
+    return sums.sum(1) if norm.scale.ndim == 1 else sums
 
 
 def of_sets(partial: Tensor, number: Tensor, count: int, pixels: int, chunks: int, most: int) -> tuple[Tensor, Tensor]:

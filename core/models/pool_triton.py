@@ -5,6 +5,7 @@ through each of the two by itself. As in `core.models.norm_triton` sums are in f
 shapes only, and nothing waits for the device.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from core.bilevel.fused import device_of
 from core.models import norm_triton, pool_kernels
-from core.models.image_sets import ImageSets
+from core.models.kernels import Kernels
 
 ELEMENTS = 1024
 """Of a tile, windows times channels: four pixels each."""
@@ -35,9 +36,9 @@ class _Plan(NamedTuple):
     warps: int
 
 
-def forward(x: Tensor, sets: ImageSets) -> tuple[Tensor, Tensor, Tensor]:
+def _moments(x: Tensor, average: Tensor, member: Tensor) -> tuple[Tensor, ...]:
     """The 2x2 max-pool of x [N, height, width, channels]; mean and variance [S, channels] of each set."""
-    x, member = x.contiguous(), sets.member.contiguous()
+    x, member = x.contiguous(), member.contiguous()
     images, height, width, channels = x.shape
     plan, sizes, tile = _arguments(x)
     y = x.new_empty(images, height // 2, width // 2, channels)
@@ -52,9 +53,9 @@ def forward(x: Tensor, sets: ImageSets) -> tuple[Tensor, Tensor, Tensor]:
     return y, mean, variance
 
 
-def backward(y_bar: Tensor, mean_bar: Tensor, variance_bar: Tensor, x: Tensor, sets: ImageSets, mean: Tensor) -> Tensor:
-    """The adjoint: the cotangent of x in its format."""
-    x, y_bar, member = x.contiguous(), y_bar.contiguous(), sets.member.contiguous()
+def _moments_back(bars: Sequence[Tensor], inputs: Sequence[Tensor], kept: Sequence[Tensor]) -> Sequence[Tensor]:
+    (y_bar, mean_bar, variance_bar), (x, _, member), (mean, _) = bars, inputs, kept
+    x, y_bar, member = x.contiguous(), y_bar.contiguous(), member.contiguous()
     plan, sizes, tile = _arguments(x)
     x_bar = torch.empty_like(x)
     size = x.shape[1] * x.shape[2] * member.sum(0).unsqueeze(-1)
@@ -63,10 +64,10 @@ def backward(y_bar: Tensor, mean_bar: Tensor, variance_bar: Tensor, x: Tensor, s
             x, y_bar, member, mean_bar / size, 2 * variance_bar / size, mean, x_bar,
             *sizes, member.shape[1], *tile, _power(member), num_warps=plan.warps,
         )  # fmt: skip
-    return x_bar
+    return (x_bar,)
 
 
-def largest(x: Tensor) -> Tensor:
+def _largest(x: Tensor) -> tuple[Tensor, ...]:
     """The max-pool of x [N, height, width, channels], of windows that the edges cut off, too."""
     x = x.contiguous()
     images, height, width, channels = x.shape
@@ -74,17 +75,19 @@ def largest(x: Tensor) -> Tensor:
     y = x.new_empty(images, triton.cdiv(height, 2), triton.cdiv(width, 2), channels)
     with device_of(x):
         pool_kernels.largest[(plan.programs,)](x, y, *sizes, *tile, num_warps=plan.warps)
-    return y
+    return (y,)
 
 
-def largest_back(y_bar: Tensor, x: Tensor) -> Tensor:
-    """Its adjoint: the cotangent of x in its format."""
-    x, y_bar = x.contiguous(), y_bar.contiguous()
+def _largest_back(bars: Sequence[Tensor], inputs: Sequence[Tensor], kept: Sequence[Tensor]) -> Sequence[Tensor]:
+    x, y_bar = inputs[0].contiguous(), bars[0].contiguous()
     plan, sizes, tile = _arguments(x)
     x_bar = torch.empty_like(x)
     with device_of(x):
         pool_kernels.largest_adjoint[(plan.programs,)](x, y_bar, x_bar, *sizes, *tile, num_warps=plan.warps)
-    return x_bar
+    return (x_bar,)
+
+
+WITH_MOMENTS, ALONE = Kernels(_moments, _moments_back), Kernels(_largest, _largest_back)
 
 
 def _arguments(x: Tensor) -> tuple[_Plan, tuple[int, ...], tuple[int, ...]]:

@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from benchmarks.image_kernels_cuda import LAYERS, TOLERANCE, candidates
-from core.models import norm
+from core.models import kernels
 from tests.core.bilevel.test_graphs import Tape
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_candidates_agree_and_can_be_called_again(name: str, dtype: torch.dtype) -> None:
-    available = norm.available
+    available = kernels.available
     found = candidates(LAYERS[name], (4, 6, 3), dtype, torch.device("cpu"), Tape())
     assert list(found) == ["torch's operations", "kernels"]
-    assert norm.available is available
+    assert kernels.available is available
     for call in found.values():
         call()

@@ -9,7 +9,7 @@ from torch.func import jvp, vjp, vmap
 
 from core.models.image_sets import image_sets
 from core.models.norm import Statistics, normalize, set_statistics
-from tests.core.models.kernels import DEVICE, GPU, INTERPRETED, NEEDED, interpreter
+from tests.core.models.interpreted import DEVICE, GPU, INTERPRETED, NEEDED, interpreter
 
 __all__ = ["interpreter"]
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from core.models.image_sets import image_sets
 from core.models.pool import largest, pooled
-from tests.core.models.kernels import DEVICE, INTERPRETED, NEEDED, interpreter
+from tests.core.models.interpreted import DEVICE, INTERPRETED, NEEDED, interpreter
 
 __all__ = ["interpreter"]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from core.bilevel import fused
-from core.models import norm
+from core.models import kernels
 
 INTERPRETED = not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -21,4 +21,4 @@ GPU = pytest.mark.skipif(INTERPRETED, reason="needs a GPU")
 def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes the CPU for a device that kernels run on."""
     if INTERPRETED:
-        monkeypatch.setattr(norm, "available", lambda device: True)
+        monkeypatch.setattr(kernels, "available", lambda device: True)
