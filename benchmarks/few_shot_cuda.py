@@ -14,7 +14,7 @@ import torch
 from benchmarks import few_shot
 from benchmarks.few_shot import OFTEN, SETTINGS, STEPS, Stated, hyperiteration, state, whole_loop
 from benchmarks.measure import Comparison, compare
-from core.bilevel.graphs import Capture, capture_cuda, replayed
+from core.bilevel.graphs import Capture, capture_cuda, places_like, replayed
 from core.numerics import numerics
 from core.spec.experiment import Resources
 
@@ -62,7 +62,7 @@ def floor_from_graph(stated: Stated, capture: Capture) -> Callable[[], object]:
     @torch.no_grad()
     def run() -> object:
         if not recorded:
-            recorded.append(replayed(passes, stated.state.lam, capture))
+            recorded.append(replayed(passes, places_like(stated.state.lam), capture))
         return step(recorded[0](stated.state.lam))
 
     return run

@@ -44,12 +44,11 @@ def capture_cuda(compute: Callable[[], Any], pool: Any = None) -> Recorded:
     return Recorded(output, graph.replay)
 
 
-def replayed(compute: Callable[[Any], Any], example: Tree, capture: Capture = capture_cuda) -> Callable[[Tree], Any]:
-    """The same function of trees like `example`, recorded now.
+def replayed(compute: Callable[[Any], Any], fixed: Tree, capture: Capture = capture_cuda) -> Callable[[Tree], Any]:
+    """The same function of trees like `fixed`, recorded now on this memory, which is overwritten at every call.
 
-    It raises ValueError for a tree with leaves of another number, shape, format or device.
+    Several may share it. It raises ValueError for a tree with leaves of another number, shape, format or device.
     """
-    fixed = trees.map_leaves(torch.clone, example)
     places = trees.leaves(fixed)
     with device_of(places[0]):  # what is captured is a stream of the current device
         output, replay = capture(lambda: compute(fixed))
@@ -69,6 +68,12 @@ def replayed(compute: Callable[[Any], Any], example: Tree, capture: Capture = ca
     return again
 
 
+def places_like(inputs: Tree) -> Tree:
+    """Memory of their own for inputs like these."""
+    places: Tree = trees.map_leaves(torch.clone, inputs)
+    return places
+
+
 def graphed(method: Method, capture: Capture = capture_cuda) -> Method:
     """The method that records `method` at its first call for a number of steps, and replays it from then on.
 
@@ -84,7 +89,7 @@ def graphed(method: Method, capture: Capture = capture_cuda) -> Method:
 
         inputs: Tree = {"lam": trees.detach(lam), "data": tasks.data}
         if steps not in recorded:
-            recorded[steps] = replayed(compute, inputs, capture)
+            recorded[steps] = replayed(compute, places_like(inputs), capture)
         found: Hypergradient = recorded[steps](inputs)
         return found
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from core.bilevel.fused import available
 
@@ -30,11 +31,13 @@ def computed(plain: Operation, kernels: Callable[[], Kernels], *inputs: Tensor) 
 
 
 def fused(*tensors: Tensor) -> bool:
-    """Whether kernels of our own take these: plain tensors (those that torch.func wraps have no storage) on a GPU."""
+    """Whether kernels of our own take these: plain tensors on a GPU. Those that torch.func wraps have no storage, and
+    tangents of forward mode are not theirs."""
     return (
         available(tensors[0].device)
         and all(tensor.dtype in (torch.float32, torch.bfloat16) for tensor in tensors)
         and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
         and all(torch._C._has_storage(tensor) for tensor in tensors)
     )
 
@@ -51,7 +54,7 @@ class _ByKernels(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *bars: Tensor) -> tuple[Tensor | None, ...]:
-        """By the kernels or, where somebody goes on from here, by the operations that they stand for."""
+        """By the kernels or, where somebody goes on from here, by the operations that they stand for, made anew."""
         inputs, kept = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         again = torch.is_grad_enabled()
         if not again and fused(*inputs, *bars):

@@ -20,7 +20,7 @@ SIZES = ("pixels", "chunks", "sets", "images", "most", "scale_row", "offset_row"
 
 
 @triton.jit
-def _place(chunks, CHANNELS: tl.constexpr, COLUMNS: tl.constexpr):
+def place(chunks, CHANNELS: tl.constexpr, COLUMNS: tl.constexpr):
     """Of this program: the row of `partial`, image, chunk of its pixels, channels, and which of these there are."""
     blocks: tl.constexpr = (CHANNELS + COLUMNS - 1) // COLUMNS
     row = tl.program_id(0) // blocks
@@ -33,6 +33,13 @@ def _tile(start, pixels, channel, exists, CHANNELS: tl.constexpr, ROWS: tl.const
     """Where the pixels from `start` on lie in their image [ROWS, COLUMNS], and which of these there are."""
     pixel = start + tl.arange(0, ROWS)[:, None]
     return pixel * CHANNELS + channel[None, :], (pixel < pixels) & exists[None, :]
+
+
+@triton.jit
+def _leaky(values, slopes, leak):
+    """The slopes, times `leak` where the values are below zero; 0 of what is infinite is 0, and NaN remains."""
+    cut = (leak == 0) & (values <= 0)
+    return tl.where(values > 0, slopes, tl.where(cut, 0.0, leak * slopes))
 
 
 @triton.jit
@@ -84,9 +91,8 @@ def image_moments(
     Sums are of differences from the mean of the first tile. As the tiles are alike in size, their variance is at least
     the square of how far that is from the mean, divided by TILES: no more than that factor of round-off cancels.
     """
-    row, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
-    if (chunk == 0) & (tl.program_id(0) == row * ((CHANNELS + COLUMNS - 1) // COLUMNS)):
-        tl.store(number + image, set_of(member, image, sets, SETS))
+    row, image, chunk, channel, exists = place(chunks, CHANNELS, COLUMNS)
+    tl.store(number + image, set_of(member, image, sets, SETS))  # every program of an image writes the same
     x += image.to(tl.int64) * pixels * CHANNELS
     start = chunk * TILES * ROWS
     at, inside = _tile(start, pixels, channel, exists, CHANNELS, ROWS)
@@ -138,7 +144,7 @@ def normalized(
     CHANNELS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SETS: tl.constexpr,
 ):  # fmt: skip
     """y = offset + slope (x - mean), all of these 0 for images in no set, times `leak` where it is below zero."""
-    _, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
+    _, image, chunk, channel, exists = place(chunks, CHANNELS, COLUMNS)
     this = set_of(member, image, sets, SETS)
     known = exists & (this >= 0)
     centre = tl.load(mean + this * CHANNELS + channel, mask=known, other=0)
@@ -151,7 +157,7 @@ def normalized(
         at, inside = _tile((chunk * TILES + tile) * ROWS, pixels, channel, exists, CHANNELS, ROWS)
         values = tl.load(x + at, mask=inside, other=0).to(tl.float32)
         found = constant[None, :] + slope[None, :] * (values - centre[None, :])
-        found = tl.where(found > 0, found, leak * found)
+        found = _leaky(found, found, leak)
         tl.store(y + at, found.to(y.dtype.element_ty), mask=inside)
 
 
@@ -162,7 +168,7 @@ def image_sums(
     CHANNELS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SETS: tl.constexpr,
 ):  # fmt: skip
     """Sums of y_bar and of y_bar (x - mean) of a chunk, y_bar times `leak` where what was normalized is below zero."""
-    row, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
+    row, image, chunk, channel, exists = place(chunks, CHANNELS, COLUMNS)
     this = set_of(member, image, sets, SETS)
     tl.store(number + image, this)  # every program of an image writes the same
     known = exists & (this >= 0)
@@ -178,7 +184,7 @@ def image_sums(
         at, inside = _tile((chunk * TILES + tile) * ROWS, pixels, channel, exists, CHANNELS, ROWS)
         away = tl.load(x + at, mask=inside, other=0).to(tl.float32) - centre[None, :]
         bar = tl.load(y_bar + at, mask=inside, other=0).to(tl.float32)
-        bar = tl.where(level[None, :] + slope[None, :] * away > 0, bar, leak * bar)
+        bar = _leaky(level[None, :] + slope[None, :] * away, bar, leak)
         total += bar
         products += bar * away
     partial += row * 2 * CHANNELS + channel
@@ -221,7 +227,7 @@ def adjoint(
 ):  # fmt: skip
     """x_bar = constant + curvature (x - mean) + slope y_bar, all of these 0 for images in no set, y_bar times `leak`
     where what was normalized is below zero."""
-    _, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
+    _, image, chunk, channel, exists = place(chunks, CHANNELS, COLUMNS)
     this = tl.load(number + image)
     known, each = exists & (this >= 0), sets * CHANNELS
     line += this * CHANNELS + channel
@@ -236,6 +242,6 @@ def adjoint(
         at, inside = _tile((chunk * TILES + tile) * ROWS, pixels, channel, exists, CHANNELS, ROWS)
         away = tl.load(x + at, mask=inside, other=0).to(tl.float32) - centre[None, :]
         bar = tl.load(y_bar + at, mask=inside, other=0).to(tl.float32)
-        bar = tl.where(level[None, :] + slope[None, :] * away > 0, bar, leak * bar)
+        bar = _leaky(level[None, :] + slope[None, :] * away, bar, leak)
         found = constant[None, :] + curvature[None, :] * away + slope[None, :] * bar
         tl.store(x_bar + at, found.to(x_bar.dtype.element_ty), mask=inside)

@@ -53,7 +53,7 @@ def statistics(x: Tensor, sets: ImageSets) -> tuple[Tensor, Tensor]:
 
 
 class _Norm(NamedTuple):
-    """What a norm is made of: x [N, pixels, channels], whose sets have these statistics."""
+    """What a norm is made of: x [N, pixels, channels], whose sets have these statistics, in float32 and contiguous."""
 
     x: Tensor
     offset: Tensor
@@ -87,10 +87,11 @@ def with_given(epsilon: float, leak: float) -> Kernels:
 
     def of(inputs: Sequence[Tensor]) -> _Norm:
         x, offset, scale, mean, variance, member = inputs
-        return _Norm(x, offset, scale, member, mean, variance, epsilon, leak)
+        return _Norm(x, offset, scale, member, mean.float().contiguous(), variance.float().contiguous(), epsilon, leak)
 
     def backward(bars: Sequence[Tensor], inputs: Sequence[Tensor], kept: Sequence[Tensor]) -> Sequence[Tensor]:
-        norm, nothing = of(inputs), torch.zeros_like(inputs[3])
+        norm = of(inputs)
+        nothing = torch.zeros_like(norm.mean)
         line, sums, number = _sums(bars[0], nothing, nothing, norm)
         line[:2] = 0
         slope, variance_bar = line[2], -line[2] * sums[1] / (2 * (norm.variance + epsilon).sqrt())
@@ -105,7 +106,7 @@ def _normalized(norm: _Norm) -> Tensor:
     plan, y, count = _plan(*x.shape), torch.empty_like(x), member.shape[1]
     with device_of(x):
         norm_kernels.normalized[(plan.programs,)](
-            x, member, norm.mean.contiguous(), norm.variance.contiguous(), *_rows_of(norm.offset),
+            x, member, norm.mean, norm.variance, *_rows_of(norm.offset),
             *_rows_of(norm.scale), y, x.shape[1], plan.chunks, count, norm.epsilon, norm.leak,
             x.shape[2], plan.tiles, plan.rows, plan.columns, triton.next_power_of_2(count), num_warps=plan.warps,
         )  # fmt: skip
@@ -116,7 +117,7 @@ def _sums(y_bar: Tensor, mean_bar: Tensor, variance_bar: Tensor, norm: _Norm) ->
     """The line of the adjoint [3, S, channels]; the cotangents of offset and scale [2, S, channels] of each set; and
     the number of the set that each image is in."""
     x, y_bar, member = norm.x.contiguous(), y_bar.contiguous(), norm.member.contiguous()
-    mean, variance = norm.mean.contiguous(), norm.variance.contiguous()
+    mean, variance = norm.mean, norm.variance
     images, pixels, channels = x.shape
     plan, count = _plan(*x.shape), member.shape[1]
     number = torch.empty(images, dtype=torch.int32, device=x.device)
@@ -142,7 +143,7 @@ def _adjoint(y_bar: Tensor, norm: _Norm, line: Tensor, number: Tensor) -> Tensor
     plan, x_bar = _plan(*x.shape), torch.empty_like(x)
     with device_of(x):
         norm_kernels.adjoint[(plan.programs,)](
-            x, y_bar, number, norm.mean.contiguous(), *_rows_of(norm.offset), line, x_bar,
+            x, y_bar, number, norm.mean, *_rows_of(norm.offset), line, x_bar,
             x.shape[1], plan.chunks, line.shape[1], norm.leak,
             x.shape[2], plan.tiles, plan.rows, plan.columns, num_warps=plan.warps,
         )  # fmt: skip

@@ -15,19 +15,10 @@ compiled.
 import triton
 import triton.language as tl
 
-from core.models.norm_kernels import set_of
+from core.models.norm_kernels import place, set_of
 
 SIZES = ("height", "width", "rows", "chunks", "tiles", "sets")
 """For whose values, 1 or multiples of 16, nothing is compiled again: channels alone decide how memory is read."""
-
-
-@triton.jit
-def _place(chunks, CHANNELS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Of this program: the row of `partial`, image, chunk of its windows, channels, and which of these there are."""
-    blocks: tl.constexpr = (CHANNELS + COLUMNS - 1) // COLUMNS
-    row = tl.program_id(0) // blocks
-    channel = tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)
-    return row, row // chunks, row % chunks, channel, channel < CHANNELS
 
 
 @triton.jit
@@ -39,14 +30,14 @@ def _windows(chunk, tile, rows, width, WINDOWS: tl.constexpr):
 
 
 @triton.jit
-def _corner(row, column, here, height, width, channel, exists, CHANNELS: tl.constexpr):
+def _pixel(row, column, here, height, width, channel, exists, CHANNELS: tl.constexpr):
     """Where these pixels lie in their image [WINDOWS, COLUMNS], and which of them there are."""
     at = (row * width + column)[:, None] * CHANNELS + channel[None, :]
     return at, (here & (row < height) & (column < width))[:, None] & exists[None, :]
 
 
 @triton.jit
-def _pooled(i, j, here, high, wide, channel, exists, CHANNELS: tl.constexpr):
+def _place_of(i, j, here, high, wide, channel, exists, CHANNELS: tl.constexpr):
     """Where the windows lie in what is pooled [WINDOWS, COLUMNS], and which of them it has: high times wide."""
     at = (i * wide + j)[:, None] * CHANNELS + channel[None, :]
     return at, (here & (i < high) & (j < wide))[:, None] & exists[None, :]
@@ -55,13 +46,13 @@ def _pooled(i, j, here, high, wide, channel, exists, CHANNELS: tl.constexpr):
 @triton.jit
 def _four(x, i, j, here, height, width, channel, exists, nothing, CHANNELS: tl.constexpr):
     """The pixels of the windows, each [WINDOWS, COLUMNS], `nothing` where there is none, and which there are."""
-    at, a_in = _corner(2 * i, 2 * j, here, height, width, channel, exists, CHANNELS)
+    at, a_in = _pixel(2 * i, 2 * j, here, height, width, channel, exists, CHANNELS)
     a = tl.load(x + at, mask=a_in, other=nothing).to(tl.float32)
-    at, b_in = _corner(2 * i, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
+    at, b_in = _pixel(2 * i, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
     b = tl.load(x + at, mask=b_in, other=nothing).to(tl.float32)
-    at, c_in = _corner(2 * i + 1, 2 * j, here, height, width, channel, exists, CHANNELS)
+    at, c_in = _pixel(2 * i + 1, 2 * j, here, height, width, channel, exists, CHANNELS)
     c = tl.load(x + at, mask=c_in, other=nothing).to(tl.float32)
-    at, d_in = _corner(2 * i + 1, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
+    at, d_in = _pixel(2 * i + 1, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
     d = tl.load(x + at, mask=d_in, other=nothing).to(tl.float32)
     return a, b, c, d, a_in, b_in, c_in, d_in
 
@@ -69,13 +60,13 @@ def _four(x, i, j, here, height, width, channel, exists, nothing, CHANNELS: tl.c
 @triton.jit
 def _write(x_bar, i, j, here, height, width, channel, exists, a, b, c, d, CHANNELS: tl.constexpr):
     """The pixels of the windows, those that there are."""
-    at, inside = _corner(2 * i, 2 * j, here, height, width, channel, exists, CHANNELS)
+    at, inside = _pixel(2 * i, 2 * j, here, height, width, channel, exists, CHANNELS)
     tl.store(x_bar + at, a.to(x_bar.dtype.element_ty), mask=inside)
-    at, inside = _corner(2 * i, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
+    at, inside = _pixel(2 * i, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
     tl.store(x_bar + at, b.to(x_bar.dtype.element_ty), mask=inside)
-    at, inside = _corner(2 * i + 1, 2 * j, here, height, width, channel, exists, CHANNELS)
+    at, inside = _pixel(2 * i + 1, 2 * j, here, height, width, channel, exists, CHANNELS)
     tl.store(x_bar + at, c.to(x_bar.dtype.element_ty), mask=inside)
-    at, inside = _corner(2 * i + 1, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
+    at, inside = _pixel(2 * i + 1, 2 * j + 1, here, height, width, channel, exists, CHANNELS)
     tl.store(x_bar + at, d.to(x_bar.dtype.element_ty), mask=inside)
 
 
@@ -112,7 +103,7 @@ def pooled_moments(
 
     Sums are of differences from the mean of the first tile, as in `norm_kernels.image_moments`.
     """
-    row, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
+    row, image, chunk, channel, exists = place(chunks, CHANNELS, COLUMNS)
     tl.store(number + image, set_of(member, image, sets, SETS))  # every program of an image writes the same
     x += image.to(tl.int64) * height * width * CHANNELS
     y += image.to(tl.int64) * (height // 2) * (width // 2) * CHANNELS
@@ -122,7 +113,7 @@ def pooled_moments(
     for tile in range(tiles):
         i, j, here = _windows(chunk, tile, rows, width, WINDOWS)
         a, b, c, d, a_in, b_in, c_in, d_in = _four(x, i, j, here, height, width, channel, exists, 0.0, CHANNELS)
-        at, whole = _pooled(i, j, here, height // 2, width // 2, channel, exists, CHANNELS)
+        at, whole = _place_of(i, j, here, height // 2, width // 2, channel, exists, CHANNELS)
         tl.store(y + at, _largest(a, b, c, d).to(y.dtype.element_ty), mask=whole)
         if tile == 0:
             count = a_in.to(tl.float32) + b_in.to(tl.float32) + c_in.to(tl.float32) + d_in.to(tl.float32)
@@ -145,19 +136,19 @@ def pooled_adjoint(
     CHANNELS: tl.constexpr, WINDOWS: tl.constexpr, COLUMNS: tl.constexpr, SETS: tl.constexpr,
 ):  # fmt: skip
     """x_bar = constant + curvature (x - mean), and y_bar beside where x is the first of the largest of its window."""
-    _, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
+    _, image, chunk, channel, exists = place(chunks, CHANNELS, COLUMNS)
     this = set_of(member, image, sets, SETS)
-    known, place = exists & (this >= 0), this * CHANNELS + channel
-    centre = tl.load(mean + place, mask=known, other=0)[None, :]
-    steep = tl.load(curvature + place, mask=known, other=0)[None, :]
-    level = tl.load(constant + place, mask=known, other=0)[None, :]
+    known, spot = exists & (this >= 0), this * CHANNELS + channel
+    centre = tl.load(mean + spot, mask=known, other=0)[None, :]
+    steep = tl.load(curvature + spot, mask=known, other=0)[None, :]
+    level = tl.load(constant + spot, mask=known, other=0)[None, :]
     base = image.to(tl.int64) * height * width * CHANNELS
     x, x_bar = x + base, x_bar + base
     y_bar += image.to(tl.int64) * (height // 2) * (width // 2) * CHANNELS
     for tile in range(tiles):
         i, j, here = _windows(chunk, tile, rows, width, WINDOWS)
         a, b, c, d, _a, _b, _c, _d = _four(x, i, j, here, height, width, channel, exists, 0.0, CHANNELS)
-        at, whole = _pooled(i, j, here, height // 2, width // 2, channel, exists, CHANNELS)
+        at, whole = _place_of(i, j, here, height // 2, width // 2, channel, exists, CHANNELS)
         bar = tl.load(y_bar + at, mask=whole, other=0).to(tl.float32)
         a_bar, b_bar, c_bar, d_bar = _shared(a, b, c, d, bar)
         a_bar, b_bar = a_bar + level + steep * (a - centre), b_bar + level + steep * (b - centre)
@@ -171,14 +162,14 @@ def largest(
     CHANNELS: tl.constexpr, WINDOWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The largest of each window, those that are cut off included."""
-    _, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
+    _, image, chunk, channel, exists = place(chunks, CHANNELS, COLUMNS)
     high, wide = (height + 1) // 2, (width + 1) // 2
     x += image.to(tl.int64) * height * width * CHANNELS
     y += image.to(tl.int64) * high * wide * CHANNELS
     for tile in range(tiles):
         i, j, here = _windows(chunk, tile, rows, width, WINDOWS)
         a, b, c, d, _a, _b, _c, _d = _four(x, i, j, here, height, width, channel, exists, float("-inf"), CHANNELS)
-        at, there = _pooled(i, j, here, high, wide, channel, exists, CHANNELS)
+        at, there = _place_of(i, j, here, high, wide, channel, exists, CHANNELS)
         tl.store(y + at, _largest(a, b, c, d).to(y.dtype.element_ty), mask=there)
 
 
@@ -188,7 +179,7 @@ def largest_adjoint(
     CHANNELS: tl.constexpr, WINDOWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """x_bar = y_bar where x is the first of the largest of its window, else 0."""
-    _, image, chunk, channel, exists = _place(chunks, CHANNELS, COLUMNS)
+    _, image, chunk, channel, exists = place(chunks, CHANNELS, COLUMNS)
     high, wide = (height + 1) // 2, (width + 1) // 2
     base = image.to(tl.int64) * height * width * CHANNELS
     x, x_bar = x + base, x_bar + base
@@ -196,7 +187,7 @@ def largest_adjoint(
     for tile in range(tiles):
         i, j, here = _windows(chunk, tile, rows, width, WINDOWS)
         a, b, c, d, _a, _b, _c, _d = _four(x, i, j, here, height, width, channel, exists, float("-inf"), CHANNELS)
-        at, there = _pooled(i, j, here, high, wide, channel, exists, CHANNELS)
+        at, there = _place_of(i, j, here, high, wide, channel, exists, CHANNELS)
         bar = tl.load(y_bar + at, mask=there, other=0).to(tl.float32)
         a_bar, b_bar, c_bar, d_bar = _shared(a, b, c, d, bar)
         _write(x_bar, i, j, here, height, width, channel, exists, a_bar, b_bar, c_bar, d_bar, CHANNELS)

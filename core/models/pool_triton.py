@@ -58,10 +58,11 @@ def _moments_back(bars: Sequence[Tensor], inputs: Sequence[Tensor], kept: Sequen
     x, y_bar, member = x.contiguous(), y_bar.contiguous(), member.contiguous()
     plan, sizes, tile = _arguments(x)
     x_bar = torch.empty_like(x)
-    size = x.shape[1] * x.shape[2] * member.sum(0).unsqueeze(-1)
+    size = x.shape[1] * x.shape[2] * member.float().sum(0).unsqueeze(-1)
+    constant, curvature = (mean_bar / size).contiguous(), (2 * variance_bar / size).contiguous()
     with device_of(x):
         pool_kernels.pooled_adjoint[(plan.programs,)](
-            x, y_bar, member, mean_bar / size, 2 * variance_bar / size, mean, x_bar,
+            x, y_bar, member, constant, curvature, mean, x_bar,
             *sizes, member.shape[1], *tile, _power(member), num_warps=plan.warps,
         )  # fmt: skip
     return (x_bar,)

@@ -1,4 +1,4 @@
-"""Both candidates on a CPU, where torch's operations stand for the kernels and a tape for the graph."""
+"""The benchmark of kernels runs: on a CPU, where torch's operations stand for them and a tape for the graph."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.core.bilevel.test_graphs import Tape
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name", LAYERS)
-def test_the_candidates_agree_and_can_be_called_again(name: str, dtype: torch.dtype) -> None:
+def test_it_runs(name: str, dtype: torch.dtype) -> None:
     available = kernels.available
     found = candidates(LAYERS[name], (4, 6, 3), dtype, torch.device("cpu"), Tape())
     assert list(found) == ["torch's operations", "kernels"]

@@ -40,11 +40,13 @@ DYNAMICS: dict[str, dict[str, Any]] = {
     "gradient descent": {"kind": "gradient_descent", "rate": 0.1},
     "learned rates": {"kind": "gradient_descent", "rate": 0.1, "learn_rate": True, "rate_per_step": True},
     "momentum": {"kind": "heavy_ball", "rate": 0.1, "learn_rate": True, "learn_momentum": True},
+    "heavy ball": {"kind": "heavy_ball", "rate": 0.1},
     "nesterov": {"kind": "nesterov", "rate": 0.1},
     "adam": {"kind": "adam", "rate": 0.05, "epsilon": 1e-2},
     "adamw": {"kind": "adamw", "rate": 0.05, "epsilon": 1e-2},
     "rmsprop": {"kind": "rmsprop", "rate": 0.05, "epsilon": 1e-2},
 }
+STEADY = {name: each for name, each in DYNAMICS.items() if not any("learn" in key for key in each)}
 SHAPES: dict[str, dict[str, Any]] = {
     "in chunks": {"task_chunk": 2},
     "cross-fitted": {"cross_fitting": True, "centred": True},
@@ -125,9 +127,7 @@ def test_whatever_the_tasks_and_heads(method: str, shape: str, synthetic_omniglo
     check(described(method, **SHAPES[shape]), synthetic_omniglot)
 
 
-@pytest.mark.parametrize(
-    "dynamics", [name for name, each in DYNAMICS.items() if not any("learn" in key for key in each)]
-)
+@pytest.mark.parametrize("dynamics", STEADY)
 @pytest.mark.parametrize("shape", [{}, {"l2": 0.1}, {"training_shot": 4}], ids=["plain", "l2", "more shots"])
 def test_joint_minimization_has_a_graph_for_each_step_on_a_meta_batch(
     dynamics: str, shape: dict[str, Any], synthetic_omniglot: Path

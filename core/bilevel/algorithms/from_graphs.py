@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.graphs import Capture, capture_cuda, replayed, restated, tasks_of
+from core.bilevel.graphs import Capture, capture_cuda, places_like, replayed, restated, tasks_of
 from core.bilevel.optimizers import Numbers
 from core.bilevel.problem import AlgorithmState, Dynamics, Problem, Tree
 
@@ -31,12 +31,13 @@ def from_graphs(
     Args:
         problem_at: m -> problem and dynamics.
         advance: a hyperiteration as a function of tensors and t; what depends on k otherwise are the numbers.
-        numbers: of an outer optimizer.
+        numbers: k -> the numbers of step k.
         interval: hyperiterations that a meta-batch serves.
         capture: records one of them; None: on the current CUDA device, all in the same memory.
     """
     capture = capture or partial(capture_cuda, pool=torch.cuda.graph_pool_handle())
     recorded: dict[int, Callable[[Tree], Any]] = {}
+    fixed: list[Tree] = []
 
     @torch.no_grad()
     def step(k: int, state: AlgorithmState) -> Moved:
@@ -50,7 +51,9 @@ def from_graphs(
         given = torch.tensor(numbers(k), dtype=like.dtype).to(like.device, non_blocking=True)
         inputs: Tree = {"state": state, "numbers": given, "data": tasks.data}
         if t not in recorded:
-            recorded[t] = replayed(compute, inputs, capture)
+            if not fixed:
+                fixed.append(places_like(inputs))
+            recorded[t] = replayed(compute, fixed[0], capture)
         moved: Moved = recorded[t](inputs)
         return moved
 

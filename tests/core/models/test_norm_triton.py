@@ -9,9 +9,9 @@ from torch.func import jvp, vjp, vmap
 
 from core.models.image_sets import image_sets
 from core.models.norm import Statistics, normalize, set_statistics
-from tests.core.models.interpreted import DEVICE, GPU, INTERPRETED, NEEDED, interpreter
+from tests.core.models.interpreted import DEVICE, GPU, INTERPRETED, NEEDED, divided, interpreter
 
-__all__ = ["interpreter"]
+__all__ = ["divided", "interpreter"]
 
 GROUPS = ((2, 3), (3, 5))
 """Sets of three images and of five."""
@@ -68,6 +68,7 @@ def doubles(tensors: list[Tensor]) -> list[Tensor]:
     return [tensor.detach().double().requires_grad_(tensor.requires_grad) for tensor in tensors]
 
 
+@pytest.mark.usefixtures("divided")
 @pytest.mark.parametrize("leak", [1.0, 0.1, 0.0])
 @pytest.mark.parametrize("present", [False, True])
 @pytest.mark.parametrize("per_set", [False, True])
@@ -79,6 +80,7 @@ def test_values_and_gradients(
     inputs = arguments(dtype, pixels, channels, per_set=per_set)
     which = padded() if present else None
     found = norm_of(which, leak=leak)(*inputs)
+    assert type(found[0].grad_fn).__name__ == "_ByKernelsBackward"
     bars = cotangents(*found)
     grads = torch.autograd.grad(found, inputs, bars)
     exact_inputs = doubles(inputs)
@@ -108,6 +110,7 @@ def with_statistics(dtype: torch.dtype, pixels: int, channels: int, *, per_set: 
     return [*arguments(dtype, pixels, channels, per_set=per_set), *given]
 
 
+@pytest.mark.usefixtures("divided")
 @pytest.mark.parametrize("leak", [1.0, 0.1, 0.0])
 @pytest.mark.parametrize("per_set", [False, True])
 @pytest.mark.parametrize(("pixels", "channels"), [(4, 64), (121, 100), (441, 32)])
@@ -159,6 +162,38 @@ def test_images_may_lie_apart_in_memory() -> None:
     together = torch.autograd.grad(norm_of()(x, offset, scale)[0], x, bar.contiguous())[0]
     apart = x.detach().mT.contiguous().mT.requires_grad_()
     assert torch.autograd.grad(norm_of()(apart, offset, scale)[0], apart, bar)[0].equal(together)
+
+
+def test_statistics_may_lie_apart_in_memory() -> None:
+    """As they do where one tensor stands for all sets, or where they come transposed."""
+    x, offset, scale, mean, spread = with_statistics(torch.float32, 49, 32, per_set=False)
+    for values in (mean[:1].expand_as(mean), mean.detach().mT.contiguous().mT):
+        inputs = [x, offset, scale, values.detach().requires_grad_(), spread]
+        y = shifted_by(0.1)(*inputs)
+        bar = draw(*y.shape, seed=4).float()
+        exact_inputs = doubles(inputs)
+        exact = torch.autograd.grad(shifted_by(0.1, torch.float64)(*exact_inputs), exact_inputs, bar.double())
+        for one, other in zip(torch.autograd.grad(y, inputs, bar), exact, strict=True):
+            close(one, other, 1e-5)
+
+
+def test_a_relu_cuts_off_what_is_infinite() -> None:
+    x, offset, scale = arguments(torch.float32, 49, 32)
+    y = norm_of(leak=0.0)(x, offset, scale)[0]
+    bar = torch.where(y > 0, 1.0, torch.inf)
+    exact_x, *others = doubles([x, offset, scale])
+    exact = norm_of(None, torch.float64, 0.0)(exact_x, *others)[0]
+    assert (exact > 0).equal(y > 0)
+    close(torch.autograd.grad(y, x, bar)[0], torch.autograd.grad(exact, exact_x, bar.double())[0], 1e-5)
+
+
+@pytest.mark.parametrize("leak", [1.0, 0.1, 0.0])
+def test_what_is_no_number_stays_so(leak: float) -> None:
+    x, offset, scale = (tensor.detach() for tensor in arguments(torch.float32, 49, 32))
+    x[0, 0, 0] = torch.nan
+    y = norm_of(leak=leak)(x, offset, scale)[0]
+    assert y[:3, :, 0].isnan().all()
+    assert y.isnan().sum() == 3 * 49
 
 
 def test_a_large_mean_does_not_cancel_the_variance() -> None:

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from core.models.image_sets import image_sets
 from core.models.pool import largest, pooled
-from tests.core.models.interpreted import DEVICE, INTERPRETED, NEEDED, interpreter
+from tests.core.models.interpreted import DEVICE, INTERPRETED, NEEDED, divided, interpreter
 
-__all__ = ["interpreter"]
+__all__ = ["divided", "interpreter"]
 
 GROUPS = ((2, 3), (3, 5))
 """Sets of three images and of five."""
@@ -53,6 +53,7 @@ def close(one: Tensor, other: Tensor, relative: float) -> None:
     assert (one.double() - other.double()).norm() <= relative * other.double().norm()
 
 
+@pytest.mark.usefixtures("divided")
 @pytest.mark.parametrize("present", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -61,6 +62,7 @@ def test_values_and_gradients(dtype: torch.dtype, shape: tuple[int, int, int], p
     which = torch.arange(IMAGES, device=DEVICE) % 5 != 4 if present else None  # all but a few of the larger sets
     found, exact_x = all_of(x, which), x.detach().double().requires_grad_()
     exact, bars = all_of(exact_x, which), cotangents(found)
+    assert type(found[0].grad_fn).__name__ == "_ByKernelsBackward"
     (x_bar,) = torch.autograd.grad(found, x, bars)
     (exact_bar,) = torch.autograd.grad(exact, exact_x, [bar.double() for bar in bars])
     assert found[0].dtype == x_bar.dtype == dtype
@@ -71,6 +73,7 @@ def test_values_and_gradients(dtype: torch.dtype, shape: tuple[int, int, int], p
     close(x_bar, exact_bar, 1e-5 if dtype == torch.float32 else torch.finfo(dtype).eps)
 
 
+@pytest.mark.usefixtures("divided")
 @pytest.mark.parametrize("shape", [*SHAPES, (1, 1, 3), (1, 9, 32)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_pool_alone(dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
@@ -117,6 +120,14 @@ def test_images_may_lie_apart_in_memory() -> None:
     apart = x.detach().movedim(-1, 1).contiguous().movedim(1, -1).requires_grad_()
     (together,), (found,) = torch.autograd.grad(all_of(x), x, bars), torch.autograd.grad(all_of(apart), apart, bars)
     assert found.equal(together)
+
+
+def test_cotangents_may_lie_apart_in_memory() -> None:
+    x = images(torch.float32, 10, 10, 32)
+    found = all_of(x)
+    bars = cotangents(found)
+    apart = [bar.transpose(0, -1).contiguous().transpose(0, -1) for bar in bars]
+    assert torch.autograd.grad(all_of(x), x, apart)[0].equal(torch.autograd.grad(found, x, bars)[0])
 
 
 def test_a_large_mean_does_not_cancel_the_variance() -> None:
