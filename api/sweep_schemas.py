@@ -111,7 +111,7 @@ class SweepRecord(SweepSummary):
     """The sweep with whole paths and the seeds written out; the base as it was given."""
     best: BestMember | None
     """Of the members that have succeeded, the one with the best validation metric; a value that is not finite is never
-    the best. Null before one has succeeded, and where members are chosen by different metrics."""
+    the best. Null before one has succeeded, and where members are chosen by different metrics or on different data."""
     cells: list[Cell]
     """The members grouped by their parameters without the seed, in the order of the grid."""
     version: int

@@ -65,10 +65,10 @@ def score(
 def best(scores: Iterable[Score]) -> Score | None:
     """The score with the best validation metric, the earliest of equals; non-finite values are never the best.
 
-    None, too, where members were chosen by different metrics, which cannot be compared.
+    None, too, where members were chosen by different metrics or on different data, which cannot be compared.
     """
     finite = [each for each in scores if math.isfinite(each.validation)]
-    if len({(each.metric, each.better) for each in finite}) != 1:
+    if len({(each.metric, each.better, _data(each.parameters)) for each in finite}) != 1:
         return None
     sign = -1.0 if finite[0].better == "higher" else 1.0
     return min(finite, key=lambda each: (sign * each.validation, each.member))
@@ -108,6 +108,14 @@ def _cell(parameters: Mapping[str, Any], members: Sequence[int], scores: Sequenc
         spread([each.validation for each in scores]) if scores else None,
         {name: spread([each.test[name] for each in scores if name in each.test]) for name in names},
     )
+
+
+def _data(parameters: Mapping[str, Any]) -> str | None:
+    """The kind of the data that a grid has members judged on or, of problems without data, their own kind."""
+    problem = parameters.get("problem", {})
+    dataset = parameters.get("problem.dataset", problem.get("dataset", {}))
+    kind: str | None = parameters.get("problem.dataset.kind", dataset.get("kind")) or problem.get("kind")
+    return kind
 
 
 def _without_seed(parameters: Mapping[str, Any]) -> dict[str, Any]:

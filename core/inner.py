@@ -25,8 +25,9 @@ def build_inner(spec: algorithms.Algorithm) -> Inner:
     by_parameter = getattr(chosen, "rate_per_parameter", False)
     if chosen.learn_rate and not by_parameter:
         learned["rate"] = Learned("log_rate", positive, chosen.rate, spec.steps if chosen.rate_per_step else None)
-    if getattr(chosen, "learn_momentum", False):
-        learned["momentum"] = Learned("logit_momentum", unit_interval, getattr(chosen, "momentum", 0.0))
+    if isinstance(chosen, algorithms.HeavyBall | algorithms.Nesterov) and chosen.learn_momentum:
+        each = spec.steps if chosen.momentum_per_step else None
+        learned["momentum"] = Learned("logit_momentum", unit_interval, chosen.momentum, each)
 
     def scalar(name: str, value: float) -> Scalar:
         return learned[name].at if name in learned else value

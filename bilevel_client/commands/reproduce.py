@@ -83,6 +83,7 @@ def reproduce(
                     changes.of(stage)
     except BadSpec as error:
         raise click.UsageError(str(error)) from error
+    made = []
     with service.client() as client:
         client.patience = PATIENT
         for name, study in asked.items():
@@ -101,6 +102,17 @@ def reproduce(
                 complete = False
                 continue
             complete &= all(member.result for found in results.values() for member in found.members)
-            click.echo(folder / "report.md")
+            made.append({"study": name, "report": str(folder / "report.md"), "stages": _counts(results)})
+            if not service.as_json:
+                click.echo(folder / "report.md")
+    if service.as_json:
+        service.print_json(made)
     if not complete:
         raise SystemExit(DID_NOT_SUCCEED)
+
+
+def _counts(results: "Results") -> dict[str, dict[str, int]]:
+    """Of every stage how many experiments there are, and how many have succeeded."""
+    return {
+        name: {"experiments": len(found.members), "succeeded": len(found.succeeded)} for name, found in results.items()
+    }

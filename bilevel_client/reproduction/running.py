@@ -2,7 +2,10 @@
 
 import json
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -58,61 +61,58 @@ class Reproduction:
         asked = [self._changes.of(stage) for stage in self._study.stages if stage.name in names]
         for stage in asked:
             if not stage.follows and not self._path(stage).exists():
-                self._submitted(stage, sweep_of(self._study, stage, found))
+                self._submitted(stage, stage.name, sweeps_of(self._study, stage, found)[stage.name])
         for stage in asked:
-            if any(before not in found or found[before].best is None for before in stage.follows.values()):
-                continue
-            found[stage.name] = self._stage(stage, found)
-            each(found)
+            if found.keys() >= set(stage.follows.values()) and (sweeps := sweeps_of(self._study, stage, found)):
+                found[stage.name] = self._stage(stage, sweeps)
+                each(found)
         return found
 
-    def _stage(self, stage: Stage, before: Results) -> Found:
+    def _stage(self, stage: Stage, sweeps: Mapping[str, dict[str, Any]]) -> Found:
         path = self._path(stage)
-        spec = sweep_of(self._study, stage, before)
         if path.exists():
             kept = json.loads(path.read_text())
-            self._check_same(stage, kept["spec"], spec)
-            return _read(stage, kept)
-        record = self._submitted(stage, spec)
-        record = follow_sweep(self._client, record["id"], quiet=self._quiet)
-        members = [self._member(member) for member in self._client.sweep_members(record["id"])]
-        kept = {
-            "sweep": record["id"],
-            "date": record["created_at"][:10],
-            "spec": record["spec"],
-            "best": record["best"]["experiment_id"] if record["best"] else None,
-            "members": members,
-        }
+            for name, spec in sweeps.items():
+                self._check_same(stage, kept["specs"].get(name, spec), spec)
+            if kept["specs"] == sweeps:
+                return _read(stage, kept)
+        submitted = {name: self._submitted(stage, name, spec)["id"] for name, spec in sweeps.items()}
+        records = [follow_sweep(self._client, sweep, quiet=self._quiet) for sweep in submitted.values()]
+        members = [self._member(member) for sweep in submitted.values() for member in self._client.sweep_members(sweep)]
+        date = min(record["created_at"] for record in records)[:10]
+        kept = {"sweeps": submitted, "date": date, "specs": sweeps, "members": members}
         if all(member["status"] == "succeeded" for member in members):  # else a retry may bring the others
             _write(path, kept)
         return _read(stage, kept)
 
-    def _submitted(self, stage: Stage, spec: Mapping[str, Any]) -> Record:
-        known = self._state["sweeps"].get(stage.name)
-        if known is None:
-            self._save()  # the key, before anything is submitted with it
+    def _submitted(self, stage: Stage, name: str, spec: Mapping[str, Any]) -> Record:
+        """A sweep of the stage: that which was submitted before or, if it followed other experiments, a new one."""
+        if known := self._state["sweeps"].get(name):
             try:
-                record = self._client.sweep(spec, idempotency_key=f"{self._state['key']}/{stage.name}")
-            except Invalid:
-                if not self._state["sweeps"]:  # nothing is there: the next try may be another
-                    (self._folder / STATE).unlink()
-                raise
-            self._state["sweeps"][stage.name] = record["id"]
-            self._save()
-            return record
+                record = self._client.get_sweep(known)
+            except NotFound as error:
+                raise NotFound(
+                    f"The service has no sweep {known}, which {self._folder / STATE} names: is it another service? "
+                    "Remove the folder to begin again."
+                ) from error
+            self._check_same(stage, record["spec"], spec)
+            if record["spec"] == spec:
+                return record
+        self._save()  # the key, before anything is submitted with it
+        key = "/".join([self._state["key"], name, *_followed(stage, spec)])
         try:
-            record = self._client.get_sweep(known)
-        except NotFound as error:
-            raise NotFound(
-                f"The service has no sweep {known}, which {self._folder / STATE} names: is it another service? Remove "
-                "the folder to begin again."
-            ) from error
-        self._check_same(stage, record["spec"], spec)
+            record = self._client.sweep(spec, idempotency_key=key)
+        except Invalid:
+            if not self._state["sweeps"]:  # nothing is there: the next try may be another
+                (self._folder / STATE).unlink()
+            raise
+        self._state["sweeps"][name] = record["id"]
+        self._save()
         return record
 
     def _check_same(self, stage: Stage, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Results of another version of a stage are not those of this one."""
-        if before != json.loads(json.dumps(now)):
+        """Results of another version of a stage are not those of this one; it may have followed others."""
+        if _following_nobody(stage, before) != _following_nobody(stage, now):
             raise BadSpec(
                 f"{self._folder} holds the stage `{stage.name}` of another version of this study: give another --out, "
                 "or remove the folder to run it anew"
@@ -174,16 +174,47 @@ def with_command(study: Study, results: Results, changes: Changes) -> Document:
     return document._replace(sections=[*document.sections, Section("Command", [Text(words)])])
 
 
-def sweep_of(study: Study, stage: Stage, before: Results) -> dict[str, Any]:
-    """The sweep that is submitted for a stage."""
-    settings = [f"{field}={json.dumps(before[name].best)}" for field, name in stage.follows.items()]
-    return {
-        "name": f"{study.name}: {stage.name}",
+def sweeps_of(study: Study, stage: Stage, before: Results) -> dict[str, dict[str, Any]]:
+    """What is submitted for a stage, by name: a sweep over its seeds or, of a stage that follows others, one a seed.
+
+    An experiment follows the best of its own seed; a seed that has none is left out.
+    """
+    if not stage.follows:
+        return {stage.name: _sweep(study, stage.name, stage, stage.seeds)}
+    found = {}
+    for seed in stage.seeds:
+        followed = {field: before[name].best(seed) for field, name in stage.follows.items()}
+        if None not in followed.values():
+            name = stage.name if len(stage.seeds) == 1 else f"{stage.name}, seed {seed}"
+            found[name] = _sweep(study, name, _following(stage, followed), [seed])
+    return found
+
+
+def _sweep(study: Study, name: str, stage: Stage, seeds: Sequence[int]) -> dict[str, Any]:
+    spec = {
+        "name": f"{study.name}: {name}",
         "labels": {"study": study.name},
-        "base": assign(dict(stage.base), settings),
-        "grid": {field: list(values) for field, values in stage.grid.items()},
-        "seeds": list(stage.seeds),
+        "base": stage.base,
+        "grid": stage.grid,
+        "seeds": seeds,
     }
+    plain: dict[str, Any] = json.loads(json.dumps(spec))
+    return plain
+
+
+def _following(stage: Stage, followed: Mapping[str, Any]) -> Stage:
+    settings = [f"{field}={experiment}" for field, experiment in followed.items()]
+    return replace(stage, base=assign(dict(stage.base), settings))
+
+
+def _following_nobody(stage: Stage, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The sweep without the experiments that it follows."""
+    return {**spec, "base": assign(spec["base"], [f"{field}=null" for field in stage.follows])}
+
+
+def _followed(stage: Stage, spec: Mapping[str, Any]) -> list[str]:
+    """The experiments that a sweep of the stage follows."""
+    return [reduce(getitem, field.split("."), spec["base"]) for field in stage.follows]
 
 
 def _read(stage: Stage, kept: Mapping[str, Any]) -> Found:
@@ -191,4 +222,4 @@ def _read(stage: Stage, kept: Mapping[str, Any]) -> Found:
         Member(**{**member, "curves": {name: Series(**each, attempt=None) for name, each in member["curves"].items()}})
         for member in kept["members"]
     ]
-    return Found(stage, kept["spec"], members, kept["date"], kept["best"])
+    return Found(stage, members, kept["date"])

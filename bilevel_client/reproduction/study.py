@@ -26,7 +26,7 @@ class Stage:
     quick: Mapping[str, Any] = field(default_factory=dict)
     """Field -> value instead of that of `base`, for minutes instead of hours; `grid`, `seeds` replace those above."""
     follows: Mapping[str, str] = field(default_factory=dict)
-    """Field of `base` -> name of an earlier stage, whose best experiment's id is set there."""
+    """Field of `base` -> name of an earlier stage, whose best experiment's id is set there, for each seed."""
     optional: bool = False
     """Whether it runs only when asked for by `--all-stages`, for it takes many hours or a GPU."""
 
@@ -83,6 +83,12 @@ class Member(NamedTuple):
     """Empty unless it has succeeded."""
     curves: Mapping[str, Series]
 
+    def quality(self) -> float:
+        """The validation metric that the outer variables were chosen by, the higher the better."""
+        selection = self.result["selection"]
+        value = float(self.result["best"]["validation"][selection["metric"]]["mean"])
+        return value if selection["better"] == "higher" else -value
+
     def test(self, metric: str = "accuracy") -> float:
         """A test metric of the outer variables that were best on validation data."""
         return float(self.result["test"][metric]["mean"])
@@ -92,13 +98,18 @@ class Found(NamedTuple):
     """What a stage gave."""
 
     stage: Stage
-    spec: Mapping[str, Any]
-    """The sweep that was submitted."""
     members: Sequence[Member]
     date: str
     """When it was submitted."""
-    best: str | None = None
-    """Id of the experiment with the best validation metric, as the service judges it; None: there is none."""
+
+    def best(self, seed: int) -> str | None:
+        """Id of the experiment of this seed with the best validation metric, or of the only seed; None: there is none.
+
+        Data sets are split by the seed: figures of different seeds are of different validation sets.
+        """
+        seeds = {member.parameters["seed"] for member in self.members}
+        own = [member for member in self.succeeded if len(seeds) == 1 or member.parameters["seed"] == seed]
+        return max(own, key=Member.quality).experiment if own else None
 
     @property
     def succeeded(self) -> list[Member]:

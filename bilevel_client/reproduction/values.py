@@ -18,8 +18,15 @@ class Value(NamedTuple):
     seeds: int
 
 
-STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-"""Seeds -> 0.975 quantile of Student's t with one degree of freedom less."""
+STUDENT = {2: 12.706, 3: 4.3027, 4: 3.1824, 5: 2.7764, 6: 2.5706, 7: 2.4469, 8: 2.3646, 9: 2.306, 10: 2.2622}
+
+
+def student(values: int) -> float:
+    """0.975 quantile of Student's t with one degree of freedom less than there are values."""
+    if values in STUDENT:
+        return STUDENT[values]
+    z, freedom = statistics.NormalDist().inv_cdf(0.975), values - 1  # Abramowitz and Stegun 1964, 26.7.5
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def measured(members: Sequence[Member], metric: str = "accuracy") -> Value | None:
@@ -35,7 +42,7 @@ def mean_of(metrics: Sequence[Mapping[str, Any]]) -> Value | None:
     if len(values) == 1:
         return Value(values[0], float(metrics[0]["ci95"]), 1)
     error = statistics.stdev(values) / math.sqrt(len(values))
-    return Value(statistics.fmean(values), STUDENT.get(len(values), 1.96) * error, len(values))
+    return Value(statistics.fmean(values), student(len(values)) * error, len(values))
 
 
 def percent(value: Value | None) -> str:

@@ -38,6 +38,8 @@ FORWARD_LIMIT = 2000
 """Tangents that forward mode may push together: its memory is proportional to their number."""
 SMALLEST_MOMENTUM = 1e-6
 """Of `reversible`, which keeps log2(1 / momentum) bits per step and inner variable."""
+PER_STEP = {"rate_per_step": "learn_rate", "momentum_per_step": "learn_momentum"}
+"""Numbers of which every inner step has its own -> what makes outer variables of them."""
 DENSE_LIMIT = 5000
 """Inner variables up to which the whole inner Hessian is formed."""
 
@@ -129,11 +131,12 @@ def _check_real_time(problem: Problem, algorithm: RealTime) -> None:
             "tangents that go on from one interval to the next are all there at once: leave `chunk` out, or use "
             "`reverse`",
         )
-    if algorithm.dynamics.rate_per_step:
-        refuse(
-            "/algorithm/dynamics/rate_per_step",
-            "an inner run in real time sees every step once, too late to learn its rate: leave it out",
-        )
+    for name in PER_STEP:
+        if getattr(algorithm.dynamics, name, False):
+            refuse(
+                f"/algorithm/dynamics/{name}",
+                "an inner run in real time sees every step once, too late to learn from it: leave it out",
+            )
 
 
 def _check_forward(forward: Forward | RandomForward, variables: int) -> None:
@@ -249,8 +252,9 @@ def _check_dynamics(problem: Problem, algorithm: Stepped) -> None:
             f"`{algorithm.hypergradient.kind}` differentiates the solution, which does not depend on how it was "
             "reached: use `reverse` or `forward` to learn the dynamics",
         )
-    if dynamics.rate_per_step and not dynamics.learn_rate:
-        refuse("/algorithm/dynamics/rate_per_step", "the rates are not learned: set `learn_rate` too, or leave it out")
+    for name, learning in PER_STEP.items():
+        if getattr(dynamics, name, False) and learning not in learned:
+            refuse(f"/algorithm/dynamics/{name}", f"none of them is learned: set `{learning}` too, or leave it out")
     forward_only = isinstance(algorithm.hypergradient, FirstOrder | Reptile)
     if isinstance(dynamics, LineSearch) and not (forward_only or solution_only(algorithm.hypergradient)):
         refuse(

@@ -61,9 +61,9 @@ def check_joint(problem: Problem, algorithm: Joint) -> None:
             "`joint` differentiates through no step, which the dynamics' own outer variables are in: leave it out, or "
             "use `nested`",
         )
-    for name in ("rate_per_step", "rate_per_parameter"):
+    for name in ("rate_per_step", "momentum_per_step", "rate_per_parameter"):
         if getattr(algorithm.dynamics, name, False):
-            refuse(f"/algorithm/dynamics/{name}", "`joint` learns no rates: leave it out")
+            refuse(f"/algorithm/dynamics/{name}", "`joint` learns no dynamics: leave it out")
     if algorithm.dynamics.batch is not None:
         refuse(
             "/algorithm/dynamics/batch",

@@ -239,9 +239,10 @@ def _learned(problem: Problem, algorithm: Stepped) -> int:
     """Outer variables of the inner dynamics."""
     dynamics = algorithm.dynamics
     rates = algorithm.steps if dynamics.rate_per_step else 1
+    momenta = algorithm.steps if getattr(dynamics, "momentum_per_step", False) else 1
     if isinstance(problem, Initialization) and getattr(dynamics, "rate_per_parameter", False):
         rates = adapted(problem)
-    return rates * dynamics.learn_rate + getattr(dynamics, "learn_momentum", False)
+    return rates * dynamics.learn_rate + momenta * getattr(dynamics, "learn_momentum", False)
 
 
 def outer_variables(problem: Problem, algorithm: Algorithm) -> int:

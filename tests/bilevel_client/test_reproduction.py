@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text, markdown, write
 from bilevel_client.reproduction.figures import complement, lines, over_seeds
 from bilevel_client.reproduction.meta_validation import choice_of_steps
-from bilevel_client.reproduction.running import sweep_of, with_command
+from bilevel_client.reproduction.running import sweeps_of, with_command
 from bilevel_client.reproduction.studies import STUDIES
 from bilevel_client.reproduction.study import NO_CHANGES, Changes, Found, Member, Stage, Study
-from bilevel_client.reproduction.values import against, measured
+from bilevel_client.reproduction.values import against, measured, student
 from bilevel_client.specs import BadSpec
 from core.spec import Sweep
 
@@ -40,12 +41,11 @@ def test_the_command_knows_every_study() -> None:
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize(("study", "stage"), STAGES, ids=lambda part: part.name)
 def test_every_sweep_is_one_that_the_service_takes(study: Study, stage: Stage, quick: bool) -> None:
-    chosen = Found(stage, {}, [member(0, 0.5)._replace(experiment="0b86f29c-5e12-4f37-9c0e-6c1f1a0ce9a1")], "")
-    chosen = chosen._replace(best=chosen.members[0].experiment)
+    chosen = Found(stage, [member(0, 0.5)._replace(experiment="0b86f29c-5e12-4f37-9c0e-6c1f1a0ce9a1")], "")
     before = dict.fromkeys(stage.follows.values(), chosen)
-    sweep = Sweep.model_validate(sweep_of(study, Changes(quick).of(stage), before))
+    sweep = Sweep.model_validate(*sweeps_of(study, Changes(quick).of(stage), before).values())
     assert len(sweep.members) >= 1
-    whole = Sweep.model_validate(sweep_of(study, stage, before))
+    whole = Sweep.model_validate(*sweeps_of(study, stage, before).values())
     work = [sum(each.experiment.algorithm.hyperiterations for each in sized.members) for sized in (sweep, whole)]
     assert (work[0] < work[1]) == (quick and work[1] > len(whole.members))  # one hyperiteration cannot be fewer
 
@@ -56,12 +56,36 @@ def test_a_report_of_nothing_says_so(study: Study, tmp_path: Path) -> None:
     assert "Nothing has been run." in files[0].read_text()
 
 
-def test_the_best_experiment_goes_on() -> None:
-    first = Stage("first", {})
-    second = Stage("second", {"problem": {"kind": "quadratic"}}, follows={"problem.from": "first"})
-    found = Found(first, {}, [member(0, 0.5), member(1, 0.7), member(2, 0.6)], "", "00000001-0000")
-    spec = sweep_of(Study("s", "S", [first, second], lambda results: Document("", [])), second, {"first": found})
-    assert spec["base"] == {"problem": {"kind": "quadratic", "from": "00000001-0000"}}
+FOLLOWED = Stage("first", {})
+FOLLOWING = Stage("second", {"problem": {"kind": "quadratic"}}, follows={"problem.from": "first"}, seeds=(0, 1, 2))
+CHAIN = Study("s", "S", [FOLLOWED, FOLLOWING], lambda results: Document("", []))
+
+
+def followed(stage: Stage, *members: Member) -> dict[str, Any]:
+    """Seed -> what it follows."""
+    sweeps = sweeps_of(CHAIN, stage, {"first": Found(FOLLOWED, members, "")}).values()
+    assert all(len(sweep["seeds"]) == 1 for sweep in sweeps)
+    assert len({sweep["name"] for sweep in sweeps}) == len(sweeps)
+    return {sweep["seeds"][0]: sweep["base"]["problem"]["from"] for sweep in sweeps}
+
+
+def test_the_best_experiment_of_a_seed_goes_on() -> None:
+    narrow, wide = [member(seed, 0.5 + seed / 10, width=1) for seed in (0, 1)], member(0, 0.7, width=2)
+    wide = wide._replace(experiment="wide")
+    assert followed(FOLLOWING, *narrow, wide) == {0: "wide", 1: narrow[1].experiment}
+    assert followed(FOLLOWING, wide) == {0: "wide", 1: "wide", 2: "wide"}  # of the only seed
+    lost = narrow[1]._replace(status="failed", result={})
+    assert followed(FOLLOWING, narrow[0], lost) == {0: narrow[0].experiment}
+    assert followed(FOLLOWING, lost) == {}
+
+
+def test_the_lowest_loss_is_the_best() -> None:
+    members = [member(0, 0.5, width=1), member(0, 0.7, width=2)._replace(experiment="wide")]
+    lower = [
+        each._replace(result={**each.result, "selection": {"metric": "accuracy", "better": "lower"}})
+        for each in members
+    ]
+    assert followed(replace(FOLLOWING, seeds=(0,)), *lower) == {0: members[0].experiment}
 
 
 def test_a_stage_is_asked_for_with_those_that_it_follows() -> None:
@@ -83,7 +107,7 @@ def test_a_report_says_the_command_that_makes_it() -> None:
     study = Study("s", "S", stages, lambda results: Document("", []))
 
     def command(names: list[str], **changes: Any) -> str:
-        results = {name: Found(Stage(name, {}), {}, [], "") for name in names}
+        results = {name: Found(Stage(name, {}), [], "") for name in names}
         document = with_command(study, results, Changes(**changes))
         return markdown(document).partition("## Command")[2].strip().splitlines()[0]
 
@@ -119,7 +143,7 @@ def test_values_over_seeds_and_over_episodes() -> None:
     several = measured([member(0, 0.9), member(1, 0.8), member(2, 0.7)])
     assert several is not None
     assert several.mean == pytest.approx(0.8)
-    assert several.interval == pytest.approx(4.303 * 0.1 / 3**0.5)
+    assert several.interval == pytest.approx(4.3027 * 0.1 / 3**0.5)
     assert against("row", 89.0, measured([member(0, 0.9)]), bar=91) == [
         "row",
         "89.00",
@@ -130,10 +154,15 @@ def test_values_over_seeds_and_over_episodes() -> None:
     assert against("row", 89.0, None) == ["row", "89.00", "not run", "", ""]
 
 
+@pytest.mark.parametrize(("values", "quantile"), [(2, 12.706), (10, 2.262), (11, 2.228), (21, 2.086), (1000, 1.962)])
+def test_quantiles_of_students_t(values: int, quantile: float) -> None:
+    assert student(values) == pytest.approx(quantile, abs=3e-3)
+
+
 def test_members_are_found_by_the_end_of_a_field() -> None:
     members = [member(seed, 0.5, **{"algorithm.steps": steps}) for steps in (1, 4) for seed in (0, 1)]
     members[3] = members[3]._replace(status="failed", result={})
-    found = Found(Stage("s", {}), {}, members, "")
+    found = Found(Stage("s", {}), members, "")
     assert [each.parameters["seed"] for each in found.at(steps=1)] == [0, 1]
     assert [each.parameters["seed"] for each in found.at(steps=4)] == [0]
     assert [(parameters, len(each)) for parameters, each in found.cells()] == [
@@ -152,7 +181,7 @@ def test_t_is_chosen_on_meta_validation_alone() -> None:
             result["timing"] = {"seconds_per_hyperiteration": 0.1 * steps}
             curve = {"validation/accuracy": Series([0, 10], [0.2, validation], None)}
             members.append(each._replace(result=result, curves=curve))
-    table, picture = choice_of_steps(Found(Stage("by T", {}), {}, members, ""), "a toy").parts
+    table, picture = choice_of_steps(Found(Stage("by T", {}), members, ""), "a toy").parts
     assert isinstance(table, Table)
     assert isinstance(picture, Picture)
     assert [row[:3] for row in table.rows] == [

@@ -174,9 +174,11 @@ def test_real_time_goes_on_where_it_was(problem: str, mode: str, synthetic_omnig
     assert math.isfinite(evaluated)
 
 
-def test_reversible_is_reverse_with_the_learned_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schedules", [False, True])
+def test_reversible_is_reverse_with_the_learned_numbers(schedules: bool, tmp_path: Path) -> None:
     def grad(method: dict[str, Any]) -> Any:
         dynamics = {"kind": "heavy_ball", "rate": 0.3, "momentum": 0.7, "learn_rate": True, "learn_momentum": True}
+        dynamics |= {"rate_per_step": schedules, "momentum_per_step": schedules}
         algorithm = {"steps": 30, "dynamics": dynamics, "hypergradient": method}
         experiment = spec("quadratic", algorithm, resources={"precision": "float64"})
         context = make_context(experiment, device="cpu", data_dir=tmp_path)
@@ -186,5 +188,6 @@ def test_reversible_is_reverse_with_the_learned_numbers(tmp_path: Path) -> None:
 
     expected = grad({"kind": "reverse"})
     assert expected.keys() == {"lam", "log_rate", "logit_momentum"}
+    assert expected["log_rate"].shape == expected["logit_momentum"].shape == ((30,) if schedules else ())
     for method in ({"kind": "reversible"}, {"kind": "reverse", "snapshots": 3}, {"kind": "reverse", "segment": "auto"}):
         torch.testing.assert_close(grad(method), expected, rtol=1e-9, atol=1e-10)

@@ -44,6 +44,22 @@ def test_different_metrics_cannot_be_compared() -> None:
     assert best([scored(0, 0.5), scored(1, NAN, "lower", "loss")]) == scored(0, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("field", "values", "comparable"),
+    [
+        ("problem.dataset", [{"kind": "a9a"}, {"kind": "20news"}], False),
+        ("problem.dataset.kind", ["a9a", "20news"], False),
+        ("problem", [{"kind": "regularization", "dataset": {"kind": kind}} for kind in ("a9a", "20news")], False),
+        ("problem", [{"kind": "quadratic"}, {"kind": "random_quadratics"}], False),
+        ("problem.dataset.reflections", [False, True], True),
+        ("problem.dataset", [{"kind": "omniglot"}, {"kind": "omniglot", "reflections": True}], True),
+    ],
+)
+def test_different_data_cannot_be_compared(field: str, values: list[Any], comparable: bool) -> None:
+    scores = [scored(number, 0.5)._replace(parameters={field: value}) for number, value in enumerate(values)]
+    assert (best(scores) is not None) == comparable
+
+
 def test_cells_are_the_members_without_their_seeds() -> None:
     members = [{"a": a, "b": {"kind": b}, "seed": seed} for a in (1, True) for b in "xy" for seed in range(3)]
     scores = [

@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from bilevel_client import Client
+from bilevel_client.commands.following_sweep import follow_sweep
 from bilevel_client.commands.reproduce import reproduce
 from bilevel_client.errors import NotFound
 from bilevel_client.reproduction.document import Document
@@ -73,9 +75,10 @@ def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypa
             for member in found.succeeded:
                 assert member.result == client.result(member.experiment)
                 assert member.curves["outer_objective"].step == [0, 1, 2, 3]
-            losses = {each.experiment: each.result["best"]["validation"]["loss"]["mean"] for each in found.members}
-            assert found.best == min(losses, key=losses.__getitem__)
         assert [len(found.succeeded) for found in results.values()] == [4, 1]
+        sweep = next(sweep for sweep in client.sweeps() if sweep["name"] == "toy: first")
+        best = client.get_sweep(sweep["id"])["best"]  # of all seeds, as the service judges it
+        assert results["first"].best(best["parameters"]["seed"]) == best["experiment_id"]
         again = Reproduction(client, STUDY, tmp_path, quiet=True).run(CHOSEN)
         assert again == results
         assert len(list(client.sweeps())) == 2
@@ -95,6 +98,47 @@ def test_a_study_goes_on_where_it_was(service, address, tmp_path: Path, monkeypa
             Reproduction(client, STUDY, tmp_path, quiet=True).run(CHOSEN)
 
 
+def test_every_seed_follows_its_own_best_and_a_retried_one_is_followed_anew(
+    service, address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    varied = Stage("first", BASE, {"algorithm.hyperiterations": (2, 40)}, seeds=(0, 1))
+    following = Stage("second", {**BASE, "labels": {"from": ""}}, seeds=(0, 1), follows={"labels.from": "first"})
+    study = Study("toy", "A toy", [varied, following], report)
+    asked = {"first", "second"}
+    lost = {"algorithm.hyperiterations": 40, "seed": 1}
+
+    def followed(client: Client, results: Results) -> dict[int, str]:
+        members = results["second"].members
+        return {each.parameters["seed"]: client.get(each.experiment)["labels"]["from"] for each in members}
+
+    with Client(address) as client:
+
+        def one_is_cancelled(client: Client, sweep: str, **options: Any) -> Any:
+            if not list(tmp_path.glob("started")):
+                experiments = {str(each["parameters"]): each["experiment_id"] for each in client.sweep_members(sweep)}
+                client.cancel(experiments[str(lost)])
+                service.start_worker(slots=2)
+                (tmp_path / "started").touch()
+            return follow_sweep(client, sweep, **options)
+
+        monkeypatch.setattr("bilevel_client.reproduction.running.follow_sweep", one_is_cancelled)
+        before = Reproduction(client, study, tmp_path, quiet=True).run(asked)
+        assert [member.status for member in before["first"].members].count("cancelled") == 1
+        first = {str(member.parameters): member.experiment for member in before["first"].members}
+        long = {seed: first[str({**lost, "seed": seed})] for seed in (0, 1)}
+        assert followed(client, before) == {0: long[0], 1: first[str({"algorithm.hyperiterations": 2, "seed": 1})]}
+        sweep = next(sweep["id"] for sweep in client.sweeps() if sweep["name"] == "toy: first")
+        client.retry_sweep(sweep)
+        client.wait_sweep(sweep)
+        after = Reproduction(client, study, tmp_path, quiet=True).run(asked)
+        assert followed(client, after) == long
+        assert after["second"].members[0] == before["second"].members[0]
+        names = ["toy: first", "toy: second, seed 0", "toy: second, seed 1", "toy: second, seed 1"]
+        assert sorted(sweep["name"] for sweep in client.sweeps()) == names
+        assert Reproduction(client, study, tmp_path, quiet=True).run(asked) == after
+        assert len(list(client.sweeps())) == len(names)
+
+
 def test_a_study_that_is_refused_does_not_keep_the_others(
     service, address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +154,9 @@ def test_a_study_that_is_refused_does_not_keep_the_others(
     report = tmp_path / "learned-optimizer-quick" / "report.md"
     assert str(report) in ended.stdout
     assert "--quick" in report.read_text()
+    again = CliRunner().invoke(reproduce, ["learned-optimizer", *arguments[2:], "--json"])
+    stages = {"first": {"experiments": 2, "succeeded": 2}}
+    assert json.loads(again.stdout) == [{"study": "learned-optimizer", "report": str(report), "stages": stages}]
 
 
 def test_what_was_refused_can_be_asked_for_anew(

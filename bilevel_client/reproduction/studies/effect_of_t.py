@@ -142,7 +142,7 @@ def _by_steps(found: Found | None) -> dict[str, list[Member]]:
 
 
 def _seeds(found: Found | None) -> int:
-    return len(found.spec["seeds"]) if found else 0
+    return len({member.parameters["seed"] for member in found.members}) if found else 0
 
 
 def _exact(found: Found | None) -> dict[str, list[Member]]:

@@ -31,24 +31,27 @@ class GradientDescent(InnerDynamics):
     themselves, which may become negative."""
 
 
-class HeavyBall(InnerDynamics):
+class MomentumFields(InnerDynamics):
+    """Fields of heavy ball and Nesterov."""
+
+    momentum: Momentum = 0.9
+    """Momentum mu."""
+    learn_momentum: bool = False
+    """Whether the momentum is an outer variable too (through its logit)."""
+    momentum_per_step: bool = False
+    """With `learn_momentum`: one momentum for each of the inner steps, as `rate_per_step` has one rate."""
+
+
+class HeavyBall(MomentumFields):
     """v_t = mu v_{t-1} + grad L(w_{t-1}), w_t = w_{t-1} - eta v_t."""
 
     kind: Literal["heavy_ball"] = "heavy_ball"
-    momentum: Momentum = 0.9
-    """Momentum mu."""
-    learn_momentum: bool = False
-    """Whether the momentum is an outer variable too (through its logit)."""
 
 
-class Nesterov(InnerDynamics):
+class Nesterov(MomentumFields):
     """v_t = mu v_{t-1} + grad L(w_{t-1} - eta mu v_{t-1}), w_t = w_{t-1} - eta v_t."""
 
     kind: Literal["nesterov"] = "nesterov"
-    momentum: Momentum = 0.9
-    """Momentum mu."""
-    learn_momentum: bool = False
-    """Whether the momentum is an outer variable too (through its logit)."""
 
 
 class AdamFields(InnerDynamics):

@@ -131,6 +131,18 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         "/algorithm/dynamics/rate_per_step",
         "leave it out",
     ),
+    "momenta of steps in real time": (
+        {"kind": "quadratic"},
+        {"kind": "real_time", "dynamics": {"kind": "nesterov", "learn_momentum": True, "momentum_per_step": True}},
+        "/algorithm/dynamics/momentum_per_step",
+        "leave it out",
+    ),
+    "momenta of steps that nothing learns": (
+        {"kind": "quadratic"},
+        {"dynamics": {"kind": "heavy_ball", "momentum_per_step": True}},
+        "/algorithm/dynamics/momentum_per_step",
+        "set `learn_momentum` too",
+    ),
     "window longer than the interval": (
         {"kind": "quadratic"},
         {"kind": "real_time", "interval": 5, "hypergradient": {"kind": "reverse", "truncate": 6}},
