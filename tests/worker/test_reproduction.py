@@ -125,13 +125,14 @@ def test_every_seed_follows_its_own_best_and_a_retried_one_is_followed_anew(
         before = Reproduction(client, study, tmp_path, quiet=True).run(asked)
         assert [member.status for member in before["first"].members].count("cancelled") == 1
         first = {str(member.parameters): member.experiment for member in before["first"].members}
-        long = {seed: first[str({**lost, "seed": seed})] for seed in (0, 1)}
-        assert followed(client, before) == {0: long[0], 1: first[str({"algorithm.hyperiterations": 2, "seed": 1})]}
+        long = first[str({**lost, "seed": 0})]
+        assert followed(client, before) == {0: long, 1: first[str({"algorithm.hyperiterations": 2, "seed": 1})]}
         sweep = next(sweep["id"] for sweep in client.sweeps() if sweep["name"] == "toy: first")
         client.retry_sweep(sweep)
         client.wait_sweep(sweep)
         after = Reproduction(client, study, tmp_path, quiet=True).run(asked)
-        assert followed(client, after) == long
+        (retried,) = (member for member in after["first"].members if member.parameters == lost)
+        assert followed(client, after) == {0: long, 1: retried.experiment}
         assert after["second"].members[0] == before["second"].members[0]
         names = ["toy: first", "toy: second, seed 0", "toy: second, seed 1", "toy: second, seed 1"]
         assert sorted(sweep["name"] for sweep in client.sweeps()) == names
