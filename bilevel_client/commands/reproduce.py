@@ -18,6 +18,8 @@ NAMES = (
     "variants",
     "variants-omniglot",
     "hyper-cleaning",
+    "hyperparameters",
+    "learners",
     "learned-optimizer",
     "overfitting",
 )
@@ -58,8 +60,8 @@ def reproduce(
     """Run the paper's experiments on the service and write a report of each, beside the paper's own figures.
 
     \b
-    NAME: effect-of-t, omniglot, mini-imagenet, variants, variants-omniglot, hyper-cleaning, learned-optimizer,
-    overfitting, all
+    NAME: effect-of-t, omniglot, mini-imagenet, variants, variants-omniglot, hyper-cleaning, hyperparameters,
+    learners, learned-optimizer, overfitting, all
     """
     from bilevel_client.errors import Invalid
     from bilevel_client.grids import integers

@@ -3,7 +3,9 @@
 from bilevel_client.reproduction.studies import (
     effect_of_t,
     hyper_cleaning,
+    hyperparameters,
     learned_optimizer,
+    learners,
     mini_imagenet,
     omniglot,
     overfitting,
@@ -20,6 +22,8 @@ STUDIES: dict[str, Study] = {
         variants.STUDY,
         variants.OMNIGLOT,
         hyper_cleaning.STUDY,
+        hyperparameters.STUDY,
+        learners.STUDY,
         learned_optimizer.STUDY,
         overfitting.STUDY,
     )
