@@ -1,4 +1,4 @@
-"""Hyperparameter optimization: many strengths, schedules, rates learned in real time, cross-validation, learned data."""
+"""Hyperparameter optimization: strengths, schedules, rates in real time, cross-validation, learned data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -110,9 +110,9 @@ def report(results: Results) -> Document:
     rows = [_row(name, found) for name, found in members.items() if found]
     columns = ("", "test loss before", "after", "test accuracy before", "after", "seeds", "cost")
     pictures = [_picture(data, bands) for data in COMPARED if (bands := _bands(data, members))]
-    parts = [Text(WORDS), Table(columns, rows), *pictures]
+    table = Section("Before and after", [Text(WORDS), Table(columns, rows), *pictures])
     made = Section("Made with", [made_with(results), *unfinished(results)])
-    return Document("Hyperparameter optimization", [Section("Before and after", parts), made])
+    return Document("Hyperparameter optimization", [table, made])
 
 
 def _bands(data: str, members: Mapping[str, Sequence[Member]]) -> dict[str, Band]:
