@@ -20,6 +20,8 @@ class Watched(NamedTuple):
     text: str = ""
     """What a warning says; {value} stands for the value."""
     higher_is_worse: bool = True
+    give: str | None = None
+    """The series whose value says how far the threshold has to be crossed at least."""
 
     def worse(self, value: float, than: float) -> bool:
         """NaN is worse than any number."""
@@ -27,9 +29,10 @@ class Watched(NamedTuple):
             return not math.isnan(than)
         return value > than if self.higher_is_worse else value < than
 
-    def crossed(self, value: float) -> bool:
-        """Whether the value is on the wrong side."""
-        return self.threshold is not None and self.worse(value, self.threshold)
+    def crossed(self, value: float, point: Mapping[str, float]) -> bool:
+        """Whether the value, one of the point's, is on the wrong side."""
+        give = 0.0 if self.give is None else point.get(self.give, 0.0)
+        return self.threshold is not None and self.worse(value, self.threshold + give)
 
 
 class Seen(NamedTuple):
@@ -69,8 +72,11 @@ def watched(spec: Experiment) -> dict[str, Watched]:
             asked.comparison.warn_above, f"hypergradient off: relative difference {{value}} from {_reference(spec)}"
         ),
         "contraction_factor": Watched(
-            asked.contraction.warn_above, f"inner dynamics not contracting: factor {{value}} at {w}"
+            asked.contraction.warn_above,
+            f"inner dynamics not contracting: factor {{value}} at {w}",
+            give="contraction_residual",
         ),
+        "contraction_residual": Watched(None),
         "direction_cosine": Watched(
             asked.direction.warn_below,
             "hypergradient turns around: cosine {value} with the one before; the outer rate may be too large",
@@ -88,13 +94,14 @@ def look(
     series: Mapping[str, Watched], memory: Memory, k: int, point: Mapping[str, float]
 ) -> tuple[Memory, list[dict[str, Any]]]:
     """The memory with the values of hyperiteration k, and the data of the warnings that they raise."""
-    seen = {name: _seen(series[name], memory.get(name), k, point[name]) for name in series.keys() & point.keys()}
+    seen = {name: _seen(series[name], memory.get(name), k, name, point) for name in series.keys() & point.keys()}
     raised = sorted(name for name in seen if seen[name].warnings > (memory[name].warnings if name in memory else 0))
     return {**memory, **seen}, [_warning(series[name], name, k, point[name]) for name in raised]
 
 
-def _seen(series: Watched, before: Seen | None, k: int, value: float) -> Seen:
-    crossed = series.crossed(value)
+def _seen(series: Watched, before: Seen | None, k: int, name: str, point: Mapping[str, float]) -> Seen:
+    value = point[name]
+    crossed = series.crossed(value, point)
     if before is None:
         return Seen(value, value, k, int(crossed), crossed)
     worst, at = (value, k) if series.worse(value, before.worst) else (before.worst, before.worst_hyperiteration)

@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from core.spec.algorithms import (
+    AdamW,
     Exact,
     FirstOrder,
     GradientDescent,
@@ -131,6 +132,8 @@ def _admissible(problem: Problem, algorithm: Nested) -> Verdict:
             "The steps converge where the rate is small enough for the curvature of L, which depends on data and "
             "outer variables.",
         )
+    if isinstance(dynamics, AdamW) and dynamics.decay > 0:
+        return not_met("The `decay` of `adamw` holds w at another point than the minimizer of L: use `adam`.")
     return Verdict("measured", f"`{dynamics.kind}` converges on some problems of this kind and not on others.")
 
 

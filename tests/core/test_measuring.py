@@ -32,6 +32,7 @@ SERIES = {
     "comparison_cosine",
     "comparison_error",
     "contraction_factor",
+    "contraction_residual",
     "direction_cosine",
 }
 PROBLEMS: dict[str, dict[str, Any]] = {
@@ -134,7 +135,11 @@ def test_algorithms_that_go_on_from_the_last_w_are_measured_and_stay_the_same(
         )
         assert all(torch.equal(a, b) for x, y in pairs for a, b in zip(trees.leaves(x), trees.leaves(y), strict=True))
     expected = {"inner_gradient_relative", "direction_cosine"}
-    expected |= {"contraction_factor"} if algorithm == "real_time" else {"comparison_cosine", "comparison_error"}
+    expected |= (
+        {"contraction_factor", "contraction_residual"}
+        if algorithm == "real_time"
+        else {"comparison_cosine", "comparison_error"}
+    )
     for k in range(4):
         assert values[k].keys() - without[k].keys() == expected - ({"direction_cosine"} if k == 0 else set())
 

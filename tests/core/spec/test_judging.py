@@ -22,29 +22,43 @@ def convergence(measured: dict[str, Worst], diagnostics: dict[str, Any] | None =
     return found
 
 
+MET, UNDECIDED, NOT_MET = "met on measurement", "undecided", "not met on measurement"
+
+
 @pytest.mark.parametrize(
-    ("factor", "gradient", "met"),
+    ("factor", "gradient", "status"),
     [
-        (0.99, 0.05, True),
-        (1.3, 0.05, False),
-        (1.0, 0.05, False),  # a contraction is below one
-        (0.9999998, 0.05, False),  # an eigenvalue of 1, measured
-        (0.99, 0.1, False),
-        (math.nan, 0.05, False),
-        (0.99, math.inf, False),
-        (0.99, None, True),
-        (None, 0.2, False),
+        (0.99, 0.05, MET),
+        (1.3, 0.05, NOT_MET),
+        (1.0, 0.05, UNDECIDED),  # a contraction is below one, and a factor of one is measured from either side
+        (0.9999998, 0.05, UNDECIDED),
+        (0.99995, 0.05, UNDECIDED),
+        (0.99995, 0.2, NOT_MET),
+        (1.0002, 0.05, NOT_MET),
+        (0.99, 0.1, NOT_MET),
+        (math.nan, 0.05, NOT_MET),
+        (0.99, math.inf, NOT_MET),
+        (0.99, None, MET),
+        (None, 0.2, NOT_MET),
     ],
 )
-def test_measured_values_decide(factor: float | None, gradient: float | None, met: bool) -> None:
+def test_measured_values_decide(factor: float | None, gradient: float | None, status: str) -> None:
     values = {FACTOR: factor, GRADIENT: gradient}
     measured = {name: Worst(value, 7) for name, value in values.items() if value is not None}
     found = convergence(measured)
-    assert found["status"] == ("met on measurement" if met else "not met on measurement")
+    assert found["status"] == status
     assert found["worst"] == {name: worst.value for name, worst in measured.items()}
     for name, value in values.items():
         assert (f"{name} was not measured" if value is None else f"{name} was {value:.6g}") in found["reason"]
-    assert ("at hyperiteration 7 (not below" in found["reason"]) == (not met)
+    assert ("at hyperiteration 7 (not below" in found["reason"]) == (status == NOT_MET)
+    near = factor is not None and abs(factor - 1) < 1e-4
+    assert ("+- 0.0001 at hyperiteration 7 (cannot be told from 1)" in found["reason"]) == near
+
+
+@pytest.mark.parametrize(("factor", "status"), [(0.98, MET), (0.9887, UNDECIDED), (1.0081, UNDECIDED), (1.03, NOT_MET)])
+def test_a_factor_is_as_good_as_its_residual(factor: float, status: str) -> None:
+    measured = {FACTOR: Worst(factor, 7), "contraction_residual": Worst(0.015, 3)}
+    assert convergence(measured)["status"] == status
 
 
 def test_what_nothing_measured_says_what_to_ask_for() -> None:
