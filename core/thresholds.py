@@ -74,9 +74,9 @@ def watched(spec: Experiment) -> dict[str, Watched]:
         "contraction_factor": Watched(
             asked.contraction.warn_above,
             f"inner dynamics not contracting: factor {{value}} at {w}",
-            give="contraction_residual",
+            give="contraction_error",
         ),
-        "contraction_residual": Watched(None),
+        "contraction_error": Watched(None),
         "direction_cosine": Watched(
             asked.direction.warn_below,
             "hypergradient turns around: cosine {value} with the one before; the outer rate may be too large",

@@ -61,7 +61,7 @@ def lines(
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
         for number, (name, band) in enumerate(bands.items()):
-            _line(axes, name, band, PALETTE[number % len(PALETTE)])
+            _line(axes, name, band, number)
         axes.set_title(title)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
@@ -83,8 +83,10 @@ def _few_percent(value: float, _: int | None) -> str:
     return f"{percent:g} %" if f"{percent:e}"[0] in "25" else ""
 
 
-def _line(axes: Axes, name: str, band: Band, colour: str) -> None:
-    few = len(band.x) <= 40
-    axes.plot(band.x, band.mean, color=colour, label=name, linewidth=1.7, marker="o" if few else "", markersize=3.5)
+def _line(axes: Axes, name: str, band: Band, number: int) -> None:
+    """The colours begin again with dashes."""
+    again, place = divmod(number, len(PALETTE))
+    colour, dashes, marker = PALETTE[place], "--" if again else "-", "o" if len(band.x) <= 40 else ""
+    axes.plot(band.x, band.mean, dashes, color=colour, label=name, linewidth=1.7, marker=marker, markersize=3.5)
     if band.low != band.high:
         axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.15, linewidth=0)

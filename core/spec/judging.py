@@ -50,9 +50,9 @@ def _bounds(spec: Experiment, measured: Mapping[str, Worst]) -> dict[str, _Bound
     enough is the experiment's to say (`warn_above` of the stationarity)."""
     stationary = spec.diagnostics.stationarity.warn_above
     default: float = Stationarity.model_fields["warn_above"].default
-    residual = measured["contraction_residual"].value if "contraction_residual" in measured else 0.0
+    error = measured["contraction_error"].value if "contraction_error" in measured else 0.0
     return {
-        "contraction_factor": _Bound(1.0, max(DIGITS, residual)),
+        "contraction_factor": _Bound(1.0, max(DIGITS, error)),
         "inner_gradient_relative": _Bound(default if stationary is None else stationary, 0.0),
     }
 

@@ -32,7 +32,7 @@ SERIES = {
     "comparison_cosine",
     "comparison_error",
     "contraction_factor",
-    "contraction_residual",
+    "contraction_error",
     "direction_cosine",
 }
 PROBLEMS: dict[str, dict[str, Any]] = {
@@ -136,7 +136,7 @@ def test_algorithms_that_go_on_from_the_last_w_are_measured_and_stay_the_same(
         assert all(torch.equal(a, b) for x, y in pairs for a, b in zip(trees.leaves(x), trees.leaves(y), strict=True))
     expected = {"inner_gradient_relative", "direction_cosine"}
     expected |= (
-        {"contraction_factor", "contraction_residual"}
+        {"contraction_factor", "contraction_error"}
         if algorithm == "real_time"
         else {"comparison_cosine", "comparison_error"}
     )

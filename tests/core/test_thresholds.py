@@ -77,14 +77,14 @@ def test_a_warning_says_what_where_and_how_much() -> None:
     ]
 
 
-def test_a_factor_warns_beyond_its_residual() -> None:
+def test_a_factor_warns_beyond_its_error() -> None:
     series = watched(Experiment.model_validate({"problem": {"kind": "quadratic"}}))
-    points = [{"contraction_factor": 1.0081, "contraction_residual": residual} for residual in (0.013, 0.001)]
+    points = [{"contraction_factor": 1.0081, "contraction_error": error} for error in (0.013, 0.001)]
     memory, warnings = look(series, {}, 0, points[0])
     assert warnings == []
     memory, (warning,) = look(series, memory, 1, points[1])
     assert warning["value"] == 1.0081
-    assert memory["contraction_residual"].worst == 0.013
+    assert memory["contraction_error"].worst == 0.013
 
 
 def test_algorithms_that_keep_their_inner_variables_have_no_last_step() -> None:

@@ -56,8 +56,8 @@ def test_measured_values_decide(factor: float | None, gradient: float | None, st
 
 
 @pytest.mark.parametrize(("factor", "status"), [(0.98, MET), (0.9887, UNDECIDED), (1.0081, UNDECIDED), (1.03, NOT_MET)])
-def test_a_factor_is_as_good_as_its_residual(factor: float, status: str) -> None:
-    measured = {FACTOR: Worst(factor, 7), "contraction_residual": Worst(0.015, 3)}
+def test_a_factor_is_as_good_as_its_error(factor: float, status: str) -> None:
+    measured = {FACTOR: Worst(factor, 7), "contraction_error": Worst(0.015, 3)}
     assert convergence(measured)["status"] == status
 
 
