@@ -180,8 +180,8 @@ def contraction(*, seed: int, products: int) -> Measurement:
 def _radius(operator: Callable[[Tensor], Tensor], start: Tensor, products: int) -> tuple[Tensor, Tensor]:
     """The largest modulus of an eigenvalue of `operator` restricted to the Krylov space of `start` [n] (Arnoldi 1951).
 
-    And its error to first order: the residual of the pair times the condition of the eigenvalue. Q [m, n] has orthonormal rows; H = Q J Q' [m, m]. Where the space ends early,
-    further rows are 0.
+    And its error to first order: the residual of the pair times the condition of the eigenvalue. Q [m, n] has
+    orthonormal rows; H = Q J Q' [m, m]. Where the space ends early, further rows are 0.
     """
     size = min(products, start.numel())
     q = start.new_zeros(size + 1, start.numel())

@@ -117,8 +117,9 @@ def constant(mu: float) -> Multiplier:
 
 
 def barrier(*, eta: float, by_gap: bool) -> Multiplier:
-    """BOME (Ye et al. 2022): mu = max(phi - <grad E, grad q>, 0) / ||grad q||^2, so that q falls by phi a unit of time.
+    """BOME (Ye et al. 2022): mu = max(phi - <grad E, grad q>, 0) / ||grad q||^2.
 
+    So q falls by phi a unit of time where w and lam move at one rate, as in the paper; at different ones it need not.
     phi = eta ||grad q||^2, or eta q if `by_gap`. Where grad q = 0 so is mu.
     """
 

@@ -96,6 +96,8 @@ CASES: tuple[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]], ...] = (
     ({"kind": "quadratic"}, {}, (NOT_MET, MET, MET, MET, MET)),
     ({"kind": "quadratic"}, {"dynamics": RATE | {"rate": 2}}, (NOT_MET, MET, MET, NOT_MET, NOT_MET)),
     ({"kind": "quadratic"}, {"dynamics": {"kind": "adam"}}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
+    ({"kind": "quadratic"}, {"dynamics": {"kind": "adamw", "decay": 0}}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
+    ({"kind": "quadratic"}, {"dynamics": {"kind": "adamw"}}, (NOT_MET, MET, MET, NOT_MET, NOT_MET)),
     ({"kind": "quadratic"}, {"dynamics": RATE | {"learn_rate": True}}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
     ({"kind": "regularization"}, {}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
     ({"kind": "regularization"}, {"hypergradient": {"kind": "exact"}}, (NOT_MET, MET, MET, MET, MET)),
