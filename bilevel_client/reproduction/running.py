@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -72,9 +71,10 @@ class Reproduction:
         path = self._path(stage)
         if path.exists():
             kept = json.loads(path.read_text())
+            specs = kept.get("specs", {})  # files of older versions have none: the service is asked
             for name, spec in sweeps.items():
-                self._check_same(stage, kept["specs"].get(name, spec), spec)
-            if kept["specs"] == sweeps:
+                self._check_same(stage, specs.get(name, spec), spec)
+            if specs == sweeps:
                 return _read(stage, kept)
         submitted = {name: self._submitted(stage, name, spec)["id"] for name, spec in sweeps.items()}
         records = [follow_sweep(self._client, sweep, quiet=self._quiet) for sweep in submitted.values()]
@@ -180,31 +180,27 @@ def sweeps_of(study: Study, stage: Stage, before: Results) -> dict[str, dict[str
     An experiment follows the best of its own seed; a seed that has none is left out.
     """
     if not stage.follows:
-        return {stage.name: _sweep(study, stage.name, stage, stage.seeds)}
+        return {stage.name: _sweep(study, stage, stage.name, stage.base, stage.seeds)}
     found = {}
     for seed in stage.seeds:
         followed = {field: before[name].best(seed) for field, name in stage.follows.items()}
         if None not in followed.values():
             name = stage.name if len(stage.seeds) == 1 else f"{stage.name}, seed {seed}"
-            found[name] = _sweep(study, name, _following(stage, followed), [seed])
+            base = assign(dict(stage.base), [f"{field}={experiment}" for field, experiment in followed.items()])
+            found[name] = _sweep(study, stage, name, base, [seed])
     return found
 
 
-def _sweep(study: Study, name: str, stage: Stage, seeds: Sequence[int]) -> dict[str, Any]:
+def _sweep(study: Study, stage: Stage, name: str, base: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
     spec = {
         "name": f"{study.name}: {name}",
         "labels": {"study": study.name},
-        "base": stage.base,
+        "base": base,
         "grid": stage.grid,
         "seeds": seeds,
     }
     plain: dict[str, Any] = json.loads(json.dumps(spec))
     return plain
-
-
-def _following(stage: Stage, followed: Mapping[str, Any]) -> Stage:
-    settings = [f"{field}={experiment}" for field, experiment in followed.items()]
-    return replace(stage, base=assign(dict(stage.base), settings))
 
 
 def _following_nobody(stage: Stage, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -171,8 +171,8 @@ def contraction(*, seed: int, products: int) -> Measurement:
         end = _last_state(here, z)
         _, pull = vjp(lambda s: here.dynamics.step(here.steps, s, z), end)
         start, unravel = trees.ravel(_normal(end, seed, "contraction", here.k))
-        factor, residual = _radius(lambda v: trees.ravel(pull(unravel(v))[0])[0], start, products)
-        return {"contraction_factor": factor, "contraction_error": residual}
+        factor, error = _radius(lambda v: trees.ravel(pull(unravel(v))[0])[0], start, products)
+        return {"contraction_factor": factor, "contraction_error": error}
 
     return measure
 
@@ -204,10 +204,9 @@ def _radius(operator: Callable[[Tensor], Tensor], start: Tensor, products: int) 
     values, vectors = torch.linalg.eig(small)
     largest = values.abs().argmax()
     residual = h[size, size - 1] * vectors[size - 1, largest].abs()
-    inverse, _ = torch.linalg.inv_ex(vectors)  # its rows are the left vectors; without an inverse one is infinite
-    condition = torch.linalg.vector_norm(inverse[largest])
-    error = torch.where(residual == 0, 0.0, residual * torch.nan_to_num(condition, nan=math.inf))
-    return values[largest].abs(), error
+    inverse, singular = torch.linalg.inv_ex(vectors)  # its rows are the left vectors
+    condition = torch.where(singular == 0, torch.linalg.vector_norm(inverse[largest]), math.inf)
+    return values[largest].abs(), torch.where(residual == 0, 0.0, residual * condition)
 
 
 def _last_state(here: Hyperiteration, z: Tree) -> State:
