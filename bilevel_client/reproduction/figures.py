@@ -1,19 +1,26 @@
-"""Figures of reports: lines over hyperiterations with bands over seeds, and points with intervals."""
+"""Figures of reports: lines over hyperiterations or another quantity, with bands over seeds."""
 
 import math
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from bilevel_client.commands.plotting import PALETTE, STYLE
+from bilevel_client.commands.plotting import INK, MARKED, PALETTE, STYLE
 from bilevel_client.records import Series
 
-SIZE = (6.4, 3.9)
+SIZE = (7.6, 3.9)
+LEGEND = 28
+"""Characters of a line of the legend."""
+STEPS = (1, 2, 5, 10)
+"""Between ticks, times a power of ten."""
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+PER_CENT = FuncFormatter(lambda value, _: f"{100 * value:g} %")
 
 
 class Band(NamedTuple):
@@ -58,35 +65,60 @@ def lines(
 ) -> Figure:
     """One line for each name, with its spread where there are several seeds; `fraction`: in per cent."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=SIZE, layout="constrained")
+        # It is saved where STYLE no longer holds, hence its resolution.
+        figure = Figure(figsize=SIZE, dpi=STYLE["savefig.dpi"], layout="constrained")
         axes = figure.subplots()
-        for number, (name, band) in enumerate(bands.items()):
-            _line(axes, name, band, number)
+        for (name, band), (colour, dashes) in zip(bands.items(), _looks(list(bands)), strict=True):
+            _line(axes, name, band, colour, dashes)
         axes.set_title(title)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         if logarithmic and all(value > 0 for band in bands.values() for value in band.mean if math.isfinite(value)):
             axes.set_yscale("log")
+            _few_ticks(axes)
+        if fraction:
+            axes.yaxis.set_major_formatter(PER_CENT)
         if logarithmic_x:
             axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        if fraction:
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-            axes.yaxis.set_minor_formatter(FuncFormatter(_few_percent))
-        axes.legend()
+            axes.set_xticks(sorted({value for band in bands.values() for value in band.x}))
+            axes.xaxis.set_major_formatter(PLAIN)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=STEPS))
+        several = any(band.low != band.high for band in bands.values())
+        spread = "mean and range\nover seeds" if several else None
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title=spread, title_fontsize=8.5, alignment="left")
         return figure
 
 
-def _few_percent(value: float, _: int | None) -> str:
-    """Labels of the ticks 2 and 5 between powers of ten, where the axis is logarithmic."""
-    percent = 100 * value
-    return f"{percent:g} %" if f"{percent:e}"[0] in "25" else ""
+def _few_ticks(axes: Axes) -> None:
+    """Of a logarithmic axis: within a decade those of a linear one, over many powers of ten, else 1, 2, 5, 10, ..."""
+    low, high = axes.get_ylim()
+    short, long = high < 10 * low, high > 1000 * low
+    few = MaxNLocator(8, steps=STEPS) if short else LogLocator(subs=(1,) if long else (1, 2, 5))
+    axes.yaxis.set_major_locator(few)
+    axes.yaxis.set_minor_locator(NullLocator())
+    if not long:
+        axes.yaxis.set_major_formatter(PLAIN)
 
 
-def _line(axes: Axes, name: str, band: Band, number: int) -> None:
-    """The colours begin again with dashes."""
-    again, place = divmod(number, len(PALETTE))
-    colour, dashes, marker = PALETTE[place], "--" if again else "-", "o" if len(band.x) <= 40 else ""
-    axes.plot(band.x, band.mean, dashes, color=colour, label=name, linewidth=1.7, marker=marker, markersize=3.5)
+def _looks(names: Sequence[str]) -> list[tuple[Any, str]]:
+    """Colour and dashes of each: ever darker for `T = 1`, `T = 4`, ..., and dashed ink for others beside them.
+
+    Names without an order have the colours of the palette, which begin again with dashes.
+    """
+    ordered = [name for name in names if " = " in name]
+    if not ordered:
+        count = len(PALETTE)
+        return [(PALETTE[number % count], "-" if number < count else "--") for number in range(len(names))]
+    shade = mpl.colormaps["plasma_r"]
+    return [
+        (shade(0.1 + 0.9 * (ordered.index(name) + 1) / len(ordered)), "-") if name in ordered else (INK, "--")
+        for name in names
+    ]
+
+
+def _line(axes: Axes, name: str, band: Band, colour: Any, dashes: str) -> None:
+    label, marker = textwrap.fill(name, LEGEND), "o" if len(band.x) <= MARKED else ""
+    axes.plot(band.x, band.mean, dashes, color=colour, label=label, linewidth=1.7, marker=marker, markersize=3.5)
     if band.low != band.high:
         axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.15, linewidth=0)

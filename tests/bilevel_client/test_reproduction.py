@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.colors import to_rgb
 
+from bilevel_client.commands.plotting import INK, PALETTE
 from bilevel_client.commands.reproduce import NAMES
 from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text, markdown, write
@@ -203,9 +205,57 @@ def test_errors_are_what_is_left_of_accuracies() -> None:
     figure.draw_without_rendering()
     (axes,) = figure.axes
     assert axes.get_yscale() == "log"
-    labels = {tick.get_text() for tick in axes.get_yticklabels(which="both")}
-    assert {"20 %", "50 %"} <= labels
-    assert "30 %" not in labels
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "fraction", "labels"),
+    [
+        (0.32, 0.61, False, ["0.35", "0.4", "0.45", "0.5", "0.55", "0.6"]),
+        (0.011, 0.38, False, ["0.01", "0.02", "0.05", "0.1", "0.2"]),
+        (0.011, 0.38, True, ["1 %", "2 %", "5 %", "10 %", "20 %"]),
+        (3e-5, 0.3, False, [f"$\\mathdefault{{10^{{{power}}}}}$" for power in (-4, -3, -2, -1)]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_few_and_each_has_its_line(
+    low: float, high: float, fraction: bool, labels: list[str]
+) -> None:
+    band = over_seeds([Series([0, 1], [high, low], None)])
+    figure = lines({"a": band}, title="Loss", y="loss", fraction=fraction, logarithmic=True)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    seen = [tick for tick in axes.yaxis.get_major_ticks() if axes.get_ylim()[0] <= tick.get_loc() <= axes.get_ylim()[1]]
+    assert [tick.label1.get_text() for tick in seen] == labels
+    assert all(tick.gridline.get_visible() for tick in seen)
+    assert not axes.yaxis.get_minor_ticks()
+
+
+def test_the_legend_stands_beside_the_lines() -> None:
+    band = over_seeds([Series([0, 1], [0.5, 0.6], None), Series([0, 1], [0.7, 0.8], None)])
+    names = [f"number {number}" for number in range(11)] + ["a rate and a momentum for each of 100 steps"]
+    figure = lines(dict.fromkeys(names, band), title="Accuracy", y="accuracy", fraction=True)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    box = legend.get_window_extent()
+    assert not box.overlaps(axes.bbox)
+    assert figure.bbox.containsx(box.x1)
+    assert figure.bbox.containsy(box.y0)
+    assert axes.bbox.width > figure.bbox.width / 2
+    assert legend.get_title().get_text() == "mean and range\nover seeds"
+
+
+def test_colours_of_an_ordered_quantity_are_ordered() -> None:
+    band = over_seeds([Series([0, 1], [0.5, 0.6], None)])
+    figure = lines(dict.fromkeys(["T = 1", "T = 4", "T = 16", "exact"], band), title="Loss", y="loss")
+    *ordered, exact = figure.axes[0].lines
+    lightness = [sum(to_rgb(line.get_color())) for line in ordered]
+    assert lightness == sorted(lightness, reverse=True)
+    assert len(set(lightness)) == 3
+    assert [line.get_linestyle() for line in (*ordered, exact)] == ["-", "-", "-", "--"]
+    assert exact.get_color() == INK
+    unordered = lines(dict.fromkeys(["a", "b"], band), title="Loss", y="loss")
+    assert tuple(line.get_color() for line in unordered.axes[0].lines) == PALETTE[:2]
 
 
 def test_one_report_as_markdown_and_as_one_file(tmp_path: Path) -> None:
