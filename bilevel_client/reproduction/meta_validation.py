@@ -45,7 +45,7 @@ def choice_of_steps(found: Found, name: str) -> Section:
     title = f"Meta-validation error of {name}"
     figure = lines(complement(bands), title=title, y="1 - accuracy", fraction=True, logarithmic=True)
     columns = ("", "meta-validation", "meta-test", "hyperiteration chosen", "cost")
-    caption = "As figure 4 of the paper: T, and the hyperiteration, are chosen on meta-validation alone."
+    caption = "Errors as in figure 4 of the paper: T, and the hyperiteration, are chosen on meta-validation alone."
     return Section("T", [Table(columns, rows), Picture("steps", caption, figure)])
 
 

@@ -36,6 +36,14 @@ def member(seed: int, accuracy: float, **parameters: Any) -> Member:
     return Member({**parameters, "seed": seed}, f"{seed:08d}-0000", "succeeded", None, result, {})
 
 
+def done(member: Member) -> Member:
+    """With all that a report wants to know."""
+    test = {f"accuracy_{which}_statistics": member.result["test"]["accuracy"] for which in ("batch", "running")}
+    made = {"git_revision": None, "device": "cpu", "bilevel": "1", "torch": "2", "python": "3", "threads": 1}
+    more = {"timing": {"seconds_per_hyperiteration": 1.0}, "final": {"hyperiteration": 10}, "environment": made}
+    return member._replace(result={**member.result, **more, "test": {**member.result["test"], **test}})
+
+
 def test_the_command_knows_every_study() -> None:
     assert tuple(STUDIES) == NAMES
 
@@ -256,6 +264,44 @@ def test_colours_of_an_ordered_quantity_are_ordered() -> None:
     assert exact.get_color() == INK
     unordered = lines(dict.fromkeys(["a", "b"], band), title="Loss", y="loss")
     assert tuple(line.get_color() for line in unordered.axes[0].lines) == PALETTE[:2]
+
+
+def pictures(document: Document) -> dict[str, Picture]:
+    return {part.name: part for section in document.sections for part in section.parts if isinstance(part, Picture)}
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ((0.5, 0.4), "Here |f_T - f| ends at 0.3 (T = 1), 0.2 (T = 4): smaller with every larger T."),
+        ((0.5, 0.6), "Here |f_T - f| ends at 0.3 (T = 1), 0.4 (T = 4): not smaller with every larger T."),
+    ],
+)
+def test_whether_f_t_tends_to_f_is_computed(last: tuple[float, float], said: str) -> None:
+    def found(stage: str, *members: tuple[float, dict[str, int]]) -> Found:
+        made = []
+        for value, parameters in members:
+            accuracies = Series([0, 10], [0.2, 0.3], None)
+            curves = {"outer_objective": Series([0, 10], [0.6, value], None)}
+            curves |= {"test/accuracy": accuracies, "validation/accuracy": accuracies}
+            made.append(done(member(0, 0.5, **parameters))._replace(curves=curves))
+        return Found(Stage(stage, {}), made, "")
+
+    by_steps = found("pixels, unrolled to T", *zip(last, ({"steps": 1}, {"steps": 4}), strict=True))
+    exact = found("pixels, exact", (0.2, {}))
+    report = STUDIES["effect-of-t"].report({"pixels, exact": exact, "pixels, unrolled to T": by_steps})
+    assert pictures(report)["outer_objective_pixels"].caption.endswith(said)
+    alone = STUDIES["effect-of-t"].report({"pixels, unrolled to T": by_steps})
+    assert "Here" not in pictures(alone)["outer_objective_pixels"].caption
+
+
+def test_one_hyperiteration_is_not_drawn_as_a_curve() -> None:
+    results = {}
+    for stage, last in (("C4L 1-shot, our recipe", 18_000), ("C4L 1-shot, T by meta-validation", 1)):
+        curves = {"validation/accuracy": Series([0, last], [0.3, 0.5], None)}
+        results[stage] = Found(Stage(stage, {}), [done(member(0, 0.5))._replace(curves=curves)], "")
+    figure = pictures(STUDIES["mini-imagenet"].report(results))["mini-imagenet"].figure
+    assert [line.get_label() for line in figure.axes[0].lines] == ["C4L 1-shot, our recipe"]
 
 
 def test_one_report_as_markdown_and_as_one_file(tmp_path: Path) -> None:

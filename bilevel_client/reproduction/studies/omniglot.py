@@ -160,7 +160,8 @@ def report(results: Results) -> Document:
 
 def _picture(bands: Mapping[str, Band]) -> Picture:
     figure = lines(complement(bands), title="Meta-validation error", y="1 - accuracy", fraction=True, logarithmic=True)
-    return Picture("omniglot", "Error on meta-validation episodes by hyperiteration.", figure)
+    caption = "Error on meta-validation episodes. A stage that starts from another counts its own hyperiterations."
+    return Picture("omniglot", caption, figure)
 
 
 STUDY = Study("omniglot", "Few-shot learning on Omniglot", STAGES, report)

@@ -59,8 +59,8 @@ def report(results: Results) -> Document:
 WORDS = (
     "A fixed number of tasks is drawn once, and meta-batches are drawn from them; the outer objective is the mean "
     f"query loss of the last {LAST} meta-batches, and the meta-test loss that of unseen classes under the last outer "
-    "variables. The gap between the two is what the outer level has learned of its tasks alone. Mean and range over "
-    "seeds; a seed changes split, tasks and initialization."
+    "variables. The gap is by how much the latter is larger. Mean and range over seeds; a seed changes split, tasks "
+    "and initialization."
 )
 
 
@@ -78,7 +78,7 @@ def _section(name: str, found: Found) -> Section:
         bands, title="Outer objective and meta-test loss", y="cross-entropy", x=AXES[name], logarithmic_x=True
     )
     columns = (AXES[name], "outer objective", "meta-test loss", "gap", "meta-test accuracy", "seeds")
-    picture = Picture(f"overfitting_{name}", f"By the {AXES[name]}.", figure)
+    picture = Picture(f"overfitting_{name}", f"Outer objective and meta-test loss by the {AXES[name]}.", figure)
     return Section(AXES[name], [Table(columns, rows), picture])
 
 
