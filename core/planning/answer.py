@@ -8,6 +8,8 @@ from core.planning.work import Device
 
 PROCESS = "process"
 """Name of the part that every plan's memory has: what a child process holds before it has loaded anything."""
+LOADING = "loading the data"
+"""Name of the part that a plan's memory has where loading takes more than all that comes after it: how much more."""
 
 
 class Part(BaseModel):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from core.planning.answer import PROCESS, Assumption, Memory, MemoryPart, Plan, Sizes, Time, TimePart, Way
+from core.planning.answer import LOADING, PROCESS, Assumption, Memory, MemoryPart, Plan, Sizes, Time, TimePart, Way
 from core.planning.costs import Costs, NotModelled
 from core.planning.diagnostics import Extra, measurements, measurements_of_steps
 from core.planning.methods import OUTER_STEP, STEP_MEMORY, captured, joint, need, replayed
@@ -105,7 +105,7 @@ def _memory(spec: Experiment, device: Device, problem: Costs, method: Mapping[st
         kept = ("data set", "code and caches of the first step")
         held = {name: held[name] for name in kept} | {"evaluation": scoring}
     if (rest := problem.loading - overall(held)) > 0:
-        held["loading the data"] = rest
+        held[LOADING] = rest
     parts = {PROCESS: device.process_mb, **{name: size / MIB for name, size in held.items()}}
     peak = math.fsum(parts.values())
     limit = spec.resources.memory_limit or device.memory_mb

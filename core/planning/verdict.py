@@ -2,7 +2,7 @@
 
 import json
 
-from core.planning.answer import PROCESS, Memory, Time, Way
+from core.planning.answer import LOADING, PROCESS, Memory, Time, Way
 from core.spec import Experiment
 
 
@@ -24,12 +24,18 @@ def verdict(spec: Experiment, memory: Memory, time: Time, remedy: Way | None, ot
 
 
 def _excess(memory: Memory) -> str:
-    """What the memory is taken by: the process, which is there always, and the largest of the other parts."""
+    """What the memory is taken by: the process, which is there always, and the largest of the other parts.
+
+    Where loading the data is the peak, it is all of the rest: it is over before the other parts are there.
+    """
     process = _process(memory)
-    largest = max((part for part in memory.parts if part.part != PROCESS), key=lambda part: part.mb)
+    others = {part.part: part.mb for part in memory.parts if part.part != PROCESS}
+    largest, size = max(others.items(), key=lambda part: part[1])
+    if LOADING in others:
+        largest, size = LOADING, memory.peak_mb - process
     return (
         f"more than the limit of {megabytes(memory.limit_mb or 0)}: {megabytes(process)} of it are the process before "
-        f"it has loaded anything, {megabytes(largest.mb)} {largest.part}"
+        f"it has loaded anything, {megabytes(size)} {largest}"
     )
 
 

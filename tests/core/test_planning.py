@@ -227,6 +227,17 @@ class TestVerdict:
         assert largest.part == "graphs of all steps"
         assert f"{largest.mb:.0f} MB graphs of all steps" in found.verdict
 
+    def test_loading_is_the_reason_where_it_is_the_peak(self) -> None:
+        large = CLEANING | {"dataset": {"kind": "mnist"}, "train": 20_000, "validation": 5000}
+        nesterov = {"kind": "nesterov", "rate": 0.1}
+        found = planned(large, limit=700, steps=2000, dynamics=nesterov, hypergradient={"kind": "reverse"})
+        assert found.memory
+        parts = {part.part: part.mb for part in found.memory.parts}
+        assert max(parts.values()) > parts["loading the data"], "it is how much more loading takes than the rest"
+        rest = found.memory.peak_mb - parts["process"]
+        assert f"{rest:.0f} MB loading the data." in found.verdict
+        assert found.remedy is None
+
     def test_saba_over_its_limit_becomes_soba(self) -> None:
         algorithm = {"kind": "saba", "batch": 1, "outer_rate": 0.3}
         found = planned(CLEANING, limit=430, **algorithm)
