@@ -1,6 +1,7 @@
 """What meta-validation says: its curve, the hyperiteration that it chooses, and a choice of T by it (figure 4)."""
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 
 from bilevel_client.reproduction.document import Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import Band, complement, lines, over_seeds
@@ -8,6 +9,7 @@ from bilevel_client.reproduction.study import Found, Member
 from bilevel_client.reproduction.values import cost, measured, percent
 
 FIELD = "algorithm.steps"
+"""T, in a grid."""
 
 
 def accuracy_by_hyperiteration(members: Sequence[Member]) -> Band:
@@ -24,34 +26,47 @@ def details(name: str, members: Sequence[Member]) -> list[str]:
     return [name, *both, _chosen(members), cost(members)]
 
 
+def by_steps(found: Found) -> dict[int, list[Member]]:
+    """The experiments that have succeeded of a stage whose grid is over T, by T."""
+    return {int(parameters[FIELD]): members for parameters, members in found.cells() if members}
+
+
+def chosen_steps(groups: Mapping[int, Sequence[Member]]) -> int:
+    """The T that is best on meta-validation in the mean over seeds."""
+    return max(groups, key=lambda steps: statistics.fmean(map(Member.quality, groups[steps])))
+
+
 def choice_of_steps(found: Found, name: str) -> Section:
     """Accuracies of every T of a stage whose grid is over it, and which one meta-validation chooses."""
-    groups = [(int(parameters[FIELD]), members) for parameters, members in found.cells() if members]
+    groups = by_steps(found)
+    title = f"T of {name}"
     if not groups:
-        return Section("T", [Text("No experiment has succeeded.")])
-    on_validation = {steps: sum(map(_validation, members)) / len(members) for steps, members in groups}
-    chosen = max(on_validation, key=on_validation.__getitem__)
+        return Section(title, [Text("No experiment has succeeded.")])
+    chosen = chosen_steps(groups)
     rows = [
         [
             f"T = {steps}{' (chosen)' if steps == chosen else ''}",
-            f"{100 * on_validation[steps]:.2f}",
+            f"{100 * statistics.fmean(map(Member.quality, members)):.2f}",
             percent(measured(members)),
             _chosen(members),
             cost(members),
         ]
-        for steps, members in groups
+        for steps, members in groups.items()
     ]
-    bands = {f"T = {steps}": accuracy_by_hyperiteration(members) for steps, members in groups}
-    title = f"Meta-validation error of {name}"
-    figure = lines(complement(bands), title=title, y="1 - accuracy", fraction=True, logarithmic=True)
-    columns = ("", "meta-validation", "meta-test", "hyperiteration chosen", "cost")
+    table = Table(("", "meta-validation", "meta-test", "hyperiteration chosen", "cost"), rows)
+    bands = {f"T = {steps}": accuracy_by_hyperiteration(members) for steps, members in groups.items()}
+    if not any(is_curve(band) for band in bands.values()):
+        return Section(title, [table])
+    error = f"Meta-validation error of {name}"
+    figure = lines(complement(bands), title=error, y="1 - accuracy", fraction=True, logarithmic=True)
     caption = "Errors as in figure 4 of the paper: T, and the hyperiteration, are chosen on meta-validation alone."
-    return Section("T", [Table(columns, rows), Picture("steps", caption, figure)])
+    return Section(title, [table, Picture("steps", caption, figure)])
+
+
+def is_curve(band: Band) -> bool:
+    """Whether there is more than one hyperiteration."""
+    return band.x[-1] > 1
 
 
 def _chosen(members: Sequence[Member]) -> str:
     return ", ".join(str(member.result["best"]["hyperiteration"]) for member in members)
-
-
-def _validation(member: Member) -> float:
-    return float(member.result["best"]["validation"]["accuracy"]["mean"])
