@@ -38,7 +38,7 @@ def reversible(
 ) -> Hypergradient:
     """As `reverse`, for `heavy_ball` with this rate and momentum; memory independent of the steps but for the buffer.
 
-    A Method once rate and momentum are bound; the dynamics have to be heavy ball with the same. Inner variables and
+    A Method once rate and momentum are bound, those of the dynamics, which is checked at the first step. Inner variables and
     velocity are multiples of u = 2^-fraction_bits up to 2^(61 - fraction_bits); what grows beyond gives NaN. Rounding
     moves v_t by at most u and w_t by u/2 in a step: where the dynamics contract by a factor rho < 1, w_T, and the
     hypergradient relative to its size, are off by the order of u / (1 - rho).
@@ -46,15 +46,14 @@ def reversible(
     The diagnostic "buffer_bits" is the bits kept per step and inner variable.
 
     Raises:
-        ValueError: the dynamics have no velocity, or a momentum is not above 0 and at most 1; what a momentum of
-            0 forgets cannot be kept in few bits.
+        ValueError: the dynamics are not heavy ball with this rate and momentum, or a momentum is not above 0 and at
+            most 1; what a momentum of 0 forgets cannot be kept in few bits.
         RuntimeError: a gradient came out different when it was computed again, so that the start was missed.
     """
     check(problem, steps)
     lam = trees.detach(lam)
     start = dynamics.init(lam)
-    if not trees.leaves(start.aux):
-        raise ValueError("the dynamics have no velocity: reversible goes with heavy_ball only")
+    _check_heavy_ball(dynamics, start, lam, float(value_at(rate, 1, lam)), float(value_at(momentum, 1, lam)))
     walk = Walk(dynamics, lam, start, rate=rate, momentum=momentum, fraction_bits=fraction_bits)
     for t in range(1, steps + 1):
         walk.step(t)
@@ -71,6 +70,20 @@ def reversible(
         grad = trees.scale(math.nan, grad)
     diagnostics = {**diagnose(problem, lam, start.w, end.w), "buffer_bits": torch.tensor(bits)}
     return Hypergradient(grad, outer_loss, end, diagnostics)
+
+
+def _check_heavy_ball(dynamics: Dynamics, start: State, lam: Tree, rate: float, momentum: float) -> None:
+    """Raises ValueError if step 1 from a velocity of 1 does not go where heavy ball would; NaN is not judged."""
+    if not trees.leaves(start.aux):
+        raise ValueError("the dynamics have no velocity: reversible goes with heavy_ball only")
+    rest = trees.zeros_like(start.w)
+    ones = trees.map_leaves(torch.ones_like, rest)
+    gradient, found = dynamics.step(1, State(start.w, rest), lam).aux, dynamics.step(1, State(start.w, ones), lam)
+    velocity, move = trees.axpy(momentum, ones, gradient), trees.subtract(start.w, found.w)
+    off = trees.norm(trees.subtract(velocity, found.aux)) > 1e-3 * trees.norm(velocity)
+    allowed = 1e-3 * rate * trees.norm(velocity) + 1e-6 * trees.norm(start.w)
+    if off or trees.norm(trees.axpy(-rate, velocity, move)) > allowed:
+        raise ValueError("the dynamics are not heavy ball with this rate and momentum")
 
 
 class Walk:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.bilevel import trees
 from core.bilevel.bit_buffer import LARGEST, BitBuffer, divide, multiply, ratio
-from core.bilevel.dynamics import full_batch, gradient_descent, heavy_ball
+from core.bilevel.dynamics import full_batch, gradient_descent, heavy_ball, nesterov
 from core.bilevel.hypergradients import reverse, reversible
 from core.bilevel.hypergradients.reversible import Walk
 from core.bilevel.problem import Dynamics, Problem, State, Tree
@@ -222,6 +222,25 @@ def test_wants_a_momentum() -> None:
     phi = heavy_ball(full_batch(problem.inner), problem.init, rate=0.1, momentum=0.0)
     with pytest.raises(ValueError, match="momentum is 0"):
         reversible(problem, phi, lam, steps=5, rate=0.1, momentum=0.0)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_wants_heavy_ball_with_the_rate_and_momentum_that_it_is_given(precision: torch.dtype) -> None:
+    problem, lam = problem_of(1)
+    lam = trees.map_leaves(lambda leaf: leaf.to(precision), lam)
+    single = Problem(
+        lambda w, lam: problem.inner(trees.map_leaves(Tensor.double, w), lam).to(precision), problem.outer, problem.init
+    )
+    given: Any = {"rate": 0.01, "momentum": 0.9}
+    for kind, numbers in (
+        (heavy_ball, {"rate": 0.0101, "momentum": 0.9}),
+        (heavy_ball, {"rate": 0.01, "momentum": 0.89}),
+        (nesterov, given),
+    ):
+        phi = kind(full_batch(single.inner), single.init, **numbers)
+        with pytest.raises(ValueError, match="not heavy ball with this rate and momentum"):
+            reversible(single, phi, lam, steps=5, **given)
+    assert reversible(single, heavy_ball(full_batch(single.inner), single.init, **given), lam, steps=5, **given)
 
 
 def test_memory_does_not_grow_with_the_steps() -> None:
