@@ -2,6 +2,9 @@
 
 z = {"support": X [B, n, d], "query": Q [B, q, d], ...}: tasks on the leading axis; other entries of z may hold outer
 variables of the heads or of the dynamics. Labels are [B, n] and [B, q], or [n] and [q] where all tasks have the same.
+
+Tasks with different numbers of classes, `ways` [B], are padded to the largest: task j has the classes 0 .. ways_j - 1,
+and the examples of the others, which have the label ABSENT, are in none of its means. ways None: all have all classes.
 """
 
 import torch
@@ -9,6 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.bilevel.problem import Tree
+
+ABSENT = -100
+"""Label of an example that only pads its set."""
 
 
 def entry(z: Tree, name: str) -> Tensor:
@@ -29,7 +35,35 @@ def one_hot(labels: Tensor, like: Tensor, way: int) -> Tensor:
     return (labels.expand(like.shape[:2]).unsqueeze(1) == classes).to(like.dtype)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over tasks and examples; logits [B, n, C]."""
+def padded(whole: Tensor, ways: Tensor) -> Tensor:
+    """Labels [B, n] of sets of tasks with `ways` [B] classes; `whole` [n] are those of a set of all classes."""
+    return torch.where(whole < ways.unsqueeze(1), whole, ABSENT)
+
+
+def shares(labels: Tensor, like: Tensor) -> Tensor:
+    """[B, n, 1] in the format of `like` [B, n, d]: what an example counts in the mean of its set, 0 if it pads it."""
+    there = (labels != ABSENT).expand(like.shape[:2]).unsqueeze(-1).to(like.dtype)
+    return there / there.sum(1, keepdim=True)
+
+
+def masked(logits: Tensor, ways: Tensor | None) -> Tensor:
+    """Logits [B, n, C], -inf for classes that a task does not have."""
+    if ways is None:
+        return logits
+    classes = torch.arange(logits.shape[-1], device=logits.device)
+    return logits.masked_fill(classes >= ways[:, None, None], -torch.inf)
+
+
+def mean_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy [B] over the examples that each task has; logits [B, n, C], masked."""
+    flat = labels.expand(logits.shape[:2]).reshape(-1)
+    each = functional.cross_entropy(logits.flatten(0, 1), flat, reduction="none", ignore_index=ABSENT)
+    return each.view(logits.shape[:2]).sum(1) / (labels != ABSENT).sum(-1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, ways: Tensor | None = None) -> Tensor:
+    """Mean over tasks of the mean over their examples; logits [B, n, C]."""
+    if ways is not None:
+        return mean_losses(masked(logits, ways), labels).mean()
     flat = labels.expand(logits.shape[:2]).reshape(-1)
     return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), flat)

@@ -6,7 +6,7 @@ features d. Its adjoint is written by hand.
 
 z = {"support": X [B, n, d], "query": Q [B, q, d], ...}: tasks on the leading axis; every feature vector gets a 1
 appended, whose weight is the bias; other entries of z may hold outer variables that the rate is read from.
-Labels are [B, n] and [B, q], or [n] and [q] where all tasks have the same.
+Labels are [B, n] and [B, q], or [n] and [q] where all tasks have the same; the walk is for tasks of as many classes.
 Inner objective: sum over tasks of mean cross-entropy, + l2/2 ||w||^2. Outer: mean over tasks of mean cross-entropy.
 """
 
@@ -43,16 +43,16 @@ def scores(w: Tree, x: Tensor) -> Tensor:
     return torch.baddbmm(w[:, -1:], x, w[:, :-1])
 
 
-def inner_objective(w: Tree, z: Tree, *, support_labels: Tensor, l2: float = 0.0) -> Tensor:
+def inner_objective(w: Tree, z: Tree, *, support_labels: Tensor, ways: Tensor | None = None, l2: float = 0.0) -> Tensor:
     """Sum over tasks of the mean cross-entropy of the support set, + l2/2 ||w||^2."""
     x = entry(z, "support")
-    loss = x.shape[0] * cross_entropy(scores(w, x), support_labels)
+    loss = x.shape[0] * cross_entropy(scores(w, x), support_labels, ways)
     return loss + l2 / 2 * trees.dot(w, w) if l2 else loss
 
 
-def outer_objective(w: Tree, z: Tree, *, query_labels: Tensor) -> Tensor:
+def outer_objective(w: Tree, z: Tree, *, query_labels: Tensor, ways: Tensor | None = None) -> Tensor:
     """Mean over tasks of the mean cross-entropy of the query set."""
-    return cross_entropy(scores(w, entry(z, "query")), query_labels)
+    return cross_entropy(scores(w, entry(z, "query")), query_labels, ways)
 
 
 @torch.no_grad()

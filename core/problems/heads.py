@@ -6,13 +6,12 @@ from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from core.bilevel import prototypes, ragged_heads, ridge_heads, softmax_heads
+from core.bilevel import prototypes, ridge_heads, softmax_heads
 from core.bilevel.dynamics import full_batch
+from core.bilevel.episode_features import ABSENT, masked, mean_losses, padded
 from core.bilevel.problem import Dynamics, Method, Objective, Problem, Tree
 from core.problems.inner import Inner, entry
-from core.problems.ragged import RaggedHeads
 from core.spec import heads as spec
 
 
@@ -28,48 +27,60 @@ class Functions(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """Heads of one kind with the labels of their sets, which are the same for all tasks."""
+    """Heads of one kind with the labels of their sets."""
 
     support_labels: Tensor
+    """[n]; [B, n] where tasks have different numbers of classes."""
     query_labels: Tensor
+    """[q] or [B, q]."""
     way: int
+    """The most classes of a task."""
     l2: float = 0.0
     kind: spec.Heads = spec.SoftmaxHeads()
+    ways: Tensor | None = None
+    """Classes of each task [B]; None: all have `way`."""
 
-    def of(self, ways: Tensor | None) -> "Heads | RaggedHeads":
-        """Of tasks with these numbers of classes [B]; None: all have as many."""
+    def of(self, ways: Tensor | None) -> "Heads":
+        """Of tasks with these numbers of classes [B], padded to the most that one may have; None: all have as many.
+
+        Shapes never change then, and what only pads is in no set of the norms, in no softmax and in no mean: the
+        problem is that of a loop over tasks without padding (section 1 of the paper: output spaces by task).
+        """
         if ways is None:
             return self
-        assert isinstance(self.kind, spec.SoftmaxHeads)
-        support, query = (ragged_heads.labels(whole, ways) for whole in (self.support_labels, self.query_labels))
-        return RaggedHeads(support, query, ways, self.way, self.l2)
+        support, query = (padded(whole, ways) for whole in (self.support_labels, self.query_labels))
+        return self._replace(support_labels=support, query_labels=query, ways=ways)
 
-    def present(self, names: Iterable[str]) -> None:
-        """All images of the named sets are in one."""
+    def present(self, names: Iterable[str]) -> Tensor | None:
+        """Which images of the named sets do not only pad them: bool, one set behind the other; None: all."""
+        if self.ways is None:
+            return None
+        labels = {"support": self.support_labels, "query": self.query_labels}
+        return torch.cat([(labels[name] != ABSENT).flatten() for name in names])
 
     def functions(self) -> Functions:
         """The two objectives, w_0, the scores, and the closed form where there is one."""
-        support, query, way = self.support_labels, self.query_labels, self.way
+        support, query, way, ways = self.support_labels, self.query_labels, self.way, self.ways
         match self.kind:
             case spec.SoftmaxHeads():
                 return Functions(
-                    partial(softmax_heads.inner_objective, support_labels=support, l2=self.l2),
-                    partial(softmax_heads.outer_objective, query_labels=query),
+                    partial(softmax_heads.inner_objective, support_labels=support, ways=ways, l2=self.l2),
+                    partial(softmax_heads.outer_objective, query_labels=query, ways=ways),
                     partial(softmax_heads.init, way=way),
                     lambda w, z: softmax_heads.scores(w, entry(z, "query")),
                 )
             case spec.RidgeHeads():
                 return Functions(
                     partial(ridge_heads.inner_objective, support_labels=support, way=way),
-                    partial(ridge_heads.outer_objective, query_labels=query),
+                    partial(ridge_heads.outer_objective, query_labels=query, ways=ways),
                     partial(softmax_heads.init, way=way),
                     ridge_heads.scores,
                     partial(ridge_heads.solution, support_labels=support, way=way),
                 )
             case spec.PrototypeHeads():
                 return Functions(
-                    partial(prototypes.inner_objective, support_labels=support, way=way),
-                    partial(prototypes.outer_objective, query_labels=query),
+                    partial(prototypes.inner_objective, support_labels=support, way=way, ways=ways),
+                    partial(prototypes.outer_objective, query_labels=query, ways=ways),
                     partial(prototypes.init, way=way),
                     prototypes.scores,
                     partial(prototypes.solution, support_labels=support, way=way),
@@ -86,20 +97,20 @@ class Heads(NamedTuple):
     def fit(self, inner: Inner, z: Tree) -> Tree:
         """w_T, or what stands in for it: in the span of the support features where heads and dynamics allow that."""
         rate, labels = inner.steady_rate, self.support_labels
-        if not isinstance(self.kind, spec.SoftmaxHeads) or rate is None:
+        if not isinstance(self.kind, spec.SoftmaxHeads) or rate is None or self.ways is not None:
             return inner.solve(*self.state(inner), z)
         return softmax_heads.fitted(z, steps=inner.steps, support_labels=labels, way=self.way, rate=rate, l2=self.l2)
 
     def score(self, w: Tree, z: Tree) -> tuple[Tensor, Tensor]:
         """Accuracy [B] and mean cross-entropy [B] of the query sets."""
-        scores = self.functions().scores(w, z)  # [B, q, way]
-        labels = self.query_labels.expand(scores.shape[:2])
-        loss = functional.cross_entropy(scores.mT, labels, reduction="none").mean(-1)
-        return (scores.argmax(-1) == labels).double().mean(-1), loss.double()
+        scores, labels = masked(self.functions().scores(w, z), self.ways), self.query_labels
+        right = (scores.argmax(-1) == labels).double().sum(-1) / (labels != ABSENT).sum(-1)
+        return right, mean_losses(scores, labels).double()
 
     def dual_walk(self, inner: Inner) -> Method:
         """Algorithm 1 in the span of the support features; only right for softmax heads under gradient descent."""
         assert isinstance(self.kind, spec.SoftmaxHeads)
+        assert self.ways is None
         return partial(
             softmax_heads.dual_walk,
             support_labels=self.support_labels,

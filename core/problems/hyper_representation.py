@@ -22,7 +22,6 @@ from core.problems.few_shot import Network, Scoring, network
 from core.problems.heads import Heads, labelled
 from core.problems.inner import Inner, entry
 from core.problems.instance import HIGHEST_ACCURACY, Context, Instance
-from core.problems.ragged import RaggedHeads
 from core.problems.sampling import Sampling, sampling
 from core.spec import problems as spec
 from core.spec.sizes import training_sets
@@ -75,7 +74,7 @@ class FewShot:
         heads = self.heads.of(sets.pop("ways", None))
         return heads.state(self.inner, lambda lam: self.embed(lam, sets, heads))
 
-    def embed(self, lam: Tree, sets: Mapping[str, Tensor], heads: Heads | RaggedHeads) -> Tree:
+    def embed(self, lam: Tree, sets: Mapping[str, Tensor], heads: Heads) -> Tree:
         """z: the features of the support and outer sets, and the outer variables of the dynamics and heads.
 
         Where there are no query sets the support features stand for theirs: D_val := D_tr.

@@ -127,12 +127,6 @@ def check_ways(problem: FewShot) -> None:
         refuse("/problem/way_from", f"{least} ways, but the smallest {pool} has {fewest} classes: lower `way_from`")
     if problem.way > most:
         refuse("/problem/way", f"{problem.way} ways, but the largest {pool} has {most} classes: lower `way`")
-    if isinstance(problem, HyperRepresentation) and not isinstance(problem.heads, SoftmaxHeads):
-        refuse(
-            "/problem/way_from",
-            f"`{problem.heads.kind}` heads are for tasks that all have as many classes: leave it out, or use the heads "
-            "`softmax`",
-        )
 
 
 def check_chunk(problem: Problem, algorithm: Algorithm) -> None:

@@ -38,10 +38,10 @@ def reversible(
 ) -> Hypergradient:
     """As `reverse`, for `heavy_ball` with this rate and momentum; memory independent of the steps but for the buffer.
 
-    A Method once rate and momentum are bound, those of the dynamics, which is checked at the first step. Inner variables and
-    velocity are multiples of u = 2^-fraction_bits up to 2^(61 - fraction_bits); what grows beyond gives NaN. Rounding
-    moves v_t by at most u and w_t by u/2 in a step: where the dynamics contract by a factor rho < 1, w_T, and the
-    hypergradient relative to its size, are off by the order of u / (1 - rho).
+    A Method once rate and momentum are bound, those of the dynamics, which is checked at the first step. Inner
+    variables and velocity are multiples of u = 2^-fraction_bits up to 2^(61 - fraction_bits); what grows beyond gives
+    NaN. Rounding moves v_t by at most u and w_t by u/2 in a step: where the dynamics contract by a factor rho < 1, w_T,
+    and the hypergradient relative to its size, are off by the order of u / (1 - rho).
 
     The diagnostic "buffer_bits" is the bits kept per step and inner variable.
 

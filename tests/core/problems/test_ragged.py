@@ -1,7 +1,6 @@
 """Tasks with different numbers of classes are a loop over tasks without padding."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.bilevel import softmax_heads, trees
-from core.bilevel.dynamics import full_batch
+from core.bilevel import trees
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, Tree
 from core.build import Built, make_context
 from core.inner import build_inner
 from core.methods import build_method
 from core.models.image_sets import image_sets
+from core.problems.heads import labelled
 from core.problems.hyper_representation import FewShot, network
 from core.problems.inner import entry
 from core.spec import Experiment
@@ -32,8 +31,12 @@ RAGGED: dict[str, Any] = {
     "meta_batch": 5,
 }
 GD = {"kind": "gradient_descent", "rate": 0.1, "learn_rate": True}
+FIXED = {"kind": "gradient_descent", "rate": 0.1}
 UNROLLED = {"kind": "unrolled"}
 HEAVY = {"kind": "heavy_ball", "rate": 0.1, "momentum": 0.5}
+RIDGE: dict[str, Any] = {"kind": "ridge", "strength": 0.3}
+PROTOTYPES: dict[str, Any] = {"kind": "prototypes"}
+DENSE = {"kind": "implicit", "solver": {"kind": "dense"}}
 
 
 def few_shot_of(built: Built) -> FewShot:
@@ -47,34 +50,37 @@ def alone(few_shot: FewShot, support: Tensor, outer: Tensor, way: int) -> tuple[
     problem, most = few_shot.problem, RAGGED["way"]
     shot, judged = len(support) // most, len(outer) // most
     support, query = support[: way * shot], outer[: way * judged]
-    classes = torch.arange(way)
+    heads = labelled(way, shot, judged, device=support.device, l2=problem.l2, kind=problem.heads)
 
     def features(lam: Tree, images: Tensor) -> Tensor:
         sets = image_sets((1, len(images)), device=images.device, dtype=images.dtype)
         return few_shot.model.apply(network(lam), images, sets).unsqueeze(0)
 
     def embed(lam: Tree) -> Tree:
-        carried = few_shot.inner.carried(lam)
+        carried = {**few_shot.inner.carried(lam), **heads.carried(lam)}
         return {"support": features(lam, support), "query": features(lam, query), **carried}
 
-    loss = partial(softmax_heads.inner_objective, support_labels=classes.repeat_interleave(shot), l2=problem.l2)
-    outer = partial(softmax_heads.outer_objective, query_labels=classes.repeat_interleave(judged))
-    init = partial(softmax_heads.init, way=way)
-    return Problem(loss, outer, init, embed=embed), few_shot.inner.dynamics(full_batch(loss), init)
+    return heads.state(few_shot.inner, embed)
 
 
 @pytest.mark.parametrize(
-    ("dynamics", "method", "l2"),
+    ("dynamics", "method", "heads"),
     [
-        (GD, {"kind": "reverse"}, 0.0),
-        (GD, {"kind": "reverse"}, 0.3),
-        (GD, {"kind": "reverse", "segment": 2}, 0.3),
-        (GD, {"kind": "unrolled"}, 0.0),
-        (HEAVY, {"kind": "reverse"}, 0.1),
-        (HEAVY, {"kind": "reversible"}, 0.1),
-        ({"kind": "adam", "rate": 0.01, "epsilon": 1e-2}, {"kind": "reverse"}, 0.1),
-        ({"kind": "gradient_descent"}, {"kind": "first_order"}, 0.0),
-        (HEAVY, {"kind": "implicit", "solver": {"kind": "cg", "iterations": 200, "tolerance": 1e-12}}, 0.3),
+        (GD, {"kind": "reverse"}, {"l2": 0.0}),
+        (GD, {"kind": "reverse"}, {"l2": 0.3}),
+        (GD, {"kind": "reverse", "segment": 2}, {"l2": 0.3}),
+        (GD, {"kind": "unrolled"}, {"l2": 0.0}),
+        (HEAVY, {"kind": "reverse"}, {"l2": 0.1}),
+        (HEAVY, {"kind": "reversible"}, {"l2": 0.1}),
+        ({"kind": "adam", "rate": 0.01, "epsilon": 1e-2}, {"kind": "reverse"}, {"l2": 0.1}),
+        ({"kind": "gradient_descent"}, {"kind": "first_order"}, {"l2": 0.0}),
+        (HEAVY, {"kind": "implicit", "solver": {"kind": "cg", "iterations": 200, "tolerance": 1e-12}}, {"l2": 0.3}),
+        (FIXED, {"kind": "exact"}, {"heads": RIDGE}),
+        (GD, {"kind": "reverse"}, {"heads": RIDGE}),
+        (HEAVY, DENSE, {"heads": RIDGE}),
+        (FIXED, {"kind": "exact"}, {"heads": PROTOTYPES}),
+        (GD, {"kind": "reverse"}, {"heads": PROTOTYPES}),
+        (HEAVY, DENSE, {"heads": PROTOTYPES}),
     ],
 )
 def test_the_hypergradient_is_that_of_a_loop_over_tasks(
@@ -83,9 +89,9 @@ def test_the_hypergradient_is_that_of_a_loop_over_tasks(
     synthetic_omniglot: Path,
     dynamics: dict[str, Any],
     method: dict[str, Any],
-    l2: float,
+    heads: dict[str, Any],
 ) -> None:
-    problem, algorithm = {**RAGGED, "l2": l2}, {"steps": 4, "dynamics": dynamics, "hypergradient": method}
+    problem, algorithm = {**RAGGED, **heads}, {"steps": 4, "dynamics": dynamics, "hypergradient": method}
     found = hypergradient(problem, algorithm, data_dir=synthetic_omniglot)
     few_shot = few_shot_of(made := built(problem, algorithm, data_dir=synthetic_omniglot))
     stated, _ = made.instance.at(0)
@@ -106,17 +112,22 @@ def test_the_hypergradient_is_that_of_a_loop_over_tasks(
     assert trees.norm(trees.subtract(found.grad, expected)) <= tolerance * trees.norm(expected)
     outer = torch.stack([one.outer_loss for one in loop]).mean()
     torch.testing.assert_close(found.outer_loss, outer, rtol=1e-9, atol=0)
-    heads = found.state.w
-    assert isinstance(heads, Tensor)
-    for head, one, way in zip(heads, loop, ways.tolist(), strict=True):
+    fitted = found.state.w
+    assert isinstance(fitted, Tensor)
+    for head, one, way in zip(fitted, loop, ways.tolist(), strict=True):
         assert isinstance(one.state.w, Tensor)
-        torch.testing.assert_close(head[:, :way], one.state.w[0], rtol=1e-8, atol=1e-10)
-        assert (head[:, way:] == 0).all()
+        by_class = 0 if problem.get("heads") == PROTOTYPES else 1
+        there, absent = torch.split(head, [way, RAGGED["way"] - way], dim=by_class)
+        torch.testing.assert_close(there, one.state.w[0], rtol=1e-8, atol=1e-10)
+        assert (absent == 0).all()
 
 
-def test_the_evaluation_is_that_of_a_loop_over_tasks(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
-    algorithm = {"steps": 6, "dynamics": GD}
-    made = built(RAGGED, algorithm, data_dir=synthetic_omniglot, evaluation={"episodes": 40})
+@pytest.mark.parametrize("heads", [{}, {"heads": RIDGE}, {"heads": PROTOTYPES}], ids=str)
+def test_the_evaluation_is_that_of_a_loop_over_tasks(
+    built: Callable[..., Built], synthetic_omniglot: Path, heads: dict[str, Any]
+) -> None:
+    algorithm = {"steps": 6, "dynamics": FIXED, **({"hypergradient": {"kind": "exact"}} if heads else {})}
+    made = built({**RAGGED, **heads}, algorithm, data_dir=synthetic_omniglot, evaluation={"episodes": 40})
     few_shot, lam = few_shot_of(made), made.instance.initial
     accuracies, losses = [], []
     for episodes in few_shot.sampling.evaluation("test"):
@@ -126,7 +137,7 @@ def test_the_evaluation_is_that_of_a_loop_over_tasks(built: Callable[..., Built]
             assert stated.embed is not None
             z = stated.embed(lam)
             w = few_shot.inner.solve(stated, dynamics, z)
-            scores = softmax_heads.scores(w, entry(z, "query"))[0]
+            scores = few_shot.scoring().heads.functions().scores(w, z)[0]
             right = scores.argmax(-1) == torch.arange(way).repeat_interleave(RAGGED["query"])
             accuracies.append(float(right.double().mean()))
             losses.append(float(stated.outer(w, z)))

@@ -61,8 +61,6 @@ ALPHABETS = {"kind": "omniglot", "split": "alphabets"}
         (FEW_SHOT | {"heads": RIDGE}, APPROX, "/algorithm/hypergradient", "use `exact` or `reverse`"),
         (FEW_SHOT | {"heads": RIDGE, "l2": 0.1}, {}, "/problem/l2", "leave `l2` out"),
         (FEW_SHOT | {"heads": {"kind": "prototypes"}, "l2": 0.1}, EXACT, "/problem/l2", "leave `l2` out"),
-        (FEW_SHOT | {"heads": RIDGE, "way_from": 3}, EXACT, "/problem/way_from", "or use the heads `softmax`"),
-        (FEW_SHOT | {"heads": {"kind": "prototypes"}, "way_from": 3}, EXACT, "/problem/way_from", "leave it out"),
         (FEW_SHOT | {"training_shot": 6}, {}, "/problem/training_shot", "lower `training_shot` to at most 5"),
         (SUPPORT | {"training_shot": 21}, {}, "/problem/training_shot", "at most 20"),
         (FEW_SHOT | {"training_query": 20}, {}, "/problem/training_query", "lower `training_query` to at most 19"),
