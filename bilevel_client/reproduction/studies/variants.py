@@ -61,6 +61,7 @@ def report(results: Results, *, paper: bool = True) -> Document:
     rows = [against(name, PAPER[name] if paper else None, value) for name, value in values.items()]
     order = sorted((name for name, value in values.items() if value), key=lambda name: -_mean(values[name]))
     same = "the paper's order" if order == list(PAPER) else f"the paper's order is {', '.join(PAPER)}"
+    said = f"Best first: {', '.join(order) or 'none so far'} ({same})."
     costs = [[name, cost(results[name].succeeded)] for name in PAPER if name in results]
     bands = {
         name: accuracy_by_hyperiteration(results[name].succeeded)
@@ -75,7 +76,7 @@ def report(results: Results, *, paper: bool = True) -> Document:
             Section(
                 "Meta-test accuracy (per cent), 5-way 1-shot",
                 [
-                    Text(f"Best first: {', '.join(order)} ({same}).{note}"),
+                    Text(said + note),
                     Table(COLUMNS, rows),
                     Table(("", "cost"), costs),
                     *([Picture("variants", "Accuracy on meta-validation episodes.", figure)] if figure else []),
