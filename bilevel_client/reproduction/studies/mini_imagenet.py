@@ -170,8 +170,8 @@ def report(results: Results) -> Document:
                     "that falls along a cosine, averaged outer variables, and passes in bfloat16. The mean of its set "
                     "is taken from features (transductive); in evaluations they are the mean of those of an image and "
                     "its mirror image, with the norms' statistics of meta-training. Five shots go on from the "
-                    "representation of one. For RN, 64 steps of 0.2 instead of 5 of 0.04 in meta-training; its images of "
-                    "meta-training are cropped and recoloured at random besides. Where one representation has heads "
+                    "representation of one. For RN, 64 steps of 0.2 instead of 5 of 0.04 in meta-training; its images "
+                    "of meta-training are cropped and recoloured at random besides. Where one representation has heads "
                     "of several T, the row is that of the T which is best on meta-validation in the mean over seeds."
                 ),
                 *([Table(DETAILS, modes)] if modes else []),
