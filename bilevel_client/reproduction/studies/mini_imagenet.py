@@ -22,7 +22,7 @@ C4L = {"kind": "conv4", "filters": 32, "downsample": "max_pool", "norm_scale": F
 RN = {"kind": "residual"}
 STEPS = (2, 4, 5, 8)
 """Of figure 4."""
-LENGTHS = (2, 4, 8, 16, 32, 64)
+LENGTHS = (4, 8, 16, 64)
 """T of heads on a representation that was trained with 64; meta-validation chooses."""
 
 
