@@ -12,6 +12,7 @@ from benchmarks import (
     image_kernels_cuda,
     implicit,
     linear_models,
+    method_curves,
     plan,
     rates,
     slots,
@@ -40,9 +41,10 @@ BY_NAME_ONLY = {
     "plan": plan.main,
     **stochastic.PIECES,
     "stochastic_long": stochastic_long.main,
+    "method_figures": method_curves.main,
 }
-"""What needs a GPU, or data; rates of this machine, for plans; plans against measurements and stochastic algorithms,
-which take many minutes."""
+"""What needs a GPU, or data; rates of this machine, for plans; plans against measurements, stochastic algorithms and
+the figures of docs/methods.md, which take many minutes."""
 
 
 def main() -> None:

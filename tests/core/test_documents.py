@@ -10,7 +10,7 @@ from core.checkpointing import MemoryCheckpoints
 from core.recording import MemoryRecorder
 from core.run import Finished, run
 from core.settings import Settings
-from core.spec import Experiment
+from core.spec import KINDS, Experiment, kind_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -55,3 +55,18 @@ def test_every_part_of_a_result_and_every_series_is_described(kind: str, synthet
     others = set(recorder.curves) - set(known)
     assert {name.split("/")[0] for name in others} <= {"outer", "validation", "test"}
     assert {"outer_objective", "hypergradient_norm", "seconds"} <= set(known)
+
+
+@pytest.mark.parametrize("part", ["hypergradient", "dynamics", "solver", "algorithm"])
+def test_every_method_is_in_a_section_that_shows_results(part: str) -> None:
+    sections = (DOCS / "methods.md").read_text().split("\n## ")
+    shown = "\n".join(section for section in sections if re.search(r"\]\(results/[^)#]+\)", section))
+    assert [kind for kind in map(kind_of, KINDS[part]) if f"`{kind}`" not in shown] == []
+
+
+@pytest.mark.parametrize("name", ["methods.md", "results/README.md", "results/methods/README.md"])
+def test_every_linked_file_is_there(name: str) -> None:
+    page = DOCS / name
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert links
+    assert [link for link in links if not (page.parent / link).exists()] == []
