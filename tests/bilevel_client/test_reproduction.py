@@ -345,3 +345,17 @@ def test_one_report_as_markdown_and_as_one_file(tmp_path: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:)', page), "it needs no other file"
     (image,) = re.findall(r"data:image/png;base64,([^\"]+)", page)
     assert base64.b64decode(image) == files[2].read_bytes()
+
+
+def test_times_are_over_the_mean_of_all_seeds_of_one_step() -> None:
+    members = []
+    for steps, times in ((1, (0.01, 0.03)), (4, (0.05, 0.07))):
+        for seed, seconds in enumerate(times):
+            each = done(member(seed, 0.5, steps=steps))
+            curves = {name: Series([0], [0.5], None) for name in ("outer_objective", "test/accuracy")}
+            result = {**each.result, "timing": {"seconds_per_hyperiteration": seconds}}
+            members.append(each._replace(result=result, curves=curves))
+    found = Found(Stage("unrolled to T", {}), members, "2026-11-27")
+    sections = STUDIES["effect-of-t"].report({"unrolled to T": found}).sections
+    (table,) = next(section for section in sections if section.heading == "Time against T").parts
+    assert [row[1:3] for row in table.rows] == [["20.00 ms", "1.0"], ["60.00 ms", "3.0"]]

@@ -222,14 +222,15 @@ def _ridge_pictures(groups: Mapping[str, list[Member]]) -> list[Picture]:
 
 
 def _times(groups: Mapping[str, list[Member]]) -> Table:
-    rows = []
-    for name, members in groups.items():
-        seconds = statistics.fmean(float(m.result["timing"]["seconds_per_hyperiteration"]) for m in members)
+    seconds = {
+        name: statistics.fmean(float(each.result["timing"]["seconds_per_hyperiteration"]) for each in members)
+        for name, members in groups.items()
+    }
+    base, rows = seconds.get("T = 1"), []
+    for name, each in seconds.items():
         steps = int(name.partition("= ")[2] or 0)
         paper = f"{PAPER_SECONDS[steps] / PAPER_SECONDS[1]:.1f}" if steps else ""
-        first = groups.get("T = 1")
-        base = first and float(first[0].result["timing"]["seconds_per_hyperiteration"])
-        rows.append([name, f"{1e3 * seconds:.2f} ms", f"{seconds / base:.1f}" if base else "", paper])
+        rows.append([name, f"{1e3 * each:.2f} ms", f"{each / base:.1f}" if base else "", paper])
     return Table(("", "a hyperiteration", "over T = 1", "the paper, over T = 1"), rows)
 
 
