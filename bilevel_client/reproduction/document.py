@@ -49,6 +49,7 @@ class Document(NamedTuple):
 def write(document: Document, folder: Path) -> list[Path]:
     """report.md, figures/*.png and *.svg, and report.html, which needs no other file."""
     pictures = [part for section in document.sections for part in section.parts if isinstance(part, Picture)]
+    assert len({picture.name for picture in pictures}) == len(pictures), "two pictures of one name"
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     files = [folder / "report.md", folder / "report.html"]
     for picture in pictures:

@@ -1,5 +1,6 @@
 """What meta-validation says: its curve, the hyperiteration that it chooses, and a choice of T by it (figure 4)."""
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -32,8 +33,13 @@ def by_steps(found: Found) -> dict[int, list[Member]]:
 
 
 def chosen_steps(groups: Mapping[int, Sequence[Member]]) -> int:
-    """The T that is best on meta-validation in the mean over seeds."""
-    return max(groups, key=lambda steps: statistics.fmean(map(Member.quality, groups[steps])))
+    """The T that is best on meta-validation in the mean over seeds, of those for which the most have succeeded.
+
+    Data are split by the seed: means over other seeds are those of other validation sets.
+    """
+    most = max(map(len, groups.values()))
+    whole = {steps: members for steps, members in groups.items() if len(members) == most}
+    return max(whole, key=lambda steps: statistics.fmean(map(Member.quality, whole[steps])))
 
 
 def choice_of_steps(found: Found, name: str) -> Section:
@@ -60,7 +66,7 @@ def choice_of_steps(found: Found, name: str) -> Section:
     error = f"Meta-validation error of {name}"
     figure = lines(complement(bands), title=error, y="1 - accuracy", fraction=True, logarithmic=True)
     caption = "Errors as in figure 4 of the paper: T, and the hyperiteration, are chosen on meta-validation alone."
-    return Section(title, [table, Picture("steps", caption, figure)])
+    return Section(title, [table, Picture("steps_" + re.sub(r"\W+", "_", name), caption, figure)])
 
 
 def is_curve(band: Band) -> bool:

@@ -41,7 +41,9 @@ def padded(whole: Tensor, ways: Tensor) -> Tensor:
 
 
 def shares(labels: Tensor, like: Tensor) -> Tensor:
-    """[B, n, 1] in the format of `like` [B, n, d]: what an example counts in the mean of its set, 0 if it pads it."""
+    """What an example of `like` [B, n, d] counts in the mean of its set, [B, n, 1], 0 if it pads; [] if all alike."""
+    if labels.dim() == 1:
+        return like.new_full((), 1 / like.shape[1])
     there = (labels != ABSENT).expand(like.shape[:2]).unsqueeze(-1).to(like.dtype)
     return there / there.sum(1, keepdim=True)
 

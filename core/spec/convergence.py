@@ -114,10 +114,12 @@ def _admissible(problem: Problem, algorithm: Nested) -> Verdict:
             return met(f"Linear dynamics with a rate below {bound:.4g}: they contract by the same factor for all lam.")
         return not_met(f"The rate is not below {bound:.4g}: the inner dynamics do not converge.")
     if isinstance(problem, HyperRepresentation) and isinstance(problem.heads, PrototypeHeads):
-        way = training_sets(problem).way
-        bound = way * _stable(dynamics) if isinstance(dynamics, GradientDescent | HeavyBall | Nesterov) else 0
+        fewest = problem.way_from or training_sets(problem).way
+        bound = fewest * _stable(dynamics) if isinstance(dynamics, GradientDescent | HeavyBall | Nesterov) else 0
         if dynamics.rate < bound:
-            return met(f"Linear dynamics of curvature 1/way with a rate below {bound:.4g}: the same for all lam.")
+            return met(
+                f"Linear dynamics of curvature 1/{fewest} at most, with a rate below {bound:.4g}: the same for all lam."
+            )
     if isinstance(problem, HyperCleaning) and problem.standardize and isinstance(problem.model, Linear):
         # Standardized features: the mean of ||(x, 1)||^2 is at most d + 1; weights <= 1; a softmax curves by 1/2.
         largest = problem.l2 + (problem.dataset.features + problem.model.bias) / 2

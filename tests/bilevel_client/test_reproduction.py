@@ -14,7 +14,7 @@ from bilevel_client.commands.reproduce import NAMES
 from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text, markdown, write
 from bilevel_client.reproduction.figures import complement, lines, over_seeds
-from bilevel_client.reproduction.meta_validation import choice_of_steps
+from bilevel_client.reproduction.meta_validation import choice_of_steps, chosen_steps
 from bilevel_client.reproduction.running import sweeps_of, with_command
 from bilevel_client.reproduction.studies import STUDIES
 from bilevel_client.reproduction.study import NO_CHANGES, Changes, Found, Member, Stage, Study
@@ -296,7 +296,9 @@ def test_whether_f_t_tends_to_f_is_computed(last: tuple[float, float], said: str
 
 
 def test_heads_of_several_t_have_the_row_of_the_t_that_meta_validation_chooses() -> None:
-    stage = next(each for each in STUDIES["mini-imagenet"].stages if each.name == "C4L 1-shot, T by meta-validation")
+    stage = next(
+        each for each in STUDIES["mini-imagenet"].stages if each.name == "C4L 1-shot, T of four by meta-validation"
+    )
     members = []
     for steps, validation, tests in ((4, 0.5, (0.8, 0.8)), (16, 0.6, (0.3, 0.5)), (64, 0.4, (0.9, 0.9))):
         for seed, test in enumerate(tests):
@@ -309,6 +311,12 @@ def test_heads_of_several_t_have_the_row_of_the_t_that_meta_validation_chooses()
     assert rows[stage.name].startswith("40.00 ± ")
     assert [row[0] for row in sections[1].parts[0].rows] == ["T = 4", "T = 16 (chosen)", "T = 64"]
     assert len(sections[1].parts) == 1, "one hyperiteration is no curve"
+
+
+def test_t_is_chosen_among_those_for_which_most_seeds_have_succeeded() -> None:
+    groups = {4: [member(0, 0.5), member(1, 0.4)], 16: [member(0, 0.49)]}
+    assert chosen_steps(groups) == 4
+    assert chosen_steps({**groups, 64: [member(0, 0.3), member(1, 0.7)]}) == 64
 
 
 def test_one_hyperiteration_is_not_drawn_as_a_curve() -> None:

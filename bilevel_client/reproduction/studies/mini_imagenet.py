@@ -116,11 +116,11 @@ def _as_it_is(recipe: Mapping[str, Any], shot: int) -> dict[str, Any]:
 
 
 RECIPE = "C4L 1-shot, our recipe"
-FEWER_STEPS = "C4L 1-shot, T by meta-validation"
+FEWER_STEPS = "C4L 1-shot, T of four by meta-validation"
 MORE_SHOTS = "C4L 5-shot, from 1 shot"
 RECIPE_OF_RN = "RN 1-shot, our recipe"
-FEWER_STEPS_OF_RN = "RN 1-shot, T by meta-validation"
-MORE_SHOTS_OF_RN = "RN 5-shot, from 1 shot"
+FEWER_STEPS_OF_RN = "RN 1-shot, T of four by meta-validation"
+MORE_SHOTS_OF_RN = "RN 5-shot from 1 shot, T of four by meta-validation"
 PAPER: dict[str, tuple[float | None, float | None]] = {
     "C4L 1-shot": (47.51, 48.5),
     RECIPE: (47.51, 48.5),

@@ -130,8 +130,11 @@ class Walk:
             raise RuntimeError(CHANGED)
 
     def _ratio(self, t: int) -> tuple[Ratio, int]:
-        """mu, and an offset in 0..d-1 for its product, spread evenly over the steps."""
-        mu = ratio(float(value_at(self._momentum, t, self._lam)))
+        """mu, and an offset in 0..d-1 for its product, spread evenly over the steps; NaN is remembered as too large."""
+        momentum = float(value_at(self._momentum, t, self._lam))
+        if math.isnan(momentum):
+            self._peak.fill_(math.nan)
+        mu = ratio(1.0 if math.isnan(momentum) else momentum)
         return mu, (t * STRIDE % 2**32) * mu.d >> 32
 
     def _move(self, t: int) -> Tensor:

@@ -201,6 +201,15 @@ def test_divergence_shows() -> None:
         assert not torch.isfinite(found.diagnostics["inner_objective_end"])
 
 
+def test_a_momentum_that_is_not_a_number_shows_as_divergence() -> None:
+    problem, lam = problem_of(1)
+    numbers: Any = {"rate": 0.1, "momentum": lambda t, lam: torch.tensor(math.nan)}
+    phi = heavy_ball(full_batch(problem.inner), problem.init, **numbers)
+    found = reversible(problem, phi, lam, steps=5, **numbers)
+    assert all(leaf.isnan().all() for leaf in trees.leaves(found.grad))
+    assert found.outer_loss.isnan()
+
+
 def test_dynamics_that_are_not_the_same_again_are_noticed() -> None:
     problem, lam = problem_of(1)
     phi = heavy_ball(full_batch(problem.inner), problem.init, rate=0.1, momentum=0.9)

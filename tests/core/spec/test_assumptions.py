@@ -131,6 +131,8 @@ CASES: tuple[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]], ...] = (
     (PROTOTYPES, {"hypergradient": {"kind": "exact"}}, (NOT_MET, MET, MET, MET, MET)),
     (PROTOTYPES, {"dynamics": RATE | {"rate": 5 * 1.99}}, (NOT_MET, MET, MET, MET, MET)),
     (PROTOTYPES, {"dynamics": RATE | {"rate": 5 * 2.01}}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
+    (PROTOTYPES | {"way_from": 2}, {"dynamics": RATE | {"rate": 2 * 1.99}}, (NOT_MET, MET, MET, MET, MET)),
+    (PROTOTYPES | {"way_from": 2}, {"dynamics": RATE | {"rate": 2 * 2.01}}, (NOT_MET, MET, MET, MEASURED, MEASURED)),
     ({"kind": "multiclass_transfer"}, {}, (NOT_MET, MET, MET, MET, MET)),
 )
 
