@@ -45,7 +45,7 @@ def chosen_steps(groups: Mapping[int, Sequence[Member]]) -> int:
 def choice_of_steps(found: Found, name: str) -> Section:
     """Accuracies of every T of a stage whose grid is over it, and which one meta-validation chooses."""
     groups = by_steps(found)
-    title = f"T of {name}"
+    title = f"Choice of T: {name}"
     if not groups:
         return Section(title, [Text("No experiment has succeeded.")])
     chosen = chosen_steps(groups)
