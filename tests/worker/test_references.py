@@ -48,7 +48,8 @@ def on_top(experiment_id: UUID) -> Experiment:
 
 
 def test_features_that_another_experiment_has_learned(service, synthetic_omniglot: Path):  # noqa: F811
-    worker = service.start_worker(data_dir=synthetic_omniglot)
+    often = {"data_dir": synthetic_omniglot, "checkpoint_seconds": 0.1}
+    worker = service.start_worker(**often)
     few_shot = service.submit(Experiment.model_validate(FEW_SHOT))
     done = service.wait(few_shot)
     assert done.status is Status.SUCCEEDED, done.row.error
@@ -65,7 +66,7 @@ def test_features_that_another_experiment_has_learned(service, synthetic_omniglo
     worker.terminate()
     assert worker.wait(30) == 0
     assert service.story(stopped).outcomes == ["released"]
-    service.start_worker(data_dir=synthetic_omniglot)
+    service.start_worker(**often)
     done = service.wait(stopped)
     assert done.outcomes == ["released", "succeeded"]
     assert service.curves(stopped) == curves
