@@ -48,12 +48,16 @@ def shares(labels: Tensor, like: Tensor) -> Tensor:
     return there / there.sum(1, keepdim=True)
 
 
+def absent(ways: Tensor, way: int) -> Tensor:
+    """Which of the classes 0 .. way - 1 a task does not have, bool [B, C]."""
+    return torch.arange(way, device=ways.device) >= ways.unsqueeze(1)
+
+
 def masked(logits: Tensor, ways: Tensor | None) -> Tensor:
     """Logits [B, n, C], -inf for classes that a task does not have."""
     if ways is None:
         return logits
-    classes = torch.arange(logits.shape[-1], device=logits.device)
-    return logits.masked_fill(classes >= ways[:, None, None], -torch.inf)
+    return logits.masked_fill(absent(ways, logits.shape[-1]).unsqueeze(1), -torch.inf)
 
 
 def mean_losses(logits: Tensor, labels: Tensor) -> Tensor:

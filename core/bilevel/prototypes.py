@@ -9,7 +9,7 @@ z = {"support": X [B, n, d], "query": Q [B, q, d]}.
 import torch
 from torch import Tensor
 
-from core.bilevel.episode_features import cross_entropy, entry, one_hot, shares
+from core.bilevel.episode_features import absent, cross_entropy, entry, one_hot, shares
 from core.bilevel.problem import Tree
 
 
@@ -36,8 +36,7 @@ def inner_objective(w: Tree, z: Tree, *, support_labels: Tensor, way: int, ways:
     loss = (shares(support_labels, x) * (x - own).square()).sum() / 2
     if ways is None:
         return loss
-    absent = torch.arange(way, device=x.device) >= ways.unsqueeze(1)
-    return loss + (absent.unsqueeze(-1) * w.square()).sum() / (2 * way)
+    return loss + (absent(ways, way).unsqueeze(-1) * w.square()).sum() / (2 * way)
 
 
 def outer_objective(w: Tree, z: Tree, *, query_labels: Tensor, ways: Tensor | None = None) -> Tensor:
