@@ -37,7 +37,7 @@ BASE: dict[str, Any] = {
 }
 AXES = {
     "tasks": "number of tasks in meta-training",
-    "query": "validation (query) examples of each class",
+    "training_query": "validation (query) examples of each class in meta-training",
     "steps": "inner steps T",
 }
 QUICK = {
@@ -59,8 +59,8 @@ def report(results: Results) -> Document:
 WORDS = (
     "A fixed number of tasks is drawn once, and meta-batches are drawn from them; the outer objective is the mean "
     f"query loss of the last {LAST} meta-batches, and the meta-test loss that of unseen classes under the last outer "
-    "variables. The gap is by how much the latter is larger. Mean and range over seeds; a seed changes split, tasks "
-    "and initialization."
+    "variables, always with 15 query examples of each class. The gap is by how much the latter is larger. Mean and "
+    "range over seeds; a seed changes split, tasks and initialization."
 )
 
 
@@ -115,7 +115,7 @@ STUDY = Study(
     "When does the outer level overfit?",
     [
         Stage("tasks", BASE, {"problem.tasks": TASKS}, SEEDS, QUICK),
-        Stage("query", BASE, {"problem.query": QUERY}, SEEDS, QUICK),
+        Stage("training_query", BASE, {"problem.training_query": QUERY}, SEEDS, QUICK),
         Stage("steps", BASE, {"algorithm.steps": STEPS}, SEEDS, QUICK),
     ],
     report,
