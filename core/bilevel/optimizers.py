@@ -22,14 +22,14 @@ class OuterOptimizer(NamedTuple):
 
     init: Callable[[Tree], Tree]
     """lam -> state."""
-    numbers: Callable[[int], tuple[float, ...]]
-    """k -> the numbers of step k, for k = 0, 1, ..."""
+    numbers: Callable[[int, int], tuple[float, ...]]
+    """(k, m) -> the numbers of the step of hyperiteration k, the m-th, both from 0: m < k where some make none."""
     move: Callable[[Numbers, Tree, Tree, Tree], tuple[Tree, Tree]]
     """(numbers, gradient, state, lam) -> (next lam, next state)."""
 
     def step(self, k: int, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
-        """Step k: (next lam, next state)."""
-        return self.move(self.numbers(k), grad, state, lam)
+        """The step of hyperiteration k where each makes one: (next lam, next state)."""
+        return self.move(self.numbers(k, k), grad, state, lam)
 
 
 def inverse_time(rate: float, decay: float = 0.0) -> Rates:
@@ -54,7 +54,7 @@ def sgd(*, rate: Rates) -> OuterOptimizer:
         (eta,) = numbers
         return trees.axpy(-eta, grad, lam), state
 
-    return OuterOptimizer(lambda lam: (), lambda k: (rate(k),), move)
+    return OuterOptimizer(lambda lam: (), lambda k, m: (rate(k),), move)
 
 
 def momentum(*, rate: Rates, momentum: float = 0.9) -> OuterOptimizer:
@@ -65,7 +65,7 @@ def momentum(*, rate: Rates, momentum: float = 0.9) -> OuterOptimizer:
         velocity = trees.axpy(momentum, state, grad)
         return trees.axpy(-eta, velocity, lam), velocity
 
-    return OuterOptimizer(trees.zeros_like, lambda k: (rate(k),), move)
+    return OuterOptimizer(trees.zeros_like, lambda k, m: (rate(k),), move)
 
 
 def adam(*, rate: Rates, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> OuterOptimizer:
@@ -74,8 +74,8 @@ def adam(*, rate: Rates, beta1: float = 0.9, beta2: float = 0.999, epsilon: floa
     def init(lam: Tree) -> Tree:
         return {"first": trees.zeros_like(lam), "second": trees.zeros_like(lam)}
 
-    def numbers(k: int) -> tuple[float, ...]:
-        return -rate(k) / (1 - beta1 ** (k + 1)), 1 - beta2 ** (k + 1)
+    def numbers(k: int, m: int) -> tuple[float, ...]:
+        return -rate(k) / (1 - beta1 ** (m + 1)), 1 - beta2 ** (m + 1)
 
     def move(numbers: Numbers, grad: Tree, state: Tree, lam: Tree) -> tuple[Tree, Tree]:
         assert isinstance(state, dict)

@@ -103,8 +103,8 @@ def _tasks(problem: LearnedOptimizer, tasks: int, item: int) -> Task:
             value = Work(tasks * 2 * d * d, item * tasks * d * d, 8)
             return Task(3 * value, value, value, 4 * tasks * d)
         case Classification():
-            quarter = chosen.dataset.examples // 4
-            n, looked_at = min(chosen.batch or LOOKED_AT, quarter), min(LOOKED_AT, quarter)
+            n = chosen.batch or chosen.dataset.examples // 2  # all of those of meta-training
+            looked_at = min(LOOKED_AT, chosen.dataset.examples // 4)
             sizes = layer_sizes(chosen.model, chosen.dataset.features, chosen.dataset.classes)
             # The minibatches of all tasks are gathered; each task has a product of its own.
             once = tasks * network_gradient(sizes, n, item)

@@ -19,7 +19,7 @@ from core.spec import learned_problems as spec
 
 Part = Literal["training", "validation", "test"]
 LOOKED_AT = 1000
-"""Examples of a part that the loss of a model is measured on, where it is not that of a minibatch."""
+"""Examples of a part that the loss of a model is measured on, where it is not that of a step."""
 
 
 class Stacked(NamedTuple):
@@ -28,7 +28,7 @@ class Stacked(NamedTuple):
     start: Tensor
     """theta_0 [tasks, n]."""
     losses: Callable[[int | None, Tensor], Tensor]
-    """(t, theta [tasks, n]) -> L_t [tasks]; None: on all examples, or as many as are looked at."""
+    """(t, theta [tasks, n]) -> L_t [tasks]; None: on all examples, of which no more than LOOKED_AT are looked at."""
 
 
 class TaskFamily(NamedTuple):
@@ -60,7 +60,7 @@ def quadratics(tasks: spec.Quadratics, context: Context) -> TaskFamily:
 
 def classification(tasks: spec.Classification, model: Model, context: Context) -> TaskFamily:
     """L_t = mean cross-entropy of the t-th minibatch."""
-    parts = _parts(tasks, context)
+    parts = parts_of(tasks, context)
     shapes, structure = trees.flatten(model.init(Generator()))
     sizes = [leaf.numel() for leaf in shapes]
 
@@ -78,8 +78,10 @@ def classification(tasks: spec.Classification, model: Model, context: Context) -
         starts = torch.stack([start(stream(*index, task)) for task in range(size)])
 
         def losses(t: int | None, theta: Tensor) -> Tensor:
-            if t is None or tasks.batch is None:
+            if t is None:
                 return cross_entropy(scores(theta, examples.x[:LOOKED_AT]), examples.y[:LOOKED_AT])
+            if tasks.batch is None:
+                return cross_entropy(scores(theta, examples.x), examples.y)
             rows = minibatches(len(examples.x), min(tasks.batch, len(examples.x)), size, stream(*index, "step", t))
             chosen = rows.to(context.device)
             return cross_entropy(scores(theta, examples.x[chosen]), examples.y[chosen])
@@ -101,7 +103,7 @@ def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     return each.mean(-1)
 
 
-def _parts(tasks: spec.Classification, context: Context) -> dict[Part, Examples]:
+def parts_of(tasks: spec.Classification, context: Context) -> dict[Part, Examples]:
     """Half, a quarter, and the rest or the data set's own test set."""
     dataset = tasks.dataset
     train, validation = dataset.examples // 2, dataset.examples // 4

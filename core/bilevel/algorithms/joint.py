@@ -35,7 +35,8 @@ def joint(
 
     def step(k: int, state: AlgorithmState) -> Moved:
         meta_batch, t = divmod(k, interval)
-        return _advance(t, *problem_at(meta_batch), optimizer.numbers(k), state, move=optimizer.move, project=project)
+        numbers = _numbers(optimizer, interval, k)
+        return _advance(t, *problem_at(meta_batch), numbers, state, move=optimizer.move, project=project)
 
     return _algorithm(problem_at, optimizer, torch.no_grad()(step))
 
@@ -50,7 +51,8 @@ def joint_from_graphs(
 ) -> Algorithm:
     """The same, each hyperiteration replayed from one of `interval` CUDA graphs, as `from_graphs` does."""
     advance = partial(_advance, move=optimizer.move, project=project)
-    step = from_graphs(problem_at, advance, optimizer.numbers, interval=interval, capture=capture)
+    numbers = partial(_numbers, optimizer, interval)
+    step = from_graphs(problem_at, advance, numbers, interval=interval, capture=capture)
     return _algorithm(problem_at, optimizer, step)
 
 
@@ -64,6 +66,11 @@ def _algorithm(
         return AlgorithmState(lam, (optimizer.init(lam), composed(*problem_at(0))[1].init(lam)))
 
     return Algorithm(init, step, inner=lambda state: _parts(state)[1].w)
+
+
+def _numbers(optimizer: OuterOptimizer, interval: int, k: int) -> tuple[float, ...]:
+    """Of hyperiteration k; the first with a meta-batch makes no step."""
+    return optimizer.numbers(k, max(k - k // interval - 1, 0))
 
 
 def _advance(

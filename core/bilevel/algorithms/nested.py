@@ -63,7 +63,7 @@ def nested_from_graph(
         lam, moments = optimizer.move(numbers, found.grad, state.aux[0], state.lam)
         return AlgorithmState(project(lam), (moments, ())), series_of(found)
 
-    return Algorithm(init, from_graphs(problem_at, advance, optimizer.numbers, capture=capture))
+    return Algorithm(init, from_graphs(problem_at, advance, lambda k: optimizer.numbers(k, k), capture=capture))
 
 
 def series_of(found: Hypergradient) -> dict[str, Tensor]:
