@@ -6,7 +6,6 @@ Outer objective: mean over tasks of the mean cross-entropy of the scores -||q - 
 z = {"support": X [B, n, d], "query": Q [B, q, d]}.
 """
 
-import torch
 from torch import Tensor
 
 from core.bilevel.episode_features import absent, cross_entropy, entry, one_hot, shares

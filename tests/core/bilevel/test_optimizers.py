@@ -88,7 +88,7 @@ def test_clipping_is_torchs(size: float) -> None:
         seen.append(grad)
         return lam, state
 
-    spy = OuterOptimizer(lambda lam: (), lambda k: (), move)
+    spy = OuterOptimizer(lambda lam: (), lambda k, m: (), move)
     grad = {"a": size * torch.ones(3, dtype=torch.float64), "b": -2 * size * torch.ones((), dtype=torch.float64)}
     lam = {name: torch.zeros_like(leaf) for name, leaf in grad.items()}
     optimizers.clipped(spy, largest=0.5).step(0, grad, (), lam)
