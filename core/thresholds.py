@@ -31,8 +31,10 @@ class Watched(NamedTuple):
 
     def crossed(self, value: float, point: Mapping[str, float]) -> bool:
         """Whether the value, one of the point's, is on the wrong side."""
+        if self.threshold is None:
+            return False
         give = 0.0 if self.give is None else point.get(self.give, 0.0)
-        return self.threshold is not None and self.worse(value, self.threshold + give)
+        return math.isnan(value) or self.worse(value, self.threshold + give)
 
 
 class Seen(NamedTuple):

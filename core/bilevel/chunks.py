@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.problem import Dynamics, Hypergradient, Method, Problem, Tasks, Tree
+from core.bilevel.problem import Dynamics, Hypergradient, Method, Problem, Tree
 
 
 def in_chunks(method: Method) -> Method:
@@ -19,23 +19,32 @@ def in_chunks(method: Method) -> Method:
     """
 
     def chunked(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int) -> Hypergradient:
-        if problem.tasks is None or problem.tasks.chunk is None:
+        if not _divided(problem):
             return method(problem, dynamics, lam, steps=steps)
-        chunks = _chunks(problem.tasks, problem.tasks.chunk)
-        weight, stated = next(chunks)
+        parts = chunks(problem, dynamics)
+        weight, stated = next(parts)
         total = _weighted(method(*stated, lam, steps=steps), weight)
-        for weight, stated in chunks:
+        for weight, stated in parts:
             total = _add(total, _weighted(method(*stated, lam, steps=steps), weight))
         return total
 
     return chunked
 
 
-def _chunks(tasks: Tasks, chunk: int) -> Iterator[tuple[float, tuple[Problem, Dynamics]]]:
-    """The share of the tasks that a chunk has, and its problem."""
-    leaves, structure = trees.flatten(tasks.data)
-    for parts in zip(*(torch.split(leaf, chunk) for leaf in leaves), strict=True):
-        yield len(parts[0]) / len(leaves[0]), tasks.state(trees.unflatten(list(parts), structure))
+def chunks(problem: Problem, dynamics: Dynamics) -> Iterator[tuple[float, tuple[Problem, Dynamics]]]:
+    """The share of the tasks that a chunk has, and its problem; all in one where the problem asks for no chunks."""
+    if not _divided(problem):
+        yield 1.0, (problem, dynamics)
+        return
+    assert problem.tasks is not None
+    assert problem.tasks.chunk is not None
+    leaves, structure = trees.flatten(problem.tasks.data)
+    for parts in zip(*(torch.split(leaf, problem.tasks.chunk) for leaf in leaves), strict=True):
+        yield len(parts[0]) / len(leaves[0]), problem.tasks.state(trees.unflatten(list(parts), structure))
+
+
+def _divided(problem: Problem) -> bool:
+    return problem.tasks is not None and problem.tasks.chunk is not None
 
 
 MEANS = ("buffer_bits",)

@@ -5,13 +5,14 @@ hyperiteration, where it costs what its docstring says.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from core.bilevel import trees
+from core.bilevel.chunks import chunks
 from core.bilevel.derivatives import gradient, vjp
 from core.bilevel.hypergradients.inner import run
 from core.bilevel.problem import Dynamics, Hypergradient, Method, MethodSeries, Problem, State, Tree
@@ -30,9 +31,10 @@ class Hyperiteration(NamedTuple):
     found: Hypergradient
     """What `method` gave at lam."""
 
-    def inputs(self) -> Tree:
-        """What objectives and dynamics take for lam: z = embed(lam), or lam itself."""
-        return self.lam if self.problem.embed is None else self.problem.embed(self.lam)
+    def chunks(self, lam: Tree) -> Iterator[tuple[float, Problem, Dynamics, Tree]]:
+        """For each chunk of tasks, or all in one: its share, problem, dynamics and what these take for lam."""
+        for share, (problem, dynamics) in chunks(self.problem, self.dynamics):
+            yield share, problem, dynamics, _inputs(problem, lam)
 
     def again(self, method: Method, lam: Tree, steps: int) -> Tree:
         """Another hypergradient of the same problem."""
@@ -90,10 +92,12 @@ def direction_change(methods: MethodSeries, *, every: int) -> MethodSeries:
 
 
 def stationarity(here: Hyperiteration) -> Mapping[str, Tensor]:
-    """inner_gradient_relative: ||grad_w L|| at w_T over that at w_0; costs one inner gradient."""
-    z = here.inputs()
-    first = gradient(here.problem.inner)(here.dynamics.init(z).w, z)
-    return {"inner_gradient_relative": ratio(here.found.diagnostics["inner_gradient_norm"], trees.norm(first))}
+    """inner_gradient_relative: ||grad_w L|| at w_T over that at w_0; costs an embedding and an inner gradient."""
+    firsts = [
+        trees.norm(gradient(problem.inner)(dynamics.init(z).w, z)) for _, problem, dynamics, z in here.chunks(here.lam)
+    ]
+    first = torch.linalg.vector_norm(torch.stack(firsts))
+    return {"inner_gradient_relative": ratio(here.found.diagnostics["inner_gradient_norm"], first)}
 
 
 def truncation(*, double: bool) -> Measurement:
@@ -129,7 +133,7 @@ def central_differences(*, seed: int, directions: int, solved: bool = False) -> 
     """comparison_cosine and comparison_error, of the slopes <g, u_i> with (f(lam + h u_i) - f(lam - h u_i)) / 2h.
 
     u_i are `directions` normal vectors, f(lam) = E(w_T(lam), lam), or E(w*(lam), lam) where `solved`;
-    h ||u_i|| = e^(1/3) (1 + ||lam||) with e the precision of the format. Costs 2 T steps a direction.
+    h ||u_i|| = e^(1/3) (1 + ||lam||) with e the precision of the format. Costs 2 T steps and 2 embeddings a direction.
     """
 
     def measure(here: Hyperiteration) -> Mapping[str, Tensor]:
@@ -146,28 +150,34 @@ def central_differences(*, seed: int, directions: int, solved: bool = False) -> 
     return measure
 
 
+def _inputs(problem: Problem, lam: Tree) -> Tree:
+    """What objectives and dynamics take for lam: z = embed(lam), or lam itself."""
+    return lam if problem.embed is None else problem.embed(lam)
+
+
 def _value(here: Hyperiteration, lam: Tree, solved: bool) -> Tensor:
-    z = here._replace(lam=lam).inputs()
-    if not solved:
-        return here.problem.outer(run(here.dynamics, z, here.steps)[1].w, z)
-    if here.problem.solution is None:
-        raise ValueError("the problem has no closed form: compare with f_T instead")
-    return here.problem.outer(here.problem.solution(z), z)
+    values = []
+    for share, problem, dynamics, z in here.chunks(lam):
+        if solved and problem.solution is None:
+            raise ValueError("the problem has no closed form: compare with f_T instead")
+        w = problem.solution(z) if solved and problem.solution else run(dynamics, z, here.steps)[1].w
+        values.append(share * problem.outer(w, z))
+    return torch.stack(values).sum()
 
 
 def contraction(*, seed: int, products: int) -> Measurement:
     """contraction_factor: an estimate of the spectral radius of J = d Phi_T / d s at s_T, the last step's Jacobian.
 
     Arnoldi's method: the largest Ritz value of J' (vector-Jacobian products) on the Krylov space of a normal vector.
-    Costs `products` products, and as many states while it measures. J is taken with respect to the whole state,
-    velocity and moments included. For gradient descent it is I - eta H, symmetric: its radius is its norm, and the
-    estimate a lower bound. For other dynamics the norm may be above 1 where the radius, which says whether the steps
-    converge, is below, and the estimate may be too large. contraction_error: ||J' x - theta x|| of the Ritz pair, x
-    of norm 1, times the condition of theta (1 where J is symmetric); it falls to 0 with more products.
+    Costs `products` products, and as many states while it measures, of all tasks together. J is taken with respect to
+    the whole state, velocity and moments included. For gradient descent it is I - eta H, symmetric: its radius is its
+    norm, and the estimate a lower bound. For other dynamics the norm may be above 1 where the radius, which says
+    whether the steps converge, is below, and the estimate may be too large. contraction_error: ||J' x - theta x|| of
+    the Ritz pair, x of norm 1, times the condition of theta (1 where J is symmetric); it falls to 0 with more products.
     """
 
     def measure(here: Hyperiteration) -> Mapping[str, Tensor]:
-        z = here.inputs()
+        z = _inputs(here.problem, here.lam)
         end = _last_state(here, z)
         _, pull = vjp(lambda s: here.dynamics.step(here.steps, s, z), end)
         start, unravel = trees.ravel(_normal(end, seed, "contraction", here.k))

@@ -162,7 +162,8 @@ def ravel(x: Tree) -> tuple[Tensor, Callable[[Tensor], Any]]:
 
     def unravel(vector: Tensor) -> Any:
         pieces = torch.split(vector, sizes)
-        return unflatten([piece.view(leaf.shape) for piece, leaf in zip(pieces, parts, strict=True)], structure)
+        shaped = [piece.view(leaf.shape).to(leaf.dtype) for piece, leaf in zip(pieces, parts, strict=True)]
+        return unflatten(shaped, structure)
 
     return torch.cat([leaf.reshape(-1) for leaf in parts]), unravel
 
@@ -183,7 +184,7 @@ def basis(x: Tree, first: int = 0, count: int | None = None) -> Any:
     rows.diagonal(first).fill_(1)
     columns = torch.split(rows, sizes, dim=1)
     return unflatten(
-        [column.reshape(-1, *leaf.shape).to(leaf.dtype) for column, leaf in zip(columns, parts, strict=True)],
+        [column.reshape(len(rows), *leaf.shape).to(leaf.dtype) for column, leaf in zip(columns, parts, strict=True)],
         structure,
     )
 

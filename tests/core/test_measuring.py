@@ -55,6 +55,23 @@ def described(problem: str = "quadratic", diagnostics: dict[str, Any] | None = N
     )
 
 
+@pytest.mark.parametrize("kind", ["hyper_representation", "initialization"])
+def test_tasks_in_chunks_have_the_same_diagnostics(kind: str, synthetic_omniglot: Path) -> None:
+    def found(chunk: int | None) -> Mapping[str, torch.Tensor]:
+        model = {"kind": "conv4", "filters": 2}
+        problem = {"kind": kind, "model": model, "query": 2, "meta_batch": 5, "task_chunk": chunk}
+        algorithm = {"steps": 3, "dynamics": {"kind": "gradient_descent", "rate": 0.02}, "hyperiterations": 1}
+        described = {"problem": problem, "algorithm": algorithm, "diagnostics": ALL}
+        spec = Experiment.model_validate({**described, "resources": {"precision": "float64"}})
+        instance, algorithm = build(spec, device="cpu", data_dir=synthetic_omniglot)
+        return algorithm.step(0, algorithm.init(instance.initial))[1]
+
+    whole, parts = found(None), found(2)
+    assert {"inner_gradient_relative", "comparison_error", "contraction_factor"} <= parts.keys() == whole.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: str(method["kind"]))
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_the_outer_variables_are_the_same_to_the_bit(

@@ -87,6 +87,13 @@ def test_a_factor_warns_beyond_its_error() -> None:
     assert memory["contraction_error"].worst == 0.013
 
 
+def test_a_factor_that_is_not_a_number_warns_whatever_its_error() -> None:
+    series = watched(Experiment.model_validate({"problem": {"kind": "quadratic"}}))
+    for error in (math.nan, 0.1):
+        _, (warning,) = look(series, {}, 0, {"contraction_factor": math.nan, "contraction_error": error})
+        assert warning["series"] == "contraction_factor"
+
+
 def test_algorithms_that_keep_their_inner_variables_have_no_last_step() -> None:
     spec = Experiment.model_validate(
         {"problem": {"kind": "random_quadratics"}, "algorithm": {"kind": "soba", "hyperiterations": 1}}

@@ -96,6 +96,14 @@ def test_all_finite() -> None:
         assert not trees.all_finite({"a": torch.ones(2), "b": [torch.tensor([0.0, wrong])]})
 
 
+def test_ravelled_leaves_get_their_formats_back_and_a_basis_has_empty_leaves() -> None:
+    mixed = {"a": torch.ones(2, dtype=torch.float32), "b": torch.ones(1, dtype=torch.float64), "c": torch.ones(0)}
+    vector, unravel = trees.ravel(mixed)
+    assert vector.dtype == torch.float64
+    assert [leaf.dtype for leaf in trees.leaves(unravel(vector))] == [leaf.dtype for leaf in trees.leaves(mixed)]
+    assert [leaf.shape for leaf in trees.leaves(trees.basis(mixed))] == [(3, 2), (3, 1), (3, 0)]
+
+
 def test_detach_leaves_no_graph() -> None:
     x = torch.ones(2, requires_grad=True)
     assert not trees.detach({"a": x * 2})["a"].requires_grad

@@ -3,6 +3,7 @@ import torch
 
 from core.datasets.episodes import sample_episodes
 from core.datasets.task_classes import draw_classes
+from tests.core.datasets.test_episodes import chi_square
 
 GROUPS = torch.tensor([0] * 4 + [1] * 7 + [2] * 12)[torch.randperm(23, generator=torch.Generator().manual_seed(2))]
 
@@ -38,6 +39,26 @@ def test_a_group_has_all_classes_of_a_task_and_no_more_than_it_has() -> None:
     assert most == {0: {3, 4}, 1: set(range(3, 8)), 2: set(range(3, 11))}
     groups = torch.bincount(GROUPS[found.chosen[:, 0]])
     assert (groups - 1000).abs().max() < 110  # each as likely, whatever its size
+
+
+@pytest.mark.parametrize("way_from", [None, 3])
+def test_classes_are_drawn_uniformly(way_from: int | None) -> None:
+    """The first is the class behind label 0; three classes are there whatever a task's number of them."""
+    knobs = {"classes": 30, "groups": None, "way_from": way_from}
+    found = draw_classes(4000, 5, generator=generator(3), **knobs).chosen  # type: ignore[arg-type]
+    for size in (1, 3):
+        assert chi_square(found[:, :size].flatten().bincount(minlength=30), 4000, size) < 58.3  # 0.1 %, 29 degrees
+
+
+@pytest.mark.parametrize("way_from", [None, 3])
+def test_classes_of_a_group_are_drawn_uniformly(way_from: int | None) -> None:
+    found = draw_classes(6000, 4, classes=23, groups=GROUPS, way_from=way_from, generator=generator(4)).chosen
+    for group, quantile in enumerate((16.3, 22.5, 31.3)):  # 0.1 %, 3, 6 and 11 degrees of freedom
+        members = (group == GROUPS).nonzero().flatten()
+        own = found[GROUPS[found[:, 0]] == group]
+        for size in (1, 3):
+            counts = own[:, :size].flatten().bincount(minlength=23)[members]
+            assert chi_square(counts, len(own), size) < quantile
 
 
 def test_tasks_of_one_size_within_groups() -> None:

@@ -145,6 +145,14 @@ def test_validation_is_of_held_out_examples_and_the_test_model_sees_all(built: C
     scores = instance.evaluate(instance.initial)
     assert scores.validation["loss"].mean == pytest.approx(float(f), rel=1e-12)
     assert (scores.validation["loss"].size, scores.test["loss"].size) == (40, 402)
+    spec = Experiment.model_validate({"problem": problem, "resources": {"precision": "float64"}})
+    assert isinstance(spec.problem, Regularization)
+    data = tables.load_pool(spec.problem, make_context(spec, device="cpu", data_dir=Path("none")))
+    x, ridge = data.pool.x, 40 * 0.5 * torch.eye(10, dtype=torch.float64)
+    centred, middle = x - x.mean(0), data.pool.y.mean()  # the offset is not penalized
+    w = torch.linalg.solve(centred.T @ centred + ridge, centred.T @ (data.pool.y - middle))
+    errors = (data.test.x - x.mean(0)) @ w + middle - data.test.y
+    assert scores.test["loss"].mean == pytest.approx(float(errors.square().mean() / 2), rel=1e-10)
     many = built(problem, {"steps": 2000, "dynamics": GD}).instance.evaluate(instance.initial)
     assert many.test["loss"].mean == pytest.approx(scores.test["loss"].mean, rel=1e-8)
 

@@ -83,6 +83,16 @@ def test_no_momentum_moves_the_representation_in_the_heads_own_step(
         state = after
 
 
+def test_adam_counts_its_own_steps(built: Callable[..., Built], synthetic_omniglot: Path) -> None:
+    """Its first step goes the whole rate along the sign of the gradient, though the first hyperiteration has none."""
+    instance, algorithm = built(PROBLEM, joint("adam"), data_dir=synthetic_omniglot)
+    state = algorithm.init(instance.initial)
+    for k in range(2):
+        before, (state, _) = state, algorithm.step(k, state)
+    moved = trees.ravel(trees.subtract(state.lam, before.lam))[0].abs()
+    assert float(moved.median()) == pytest.approx(OUTER_RATE, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     "dynamics", [{"kind": "heavy_ball", "momentum": 0.5}, {"kind": "adam"}, {"kind": "line_search"}]
 )

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built
-from core.datasets.splits import split_table
+from core.datasets.splits import Examples, split_table
 from core.datasets.tables import load_table
 from core.errors import SplitInvalid
-from core.problems.learned_data import per_class
+from core.problems.learned_data import RATES, per_class
 from core.spec import Experiment
 from core.spec.datasets import Wine
 from core.spec.learned_problems import LearnedData
@@ -109,6 +109,21 @@ def test_a_class_without_examples_is_said_so() -> None:
     few = problem.model_copy(update={"examples_per_class": 60})
     rows = per_class(examples, few, torch.Generator())
     assert torch.bincount(examples.y[rows]).tolist() == [60, 60, 60]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_rates_on_real_examples_are_chosen_by_validation_alone(built: Callable[..., Built], seed: int) -> None:
+    """With these seeds the test set would choose another one, and the training set the largest."""
+    instance = built(WINE, {"steps": 5}, seed=seed).instance
+    distilling = instance.report.__self__
+    split = distilling.split
+    fits = {rate: distilling.fit(split.train, rate, WINE["final_steps"]) for rate in RATES}
+
+    def best(examples: Examples) -> float:
+        return min(RATES, key=lambda rate: float(distilling.mean_loss(fits[rate], examples)))
+
+    found = instance.report(instance.initial)["all_real_examples"]["rate"]
+    assert found == best(split.validation) != best(split.test)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

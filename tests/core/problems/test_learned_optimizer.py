@@ -1,7 +1,7 @@
 """Learned optimizers: the hypergradient against a written-out loop, the steps against SGD, and short trainings."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from core.bilevel.hypergradients.inner import run
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built, build_model, make_context
 from core.models.optimizer_networks import OptimizerNetwork, lstm_optimizer, mlp_optimizer
+from core.problems import optimization_tasks
 from core.problems.learned_optimizer import inside
-from core.problems.optimization_tasks import Stacked, TaskFamily, at_most, classification, quadratics
-from core.problems.optimizer_comparison import OTHERS, RATES
+from core.problems.optimization_tasks import Stacked, TaskFamily, at_most, classification, parts_of, quadratics
+from core.problems.optimizer_comparison import OTHERS, RATES, Comparison, compare
 from core.spec import Experiment
 from core.spec.learned_problems import Classification, Quadratics
 
@@ -171,6 +172,36 @@ def test_tasks_are_functions_of_seed_part_and_number(tasks: dict[str, Any]) -> N
     assert same[0] != same[1]
     drawn = family(NETWORKS).draw("training", 0, 2)
     assert not torch.equal(drawn.losses(1, drawn.start), drawn.losses(2, drawn.start))
+
+
+def test_tasks_of_meta_training_validation_and_test_see_disjoint_examples() -> None:
+    spec = Experiment.model_validate({"problem": {**SMALL, "tasks": NETWORKS}})
+    tasks = spec.problem.tasks  # type: ignore[union-attr]
+    assert isinstance(tasks, Classification)
+    found = parts_of(tasks, make_context(spec, device="cpu", data_dir=Path("none")))
+    rows = {part: {tuple(row) for row in examples.x.tolist()} for part, examples in found.items()}
+    assert {part: len(each) for part, each in rows.items()} == {"training": 89, "validation": 44, "test": 45}
+    assert len(set.union(*rows.values())) == 178
+
+
+def test_without_minibatches_a_step_sees_all_of_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = family({**NETWORKS, "batch": None}).draw("training", 0, 2)
+    of_all = drawn.losses(None, drawn.start)
+    monkeypatch.setattr(optimization_tasks, "LOOKED_AT", 20)
+    torch.testing.assert_close(drawn.losses(1, drawn.start), of_all)
+    assert (drawn.losses(None, drawn.start) != of_all).all()
+
+
+def test_rates_are_tuned_on_validation_tasks_alone() -> None:
+    """One step on L = a/2 theta^2 is best at the rate 1/a, here 1 in validation and 0.01 in test."""
+
+    def tasks(curvature: float) -> Iterator[Stacked]:
+        yield Stacked(torch.ones(2, 3), lambda t, theta: curvature / 2 * theta.square().sum(-1))
+
+    comparison = Comparison(lambda: tasks(1.0), lambda: tasks(100.0), lambda drawn: iter([drawn.start]))
+    found = compare(comparison, {"trained": 1})["trained"]["sgd"]
+    assert found["rate"] == pytest.approx(1.0)
+    assert found["loss"]["mean"] == pytest.approx(150 * 99**2)
 
 
 def test_an_evaluation_sees_so_many_tasks_whatever_their_chunks() -> None:

@@ -21,13 +21,14 @@ from core.datasets.episodes import sample_episodes
 from core.datasets.omniglot import load_omniglot
 from core.datasets.splits import Split
 from core.errors import DataInvalid, ReferenceInvalid
-from core.problems import class_features
+from core.problems import class_features, hyper_representation
 from core.problems.artifacts import Artifact, MemoryArtifacts, learned
 from core.problems.few_shot import network, representative
+from core.problems.sampling import Sampling, sampling
 from core.recording import MemoryRecorder
 from core.run import Finished, run
 from core.spec import Experiment
-from core.spec.problems import LinearRepresentation
+from core.spec.problems import HyperRepresentation, LinearRepresentation
 
 SMALL: dict[str, Any] = {
     "kind": "linear_representation",
@@ -282,6 +283,29 @@ def test_it_starts_where_the_other_one_ended(artifacts: MemoryArtifacts, synthet
     found = trees.named_leaves({"representation": network(instance.initial)})
     assert found.keys() == best.keys() - {"log_rate"}
     assert all(torch.equal(found[name], best[name]) for name in found)
+
+
+def test_it_keeps_the_others_division_of_the_characters(
+    artifacts: MemoryArtifacts, synthetic_omniglot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a division by its own seed it would be tested on characters that the representation was trained on."""
+    drawn: list[Sampling] = []
+
+    def seen(*arguments: Any, **knobs: Any) -> Sampling:
+        drawn.append(sampling(*arguments, **knobs))
+        return drawn[-1]
+
+    monkeypatch.setattr(hyper_representation, "sampling", seen)
+    spec = described({**FEW_SHOT, "start": {"kind": "experiment", "experiment": ID}}, seed=3)
+    build(spec, device="cpu", data_dir=synthetic_omniglot, artifacts=artifacts)
+    assert isinstance(spec.problem, HyperRepresentation)
+    for part in ("train", "validation", "test"):
+        expected, other = (
+            getattr(load_omniglot(spec.problem.dataset, seed=seed, data_dir=synthetic_omniglot), part)
+            for seed in (7, 3)
+        )
+        assert torch.equal(getattr(drawn[0].loaded.images, part), expected)
+        assert not torch.equal(expected, other)
 
 
 @pytest.mark.parametrize(
