@@ -38,22 +38,26 @@ class Combination(NamedTuple):
         return {choice.path: choice.value for choice in self.choices}
 
 
-def axes(grid: Mapping[str, Sequence[JsonValue]], canonical: Mapping[str, Any]) -> list[list[Choice]]:
+def axes(
+    base: Mapping[str, Any], grid: Mapping[str, Sequence[JsonValue]], canonical: Mapping[str, Any]
+) -> list[list[Choice]]:
     """The values of each field of the grid, under its path from the root.
 
     Args:
-        grid: path, or ending of a path, -> values.
+        base: what the values are set in.
+        grid: path, or ending of a path, -> values. A field is the base's, or one of an object among the values.
         canonical: the base with every default written out.
 
     Raises:
         PydanticCustomError: a path is no field's or several fields', or a value is there twice.
     """
     known = list(fields(canonical))
+    brought = _brought(base, grid, canonical)
     places: dict[str, str] = {}
     found = []
     for given, values in grid.items():
         pointer = f"/grid/{_escape(given)}"
-        path = _resolved(given, known, pointer)
+        path = _resolved(given, known if meant(given, known) else known + brought, pointer)
         if path in places:
             refuse(pointer, f"This is the same field as `{places[path]}`: put all its values into one list")
         places[path] = given
@@ -86,6 +90,22 @@ def combinations(
 def described(parameters: Mapping[str, Any]) -> str:
     """The values by the shortest names of their fields: `steps=4, hypergradient=reverse, seed=1`."""
     return ", ".join(f"{shortest(path, list(parameters))}={_shown(value)}" for path, value in parameters.items())
+
+
+def _brought(
+    base: Mapping[str, Any], grid: Mapping[str, Sequence[JsonValue]], canonical: Mapping[str, Any]
+) -> list[str]:
+    """Fields that the base has not, of objects among the values."""
+    known = list(fields(canonical))
+    objects = [
+        placed(base, path, value, canonical)
+        for given, values in grid.items()
+        for path in meant(given, known)
+        for value in values
+        if isinstance(value, Mapping)
+    ]
+    found = dict.fromkeys(field for spec in objects for field in fields(_written_out(spec)))
+    return [field for field in found if field not in known]
 
 
 def _resolved(given: str, known: Sequence[str], pointer: str) -> str:

@@ -27,10 +27,13 @@ def meant(path: str, known: Sequence[str]) -> list[str]:
 
 
 def near(path: str, known: Sequence[str]) -> list[str]:
-    """The fields whose last name is most like the path's; all, if none is like it."""
+    """The fields whose last name is most like the path's; if none is like it those beside it, or at the root."""
+    parent, _, last = path.rpartition(".")
     names = {field.rpartition(".")[2] for field in known}
-    like = get_close_matches(path.rpartition(".")[2], names, n=3, cutoff=0.6)
-    return [field for field in known if field.rpartition(".")[2] in like] or list(known)
+    like = get_close_matches(last, names, n=3, cutoff=0.6)
+    parents = [*(meant(parent, known) if parent else []), ""]
+    beside = ([field for field in known if field.rpartition(".")[0] == each] for each in parents)
+    return [field for field in known if field.rpartition(".")[2] in like] or next(filter(None, beside))
 
 
 def shortest(path: str, among: Sequence[str]) -> str:

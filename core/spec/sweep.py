@@ -89,7 +89,9 @@ class Sweep(Spec):
             "name": self.name,
             "labels": self.labels,
             "base": self.base,
-            "grid": {axis[0].path: [choice.value for choice in axis] for axis in axes(self.grid, base.canonical())},
+            "grid": {
+                axis[0].path: [choice.value for choice in axis] for axis in axes(self.base, self.grid, base.canonical())
+            },
             "seeds": self.seeds or [base.seed],
         }
 
@@ -108,7 +110,7 @@ def _expand(sweep: Sweep) -> tuple[Member, ...]:
     _check_size(sweep, seeds)
     _check_seeds(seeds)
     canonical = base.canonical()
-    found = combinations(sweep.base, axes(sweep.grid, canonical), canonical)
+    found = combinations(sweep.base, axes(sweep.base, sweep.grid, canonical), canonical)
     members = tuple(
         _member(sweep, number, {**combination.parameters, "seed": seed}, combination.spec)
         for number, (combination, seed) in enumerate(itertools.product(found, seeds))

@@ -128,7 +128,13 @@ def test_objects_are_set_before_fields_in_them_whatever_the_order() -> None:
         ({"grid": {"hypergradient": [{"kind": "exact"}, {"kind": "nonsense"}]}}, "/grid/hypergradient/1", "nonsense"),
         ({"grid": {"rate": [1]}}, "/grid/rate", "give one of `algorithm.dynamics.rate` or `algorithm.optimizer.rate`"),
         ({"grid": {"stps": [1]}}, "/grid/stps", "use `algorithm.steps`"),
-        ({"grid": {"a/b~c": [1]}}, "/grid/a~1b~0c", "no field `a/b~c`"),
+        ({"grid": {"a/b~c": [1]}}, "/grid/a~1b~0c", "no field `a/b~c`: use `name`, `labels`, `seed`, `problem`,"),
+        ({"grid": {"optimizer.xyz": [1]}}, "/grid/optimizer.xyz", "use `algorithm.optimizer.rate`, `algorithm.optimizer.decay`,"),
+        (
+            {"grid": {"dynamics": [{"kind": "heavy_ball"}], "momentun": [0.5]}},
+            "/grid/momentun",
+            "use `algorithm.dynamics.momentum`",
+        ),
         ({"grid": {"labels.a": ["x"]}}, "/grid/labels.a", "no field `labels.a`"),
         ({"grid": {"steps": [1], "algorithm.steps": [2]}}, "/grid/algorithm.steps", "the same field as `steps`"),
         ({"grid": {"steps": [1, 2, 1.0]}}, "/grid/steps/2", "there already"),
@@ -247,6 +253,14 @@ class TestPaths:
         assert placed(self.DATA, "a.c.b", 3, self.DATA)["a"] == {"b": 1, "c": {"b": 3}}
         assert placed({}, "a.b", 3, {"a": {"kind": "k"}}) == {"a": {"kind": "k", "b": 3}}
         assert json.dumps(self.DATA) == before
+
+
+@pytest.mark.parametrize("path", ["algorithm.dynamics.momentum", "dynamics.momentum", "momentum"])
+def test_a_field_can_be_one_that_an_object_of_the_grid_brings(path: str) -> None:
+    grid = {path: [0.5, 0.7], "algorithm.dynamics": [{"kind": "heavy_ball"}, {"kind": "nesterov"}]}
+    found = [member.experiment.canonical()["algorithm"]["dynamics"] for member in sweep(grid=grid).members]
+    kinds = ("heavy_ball", "nesterov")
+    assert [(each["kind"], each["momentum"]) for each in found] == [(kind, m) for m in (0.5, 0.7) for kind in kinds]
 
 
 def test_a_field_in_an_object_of_the_grid_belongs_to_that_object_not_to_the_bases() -> None:
