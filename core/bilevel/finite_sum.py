@@ -137,12 +137,6 @@ class Oracles:
         found: Tree = vjp(lambda w: gradient(inner)(w, lam), w)[1](v)[0]
         return found
 
-    def cross_product(self, block: int | None, w: Tree, lam: Tree, v: Tree) -> Tree:
-        """(grad_lam,w L) v."""
-        inner = self.inner(block)
-        found: Tree = vjp(lambda lam: gradient(inner)(w, lam), lam)[1](v)[0]
-        return found
-
 
 def oracles(problem: FiniteSum, *, batch: int | None, seed: int) -> Oracles:
     """Minibatches of at most `batch` examples of either objective; None: all of them, no randomness."""

@@ -1,8 +1,7 @@
-"""The inner problem of a linear model, with its derivatives written out.
+"""The inner problem of a linear model, with its gradient written out.
 
 L(W, lam) = 1/n sum_i weight_i(lam) loss(x_i W, y_i) + 1/2 sum_jc strength_jc(lam) W_jc^2
 grad L    = X'R + strength * W,                R_i = weight_i/n (mean(x_i W) - y_i)
-hess L V  = X'S + strength * V,                S_i = weight_i/n mean'(x_i W) x_i V
 """
 
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from core.bilevel.derivatives import vjp
 from core.bilevel.linear_models.class_major import ClassMajor, class_major
 from core.bilevel.linear_models.losses import Loss
 from core.bilevel.problem import Tree
@@ -60,10 +58,6 @@ class LinearModel:
             return self.x.new_tensor(1 / len(self.x))
         return self.weights(lam).unsqueeze(-1) / len(self.x)
 
-    def residual(self, matrix: Tensor, lam: Tree) -> Tensor:
-        """R [n, C], the gradient with respect to the scores."""
-        return self.scale(lam) * (self.loss.mean(self.x @ matrix, -1) - self.targets)
-
     def objective(self, w: Tree, lam: Tree) -> Tensor:
         """L at the tree w, a scalar that torch may differentiate: the inner objective of a `Problem`."""
         matrix = self.matrix(w)
@@ -73,26 +67,5 @@ class LinearModel:
 
     def gradient(self, matrix: Tensor, lam: Tree) -> Tensor:
         """Like W: X'R + strength * W."""
-        return self.x.T @ self.residual(matrix, lam) + self.strengths(lam) * matrix
-
-    def hessian_product(self, matrix: Tensor, lam: Tree) -> Callable[[Tensor], Tensor]:
-        """V -> hess L V, both like W, with the Hessian taken at W: the mean of the scores is computed once."""
-        mean, scale, strengths = self.loss.mean(self.x @ matrix, -1), self.scale(lam), self.strengths(lam)
-
-        def product(v: Tensor) -> Tensor:
-            return self.x.T @ self.loss.slope(mean, self.x @ v, scale, -1) + strengths * v
-
-        return product
-
-    def mixed_product(self, matrix: Tensor, lam: Tree, v: Tensor) -> Tree:
-        """d/dlam <grad L(W, lam), v>, a tree like lam: only weights and strengths depend on lam."""
-        error = self.loss.mean(self.x @ matrix, -1) - self.targets
-        slopes = (error * (self.x @ v)).sum(-1, keepdim=True)  # [n, 1]
-        penalty = matrix * v
-
-        def product(lam: Tree) -> Tensor:
-            return (self.scale(lam) * slopes).sum() + (self.strengths(lam) * penalty).sum()
-
-        value, pull = vjp(product, lam)
-        grad: Tree = pull(torch.ones_like(value))[0]
-        return grad
+        residual = self.scale(lam) * (self.loss.mean(self.x @ matrix, -1) - self.targets)
+        return self.x.T @ residual + self.strengths(lam) * matrix

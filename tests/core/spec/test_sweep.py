@@ -129,7 +129,11 @@ def test_objects_are_set_before_fields_in_them_whatever_the_order() -> None:
         ({"grid": {"rate": [1]}}, "/grid/rate", "give one of `algorithm.dynamics.rate` or `algorithm.optimizer.rate`"),
         ({"grid": {"stps": [1]}}, "/grid/stps", "use `algorithm.steps`"),
         ({"grid": {"a/b~c": [1]}}, "/grid/a~1b~0c", "no field `a/b~c`: use `name`, `labels`, `seed`, `problem`,"),
-        ({"grid": {"optimizer.xyz": [1]}}, "/grid/optimizer.xyz", "use `algorithm.optimizer.rate`, `algorithm.optimizer.decay`,"),
+        (
+            {"grid": {"optimizer.xyz": [1]}},
+            "/grid/optimizer.xyz",
+            "use `algorithm.optimizer.rate`, `algorithm.optimizer.decay`,",
+        ),
         (
             {"grid": {"dynamics": [{"kind": "heavy_ball"}], "momentun": [0.5]}},
             "/grid/momentun",

@@ -78,9 +78,8 @@ def _minimizer(model: LinearModel, lam: Any) -> Tree:
     """By Newton's method with a pseudo-inverse, as softmax offsets are not unique."""
     weight = torch.zeros(model.x.shape[1], model.targets.shape[1], dtype=torch.float64)
     for _ in range(30):
-        gradient, vector = model.gradient(weight, lam), weight.flatten()
-        product = model.hessian_product(weight, lam)
-        hessian = torch.stack([product(e.view_as(weight)).flatten() for e in torch.eye(len(vector)).double()])
+        gradient, size = model.gradient(weight, lam), weight.numel()
+        hessian = torch.func.jacfwd(lambda weight: model.gradient(weight, lam))(weight).view(size, size)
         weight = weight - (torch.linalg.pinv(hessian, rtol=1e-12, hermitian=True) @ gradient.flatten()).view_as(weight)
     assert torch.linalg.vector_norm(model.gradient(weight, lam)) < 1e-10
     return model.tree(weight)

@@ -124,23 +124,14 @@ def assert_same(found: Hypergradient, expected: Hypergradient, tolerance: float 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(**CASES)
-def test_objective_gradient_and_hessian_product_are_autograd(**case: Any) -> None:
+def test_objective_and_gradient_are_autograd(**case: Any) -> None:
     made = Case(**case)
     model, lam, objective = made.model, made.lam, textbook(made.model)
     w = made.problem.init(lam)
     matrix = model.matrix(w)
-    v = torch.randn(matrix.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-
-    def of_matrix(matrix: Tensor, lam: Tree) -> Tensor:
-        return objective(model.tree(matrix), lam)
-
-    gradient = torch.func.grad(of_matrix)
-    product = torch.func.jvp(lambda m: gradient(m, lam), (matrix,), (v,))[1]
-    mixed = torch.func.grad(lambda lam: (gradient(matrix, lam) * v).sum())(lam)
+    gradient = torch.func.grad(lambda matrix: objective(model.tree(matrix), lam))(matrix)
     assert torch.allclose(model.objective(w, lam), objective(w, lam), rtol=1e-12)
-    assert torch.allclose(model.gradient(matrix, lam), gradient(matrix, lam), rtol=1e-10, atol=1e-13)
-    assert torch.allclose(model.hessian_product(matrix, lam)(v), product, rtol=1e-10, atol=1e-13)
-    assert trees.norm(trees.subtract(model.mixed_product(matrix, lam, v), mixed)) <= 1e-10 * (1 + trees.norm(mixed))
+    assert torch.allclose(model.gradient(matrix, lam), gradient, rtol=1e-10, atol=1e-13)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
