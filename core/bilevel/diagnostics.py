@@ -34,7 +34,17 @@ class Hyperiteration(NamedTuple):
     def chunks(self, lam: Tree) -> Iterator[tuple[float, Problem, Dynamics, Tree]]:
         """For each chunk of tasks, or all in one: its share, problem, dynamics and what these take for lam."""
         for share, (problem, dynamics) in chunks(self.problem, self.dynamics):
-            yield share, problem, dynamics, _inputs(problem, lam)
+            yield share, problem, dynamics, lam if problem.embed is None else problem.embed(lam)
+
+    def inputs(self) -> Tree:
+        """What objectives and dynamics of all tasks together take for lam, which is embedded chunk by chunk."""
+        found = [z for _, _, _, z in self.chunks(self.lam)]
+
+        def joined(*leaves: Tensor) -> Tensor:  # what an embedding hands on of lam is the same in all of them
+            return leaves[0] if all(leaf is leaves[0] for leaf in leaves) else torch.cat(leaves)
+
+        together: Tree = trees.map_leaves(joined, *found)
+        return together
 
     def again(self, method: Method, lam: Tree, steps: int) -> Tree:
         """Another hypergradient of the same problem."""
@@ -150,11 +160,6 @@ def central_differences(*, seed: int, directions: int, solved: bool = False) -> 
     return measure
 
 
-def _inputs(problem: Problem, lam: Tree) -> Tree:
-    """What objectives and dynamics take for lam: z = embed(lam), or lam itself."""
-    return lam if problem.embed is None else problem.embed(lam)
-
-
 def _value(here: Hyperiteration, lam: Tree, solved: bool) -> Tensor:
     values = []
     for share, problem, dynamics, z in here.chunks(lam):
@@ -169,15 +174,15 @@ def contraction(*, seed: int, products: int) -> Measurement:
     """contraction_factor: an estimate of the spectral radius of J = d Phi_T / d s at s_T, the last step's Jacobian.
 
     Arnoldi's method: the largest Ritz value of J' (vector-Jacobian products) on the Krylov space of a normal vector.
-    Costs `products` products, and as many states while it measures, of all tasks together. J is taken with respect to
-    the whole state, velocity and moments included. For gradient descent it is I - eta H, symmetric: its radius is its
+    Costs an embedding, `products` products, and as many states while it measures, of all tasks together. J is by the
+    whole state, velocity and moments included. For gradient descent it is I - eta H, symmetric: its radius is its
     norm, and the estimate a lower bound. For other dynamics the norm may be above 1 where the radius, which says
     whether the steps converge, is below, and the estimate may be too large. contraction_error: ||J' x - theta x|| of
     the Ritz pair, x of norm 1, times the condition of theta (1 where J is symmetric); it falls to 0 with more products.
     """
 
     def measure(here: Hyperiteration) -> Mapping[str, Tensor]:
-        z = _inputs(here.problem, here.lam)
+        z = here.inputs()
         end = _last_state(here, z)
         _, pull = vjp(lambda s: here.dynamics.step(here.steps, s, z), end)
         start, unravel = trees.ravel(_normal(end, seed, "contraction", here.k))

@@ -60,7 +60,11 @@ def test_tasks_in_chunks_have_the_same_diagnostics(kind: str, synthetic_omniglot
     def found(chunk: int | None) -> Mapping[str, torch.Tensor]:
         model = {"kind": "conv4", "filters": 2}
         problem = {"kind": kind, "model": model, "query": 2, "meta_batch": 5, "task_chunk": chunk}
-        algorithm = {"steps": 3, "dynamics": {"kind": "gradient_descent", "rate": 0.02}, "hyperiterations": 1}
+        algorithm = {
+            "steps": 3,
+            "dynamics": {"kind": "gradient_descent", "rate": 0.02, "learn_rate": True},
+            "hyperiterations": 1,
+        }
         described = {"problem": problem, "algorithm": algorithm, "diagnostics": ALL}
         spec = Experiment.model_validate({**described, "resources": {"precision": "float64"}})
         instance, algorithm = build(spec, device="cpu", data_dir=synthetic_omniglot)
