@@ -286,10 +286,10 @@ CASES: list[tuple[spec.AnyStochastic, Rule]] = [
 def test_it_moves_by_its_rule(chosen: spec.AnyStochastic, rule: Rule) -> None:
     algorithm = build_stochastic(chosen, SUM, clip, seed=SEED)
     assert algorithm.inner is not None
-    state = algorithm.init(LAM)
+    state: Any = algorithm.init(LAM)
     for k, expected in enumerate(rule()):
         state, _ = algorithm.step(k, state)
-        held: Any = {**state.aux, "w": algorithm.inner(state), "lam": state.lam}  # type: ignore[dict-item]
+        held = {**state.aux, "w": algorithm.inner(state), "lam": state.lam}
         found = {name: trees.ravel(part)[0] for name, part in held.items() if name != "memory"}
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
