@@ -82,7 +82,7 @@ def lines(
             _few_ticks(axes)
         if below is not None:
             highest = max(value for band in bands.values() for value in band.high)
-            axes.set_ylim(bottom=max(axes.get_ylim()[0], highest - below))
+            axes.set_ylim(max(axes.get_ylim()[0], highest - below), highest + below / 20)
         if fraction:
             axes.yaxis.set_major_formatter(PER_CENT)
         if logarithmic_x:

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import Band, lines, over_seeds
+from bilevel_client.reproduction.step_times import COMPARED, PAPER, WORDS, compared
 from bilevel_client.reproduction.study import TO_FOLLOW, Found, Member, Results, Stage, Study
 from bilevel_client.reproduction.values import INTERVALS, ended, ending, measured, percent
 
 STEPS = (1, 4, 16, 64, 256)
-PAPER_SECONDS = {1: 60, 4: 119, 16: 356, 64: 1344, 256: 5532}
-"""Table 2, on a Tesla M40; the number of hyperiterations behind it is not known."""
 FEATURES: dict[str, Any] = {
     "problem": {
         "kind": "hyper_representation",
@@ -130,7 +129,7 @@ def _linear(groups: Groups) -> list[Section]:
     table = Table(("", "test accuracy, chosen on validation", *COLUMNS), _rows(groups, _accuracy))
     return [
         Section("A linear representation of 100 characters", [about, table, INTERVALS, *_pictures(groups, "")]),
-        Section("Time against T", [_times(groups), Text(TIMES)]),
+        Section("Time against T", [_times(groups), WORDS]),
     ]
 
 
@@ -254,37 +253,19 @@ def _ridge_pictures(groups: Groups) -> list[Picture]:
     return [Picture("ridge", "Test loss while the strengths are optimized.", figure)]
 
 
-TIMES = (
-    "Times are means over seeds and hyperiterations. `each further step` is by how much more a row takes than the one "
-    "above it, for each step that it has more: where time is linear in T, it is the same in all rows. The paper's are "
-    "those of its table 2, on a Tesla M40; of how many hyperiterations we do not know."
-)
-
-
 def _times(groups: Groups) -> Table:
-    ours, paper = {}, {f"T = {steps}": float(seconds) for steps, seconds in PAPER_SECONDS.items()}
-    for name, group in groups.items():
-        times = [float(member.result["timing"]["seconds_per_hyperiteration"]) for member in group.succeeded]
-        if times:
-            ours[name] = 1e3 * statistics.fmean(times)
+    milliseconds = {
+        name: 1e3 * statistics.fmean(each.result["timing"]["seconds_per_hyperiteration"] for each in group.succeeded)
+        for name, group in groups.items()
+        if group.succeeded
+    }
+    ours, paper = compared(milliseconds, "ms"), compared(PAPER, "s")
     rows = []
     for name, group in groups.items():
-        here = [f"{ours[name]:.2f} ms", *_compared(name, ours, "ms")] if name in ours else [group.otherwise, "", ""]
-        there = [f"{paper[name]:g} s", *_compared(name, paper, "s")] if name in paper else ["", "", ""]
+        here = [f"{milliseconds[name]:.2f} ms", *ours[name]] if name in ours else [group.otherwise, "", ""]
+        there = [f"{PAPER[name]:g} s", *paper[name]] if name in paper else ["", "", ""]
         rows.append([name, *here, group.seeds, *there])
-    compared = ("over T = 1", "each further step")
-    return Table(("", "a hyperiteration", *compared, "seeds", "the paper", *compared), rows)
-
-
-def _compared(name: str, times: Mapping[str, float], unit: str) -> list[str]:
-    """With that of T = 1, and with that of the next smaller T for each step that there is more."""
-    over = f"{times[name] / times['T = 1']:.1f}" if "T = 1" in times else ""
-    steps = {f"T = {each}": each for each in STEPS}
-    fewer = [each for each in times if name in steps and each in steps and steps[each] < steps[name]]
-    if not fewer:
-        return [over, ""]
-    more = (times[name] - times[fewer[-1]]) / (steps[name] - steps[fewer[-1]])
-    return [over, f"{more:.3g} {unit}"]
+    return Table(("", "a hyperiteration", *COMPARED, "seeds", "the paper", *COMPARED), rows)
 
 
 STUDY = Study(

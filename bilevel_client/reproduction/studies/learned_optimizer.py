@@ -93,9 +93,7 @@ def _picture(name: str, members: Sequence[Member]) -> Picture:
         )
     figure = lines(bands, title=f"Loss on test tasks: {name}", y="mean loss", x="step", logarithmic=True)
     trained = members[0].result["report"]["trained"]["steps"]
-    caption = (
-        f"Mean loss on test tasks by step. The learned optimizer was trained for {trained} steps and goes on here."
-    )
+    caption = f"Mean loss on test tasks by step. The learned optimizer was trained for the first {trained}."
     return Picture(name.replace(", ", "_").lower(), caption, figure)
 
 
