@@ -39,6 +39,8 @@ def sweep(
         own["grid"] = {**own.get("grid", {}), **axes(grid)}
     if seeds is not None:
         own["seeds"] = integers(seeds)
+    if own.get("seeds") and (unheard := [each for each in settings if each.partition("=")[0] == "seed"]):
+        raise BadSpec(f"`{unheard[0]}`: the sweep has seeds of its own: use --seeds instead")
     return own if name is None else {**own, "name": name}
 
 

@@ -17,6 +17,7 @@ Exit status:
   1  the experiment failed or was cancelled, or a member of the sweep did not succeed
   2  the request is not possible: usage, spec, id, key, state
   3  the service does not answer, or failed at it
+  130  interrupted (Ctrl-C); what was submitted goes on
 
 Where ID is asked for, its beginning is enough. --url and --api-key come after the command's name, or as BILEVEL_URL and
 BILEVEL_API_KEY.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, labelled, with_service
+from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, labelled, waiting, with_service
 
 if TYPE_CHECKING:
     from bilevel_client.client import Client
@@ -131,7 +131,8 @@ def _follow(service: Service, client: "Client", experiments: list[str]) -> None:
     from bilevel_client.commands.following import follow
 
     client.patience = PATIENT
-    records = follow(client, experiments, quiet=service.as_json)
+    with waiting(f"`bilevel watch {' '.join(experiments)}` shows it again, `bilevel cancel` ends it."):
+        records = follow(client, experiments, quiet=service.as_json)
     results: dict[str, Any] = {
         record["id"]: client.result(record["id"]) for record in records if record["status"] == "succeeded"
     }

@@ -12,6 +12,9 @@ from bilevel_client.commands.following import LINE_EVERY, PAUSE
 from bilevel_client.commands.sweep_tables import counts
 from bilevel_client.records import Record
 
+LONGEST = 48
+"""Characters of a name."""
+
 
 def follow_sweep(client: Client, sweep_id: str, *, quiet: bool = False) -> Record:
     """Waits until every member has ended, and shows on standard error how many have.
@@ -41,8 +44,7 @@ def _bar(console: Console, client: Client, sweep_id: str) -> Record:
     )
     with progress:
         record = client.get_sweep(sweep_id)
-        name = record["name"] if len(record["name"]) <= 32 else f"{record['name'][:31]}…"
-        task = progress.add_task(name, total=None, members="")
+        task = progress.add_task(_name(record), total=None, members="")
         while True:
             done, asked = (record["progress"][part] for part in ("hyperiteration", "hyperiterations"))
             # Before the first point the bar has no length, so that it pulses.
@@ -69,7 +71,13 @@ def _lines(console: Console, client: Client, sweep_id: str) -> Record:
 
 def _line(record: Record) -> str:
     progress = record["progress"]
-    return f"{record['id'][:8]}  {progress['hyperiteration']}/{progress['hyperiterations']}  {_members(record)}"
+    steps = f"{progress['hyperiteration']}/{progress['hyperiterations']}"
+    return f"{record['id'][:8]}  {_name(record)}  {steps}  {_members(record)}"
+
+
+def _name(record: Record) -> str:
+    name: str = record["name"]
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _members(record: Record) -> str:

@@ -1,15 +1,16 @@
 """The command that reproduces the paper's experiments: reproduce."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, with_service
+from bilevel_client.commands.service import DID_NOT_SUCCEED, Service, waiting, with_service
 
 if TYPE_CHECKING:
-    from bilevel_client.reproduction.study import Results, Study
+    from bilevel_client.reproduction.study import Results, Stage
 
 NAMES = (
     "effect-of-t",
@@ -39,6 +40,7 @@ NAMES = (
     multiple=True,
     help="This stage of the study, those that it follows, and what was begun in the folder; may be repeated.",
 )
+@click.option("--stages", "listed", is_flag=True, help="List the names of the stages, and run nothing.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -55,6 +57,7 @@ def reproduce(
     seeds: str | None,
     all_stages: bool,
     only: Sequence[str],
+    listed: bool,
     out: Path,
 ) -> None:
     """Run the paper's experiments on the service and write a report of each, beside the paper's own figures.
@@ -65,8 +68,7 @@ def reproduce(
     """
     from bilevel_client.errors import Invalid
     from bilevel_client.grids import integers
-    from bilevel_client.reproduction.document import write
-    from bilevel_client.reproduction.running import Reproduction, with_command
+    from bilevel_client.reproduction.running import Reproduction
     from bilevel_client.reproduction.studies import STUDIES
     from bilevel_client.reproduction.study import Changes
     from bilevel_client.specs import BadSpec
@@ -76,6 +78,9 @@ def reproduce(
     if only and all_stages:
         raise click.UsageError("--stage chooses some stages, --all-stages all of them: give one of both")
     complete, asked = True, {name: STUDIES[name] for name in (NAMES if "all" in names else names)}
+    if listed:
+        _list(service, {name: study.stages for name, study in asked.items()})
+        return
     try:
         changes = Changes(quick, settings, None if seeds is None else integers(seeds))
         chosen = {name: study.chosen(only, all_stages=all_stages) for name, study in asked.items()}
@@ -86,17 +91,12 @@ def reproduce(
     except BadSpec as error:
         raise click.UsageError(str(error)) from error
     made = []
-    with service.client() as client:
-        client.patience = PATIENT
+    with service.client() as client, waiting("The same command takes it up again."):
         for name, study in asked.items():
             folder = out / (f"{name}-quick" if quick else name)
-
-            def report(results: "Results", study: "Study" = study, folder: Path = folder) -> None:
-                write(with_command(study, results, changes), folder)
-
             try:
                 reproduction = Reproduction(client, study, folder, changes, quiet=service.as_json)
-                results = reproduction.run(chosen[name], each=report)
+                results = reproduction.run(chosen[name], each=reproduction.report)
             except BadSpec as error:
                 raise click.UsageError(str(error)) from error
             except Invalid as error:  # refused, as where data are missing; the other studies may be possible
@@ -118,3 +118,16 @@ def _counts(results: "Results") -> dict[str, dict[str, int]]:
     return {
         name: {"experiments": len(found.members), "succeeded": len(found.succeeded)} for name, found in results.items()
     }
+
+
+def _list(service: Service, stages: Mapping[str, Sequence["Stage"]]) -> None:
+    """Names as `--stage` takes them, with what they follow."""
+    if service.as_json:
+        service.print_json({name: [stage.name for stage in each] for name, each in stages.items()})
+        return
+    for name, each in stages.items():
+        click.secho(name, bold=True)
+        for stage in each:
+            follows = [f"follows {shlex.quote(earlier)}" for earlier in dict.fromkeys(stage.follows.values())]
+            about = "; ".join([*follows, *(["only by --all-stages or --stage"] if stage.optional else [])])
+            click.echo(f"  {shlex.quote(stage.name)}{f'   ({about})' if about else ''}")

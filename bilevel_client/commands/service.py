@@ -14,8 +14,8 @@ from bilevel_client.errors import ServerFault, ServiceError, Unreachable
 if TYPE_CHECKING:
     from bilevel_client.client import Client
 
-DID_NOT_SUCCEED, NOT_POSSIBLE, NO_SERVICE = 1, 2, 3
-"""Exit statuses."""
+DID_NOT_SUCCEED, NOT_POSSIBLE, NO_SERVICE, INTERRUPTED = 1, 2, 3, 130
+"""Exit statuses; the last is a shell's own for Ctrl-C."""
 QUICK = 2.0
 """Seconds for which a command tries to reach the service; those that wait try for `PATIENT` once they have begun."""
 PATIENT = 120.0
@@ -55,12 +55,30 @@ class Service:
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+@contextmanager
+def waiting(then: str) -> Iterator[None]:
+    """While something runs on the service: Ctrl-C ends the command, not that, and it says how to go on.
+
+    Args:
+        then: what to do, a sentence.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\nInterrupted here; what was submitted goes on. {then}", err=True)
+        raise SystemExit(INTERRUPTED) from None
+
+
 def with_service(command: Callable[..., None]) -> Callable[..., None]:
     """Adds --url, --api-key and --json, and gives the command a Service as its first argument."""
 
     @functools.wraps(command)
     def wrapped(url: str, api_key: str | None, as_json: bool, **options: Any) -> None:
-        command(Service(url, api_key, as_json), **options)
+        try:
+            command(Service(url, api_key, as_json), **options)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            raise SystemExit(INTERRUPTED) from None
 
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),

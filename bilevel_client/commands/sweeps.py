@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bilevel_client.commands.experiments import FILE
-from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, labelled, with_service
+from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, labelled, waiting, with_service
 
 if TYPE_CHECKING:
     from bilevel_client.client import Client
@@ -157,7 +157,8 @@ def _follow(service: Service, client: "Client", sweep_id: str) -> None:
     from bilevel_client.commands.following_sweep import follow_sweep
 
     client.patience = PATIENT
-    record = follow_sweep(client, sweep_id, quiet=service.as_json)
+    with waiting(f"`bilevel sweeps watch {sweep_id}` shows it again, `bilevel sweeps cancel` ends it."):
+        record = follow_sweep(client, sweep_id, quiet=service.as_json)
     _show(service, record)
     if record["counts"].get("succeeded", 0) < record["members"]:
         raise SystemExit(DID_NOT_SUCCEED)

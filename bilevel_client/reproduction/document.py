@@ -44,6 +44,8 @@ class Document(NamedTuple):
 
     title: str
     sections: Sequence[Section]
+    notes: Sequence[Text] = ()
+    """What is to be known before anything is read; below the title."""
 
 
 def write(document: Document, folder: Path) -> list[Path]:
@@ -64,7 +66,7 @@ def write(document: Document, folder: Path) -> list[Path]:
 
 def markdown(document: Document) -> str:
     """With links to the figures' files."""
-    blocks = [f"# {document.title}"]
+    blocks = [f"# {document.title}", *map(_markdown, document.notes)]
     for section in document.sections:
         blocks += [f"## {section.heading}", *map(_markdown, section.parts)]
     return "\n\n".join(blocks) + "\n"
@@ -85,6 +87,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #23272e; max-width: 60rem; margin: 2.5rem auto; padding: 0 1.2rem }
 h1 { font-size: 1.7rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
+table { display: block; overflow-x: auto }
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid #e7e9ed; vertical-align: top }
 th { border-bottom: 2px solid #c4c9d1 } figure { margin: 1.2rem 0 } img { max-width: 100% }
 figcaption { color: #5b6370; font-size: .9rem } code { background: #f3f4f6; padding: .1rem .25rem; border-radius: 3px }
@@ -94,13 +97,14 @@ pre { background: #f3f4f6; padding: .7rem; overflow-x: auto } pre code { backgro
 
 def page(document: Document, figures: Path) -> str:
     """One HTML file with the figures in it."""
-    body = [f"<h1>{html.escape(document.title)}</h1>"]
+    body = [f"<h1>{html.escape(document.title)}</h1>", *(_html(note, figures) for note in document.notes)]
     for section in document.sections:
         body.append(f"<h2>{html.escape(section.heading)}</h2>")
         body += [_html(part, figures) for part in section.parts]
     title = html.escape(document.title)
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
         f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
 

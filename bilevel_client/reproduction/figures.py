@@ -62,8 +62,12 @@ def lines(
     fraction: bool = False,
     logarithmic: bool = False,
     logarithmic_x: bool = False,
+    below: float | None = None,
 ) -> Figure:
-    """One line for each name, with its spread where there are several seeds; `fraction`: in per cent."""
+    """One line for each name, with its spread where there are several seeds.
+
+    `fraction`: in per cent; `below`: the axis ends so far below the highest value, whatever lies lower.
+    """
     with mpl.rc_context(STYLE):
         # It is saved where STYLE no longer holds, hence its resolution.
         figure = Figure(figsize=SIZE, dpi=STYLE["savefig.dpi"], layout="constrained")
@@ -76,6 +80,9 @@ def lines(
         if logarithmic and all(value > 0 for band in bands.values() for value in band.mean if math.isfinite(value)):
             axes.set_yscale("log")
             _few_ticks(axes)
+        if below is not None:
+            highest = max(value for band in bands.values() for value in band.high)
+            axes.set_ylim(max(axes.get_ylim()[0], highest - below), highest + below / 20)
         if fraction:
             axes.yaxis.set_major_formatter(PER_CENT)
         if logarithmic_x:

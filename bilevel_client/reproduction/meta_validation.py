@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from bilevel_client.reproduction.document import Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import Band, complement, lines, over_seeds
 from bilevel_client.reproduction.study import Found, Member
-from bilevel_client.reproduction.values import cost, measured, percent
+from bilevel_client.reproduction.values import cost, ended, measured, percent
 
 FIELD = "algorithm.steps"
 """T, in a grid."""
@@ -49,17 +49,15 @@ def choice_of_steps(found: Found, name: str) -> Section:
     if not groups:
         return Section(title, [Text("No experiment has succeeded.")])
     chosen = chosen_steps(groups)
-    rows = [
-        [
-            f"T = {steps}{' (chosen)' if steps == chosen else ''}",
-            f"{100 * statistics.fmean(map(Member.quality, members)):.2f}",
-            percent(measured(members)),
-            _chosen(members),
-            cost(members),
-        ]
-        for steps, members in groups.items()
-    ]
-    table = Table(("", "meta-validation", "meta-test", "hyperiteration chosen", "cost"), rows)
+    rows = []
+    for parameters, members in found.cells():
+        named = f"T = {parameters[FIELD]}{' (chosen)' if parameters[FIELD] == chosen else ''}"
+        if not members:
+            rows.append([named, "", ended(found.every(steps=parameters[FIELD])), "", "", ""])
+            continue
+        validation = f"{100 * statistics.fmean(map(Member.quality, members)):.2f}"
+        rows.append([named, validation, percent(measured(members)), str(len(members)), _chosen(members), cost(members)])
+    table = Table(("", "meta-validation", "meta-test", "seeds", "hyperiteration chosen", "cost"), rows)
     bands = {f"T = {steps}": accuracy_by_hyperiteration(members) for steps, members in groups.items()}
     if not any(is_curve(band) for band in bands.values()):
         return Section(title, [table])

@@ -1,9 +1,12 @@
 """Runs a study: submits its stages one after the other, waits, keeps what they gave; begun again, it goes on."""
 
+import contextlib
 import json
 import shlex
+import subprocess
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import reduce
+from importlib.metadata import version
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ from uuid import uuid4
 
 from bilevel_client.client import Client
 from bilevel_client.commands.following_sweep import follow_sweep
-from bilevel_client.errors import Invalid, NotFound
+from bilevel_client.commands.service import PATIENT
+from bilevel_client.errors import Invalid, NotFound, Unauthorized
 from bilevel_client.records import Record, Series
-from bilevel_client.reproduction.document import Document, Section, Text
+from bilevel_client.reproduction.document import Document, Section, Text, write
 from bilevel_client.reproduction.study import NO_CHANGES, Changes, Found, Member, Results, Stage, Study
 from bilevel_client.specs import BadSpec, assign
 
@@ -39,12 +43,15 @@ class Reproduction:
     ) -> None:
         self._client, self._study, self._folder = client, study, folder
         self._changes, self._quiet = changes, quiet
+        self._new = [place for place in (folder, *folder.parents) if not place.exists()]
         path = folder / STATE
-        fresh = {"study": study.name, **_kept(changes), "key": str(uuid4()), "sweeps": {}}
+        fresh = {"study": study.name, **_kept(changes), "client": _client(), "key": str(uuid4()), "sweeps": {}}
         self._state: dict[str, Any] = json.loads(path.read_text()) if path.exists() else fresh
         before = Changes(*(self._state.get(name, unchanged) for name, unchanged in _kept(NO_CHANGES).items()))
         if (self._state["study"], _kept(before)) != (study.name, _kept(changes)):
-            raise BadSpec(f"{folder} holds what `{command(self._state['study'], before)}` made: give another --out")
+            if self._state["sweeps"]:
+                raise BadSpec(f"{folder} holds what `{command(self._state['study'], before)}` made: give another --out")
+            self._state = fresh  # nothing was submitted, as far as is known
 
     def run(self, chosen: Collection[str], *, each: Callable[[Results], None] = lambda results: None) -> Results:
         """What every stage gave, of those that are chosen and of those that were begun.
@@ -67,6 +74,10 @@ class Reproduction:
                 each(found)
         return found
 
+    def report(self, results: Results) -> None:
+        """Writes the report of what there is."""
+        write(with_command(self._study, results, self._changes, self._state.get("client")), self._folder)
+
     def _stage(self, stage: Stage, sweeps: Mapping[str, dict[str, Any]]) -> Found:
         path = self._path(stage)
         if path.exists():
@@ -77,8 +88,11 @@ class Reproduction:
             if specs == sweeps:
                 return _read(stage, kept)
         submitted = {name: self._submitted(stage, name, spec)["id"] for name, spec in sweeps.items()}
+        self._client.patience = max(self._client.patience, PATIENT)
         records = [follow_sweep(self._client, sweep, quiet=self._quiet) for sweep in submitted.values()]
-        members = [self._member(member) for sweep in submitted.values() for member in self._client.sweep_members(sweep)]
+        members = [
+            self._member(member, sweep) for sweep in submitted.values() for member in self._client.sweep_members(sweep)
+        ]
         date = min(record["created_at"] for record in records)[:10]
         kept = {"sweeps": submitted, "date": date, "specs": sweeps, "members": members}
         if all(member["status"] == "succeeded" for member in members):  # else a retry may bring the others
@@ -98,13 +112,15 @@ class Reproduction:
             self._check_same(stage, record["spec"], spec)
             if record["spec"] == spec:
                 return record
+        if not self._state["sweeps"]:
+            next(iter(self._client.sweeps(limit=1)), None)  # a service that does not answer leaves no folder behind
         self._save()  # the key, before anything is submitted with it
         key = "/".join([self._state["key"], name, *_followed(stage, spec)])
         try:
             record = self._client.sweep(spec, idempotency_key=key)
-        except Invalid:
-            if not self._state["sweeps"]:  # nothing is there: the next try may be another
-                (self._folder / STATE).unlink()
+        except (Invalid, Unauthorized):
+            if not self._state["sweeps"]:
+                self._forget()
             raise
         self._state["sweeps"][name] = record["id"]
         self._save()
@@ -118,7 +134,14 @@ class Reproduction:
                 "or remove the folder to run it anew"
             )
 
-    def _member(self, member: Record) -> dict[str, Any]:
+    def _forget(self) -> None:
+        """Removes what was written before a submission that was refused."""
+        (self._folder / STATE).unlink()
+        for place in self._new:
+            with contextlib.suppress(OSError):  # something else is in it
+                place.rmdir()
+
+    def _member(self, member: Record, sweep: str) -> dict[str, Any]:
         succeeded = member["status"] == "succeeded"
         experiment = member["experiment_id"]
         curves = self._client.curves(experiment, CURVES, max_points=MOST_POINTS).series
@@ -129,6 +152,7 @@ class Reproduction:
             "error": member["error"]["message"] if member["error"] else None,
             "result": self._client.result(experiment) if succeeded else {},
             "curves": {name: {"step": series.step, "value": series.value} for name, series in curves.items()},
+            "sweep": sweep,
         }
 
     def _path(self, stage: Stage) -> Path:
@@ -157,21 +181,48 @@ def command(study: str, changes: Changes, *more: str) -> str:
     return " ".join(["bilevel reproduce", study, *changes.flags(), *more])
 
 
-def with_command(study: Study, results: Results, changes: Changes) -> Document:
-    """The report, with the command that makes it."""
+def with_command(study: Study, results: Results, changes: Changes, client: str | None = None) -> Document:
+    """The report, with the command that makes it, which client that was, and notes on what it changes."""
     document, there, flags = study.report(results), results.keys(), list[str]()
     if there == study.chosen((), all_stages=True) != study.chosen((), all_stages=False):
         flags.append("--all-stages")
     elif there != study.chosen((), all_stages=False):
         flags += [f"--stage {shlex.quote(name)}" for name in there]
-    words = f"`{command(study.name, changes, *flags)}`"
+    parts = [Text(f"`{command(study.name, changes, *flags)}`")]
+    if client:
+        parts.append(Text(f"Submitted by {client}."))
+    return document._replace(sections=[*document.sections, Section("Command", parts)], notes=_notes(changes))
+
+
+def _notes(changes: Changes) -> list[Text]:
+    """Why the figures are not those of the study."""
+    found = []
     if changes.quick:
-        words += (
-            ": few hyperiterations and episodes, to show that it works. These figures say nothing about the paper's."
+        found.append(
+            "**Quick**: few hyperiterations and episodes, to show that it works. These figures say nothing about the "
+            "paper's."
         )
-    elif changes.settings:
-        words += ": these settings are changed in all experiments; what is said above is of the study without them."
-    return document._replace(sections=[*document.sections, Section("Command", [Text(words)])])
+    if changes.settings:
+        settings = ", ".join(f"`{setting}`" for setting in changes.settings)
+        found.append(
+            f"**Changed settings**: {settings} in all experiments. What is said below about settings is of the study "
+            "without them."
+        )
+    return [Text(words) for words in found]
+
+
+def _client() -> str:
+    """Version and, in a checkout, commit of this client, which the stages are those of."""
+    folder = Path(__file__).resolve().parents[2]
+    name = f"Bilevel {version('bilevel')}"
+    if not (folder / ".git").exists():
+        return name
+    try:
+        asked = ["git", "-C", str(folder), "rev-parse", "--short=10", "HEAD"]
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return name
+    return f"{name} ({answer.stdout.strip()})"
 
 
 def sweeps_of(study: Study, stage: Stage, before: Results) -> dict[str, dict[str, Any]]:

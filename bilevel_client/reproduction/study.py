@@ -29,6 +29,8 @@ class Stage:
     """Field of `base` -> name of an earlier stage, whose best experiment's id is set there, for each seed."""
     optional: bool = False
     """Whether it runs only when asked for by `--all-stages`, for it takes many hours or a GPU."""
+    changed: bool = False
+    """Whether its experiments are others than the study's but for their seeds: its figures meet and miss no bar."""
 
 
 class Changes(NamedTuple):
@@ -50,12 +52,15 @@ class Changes(NamedTuple):
         """The stage with these changes.
 
         Raises:
-            BadSpec: a setting is not of that form, or of a field that the stage varies or takes from an earlier one.
+            BadSpec: a setting is not of that form, or of a field that the stage varies or takes from an earlier one, or
+                of the seed.
         """
         shorter = dict(stage.quick) if self.quick else {}
         grid, own = shorter.pop("grid", stage.grid), shorter.pop("seeds", stage.seeds)
         for setting in self.settings:
             field = setting.partition("=")[0]
+            if field == "seed":
+                raise BadSpec(f"`{setting}`: every stage has seeds of its own: use --seeds instead")
             for taken in (*grid, *stage.follows):
                 if f"{field}.".startswith(f"{taken}.") or f"{taken}.".startswith(f"{field}."):
                     raise BadSpec(
@@ -64,7 +69,8 @@ class Changes(NamedTuple):
                     )
         settings = [f"{path}={json.dumps(value)}" for path, value in shorter.items()]
         base = assign(dict(stage.base), [*settings, *self.settings])
-        return replace(stage, base=base, grid=grid, seeds=self.seeds or own, quick={})
+        changed = self.quick or bool(self.settings)
+        return replace(stage, base=base, grid=grid, seeds=self.seeds or own, quick={}, changed=changed)
 
 
 NO_CHANGES = Changes()
@@ -82,6 +88,8 @@ class Member(NamedTuple):
     result: Mapping[str, Any]
     """Empty unless it has succeeded."""
     curves: Mapping[str, Series]
+    sweep: str = ""
+    """Id of the sweep that it is of; files of older versions have none."""
 
     def quality(self) -> float:
         """The validation metric that the outer variables were chosen by, the higher the better."""
@@ -127,10 +135,14 @@ class Found(NamedTuple):
         yield from groups.values()
 
     def at(self, **wanted: Any) -> list[Member]:
-        """The members that have succeeded with these values; a field goes by the last part of its name."""
+        """Those of `every` that have succeeded."""
+        return [member for member in self.every(**wanted) if member.status == "succeeded"]
+
+    def every(self, **wanted: Any) -> list[Member]:
+        """The members with these values; a field goes by the last part of its name."""
         return [
             member
-            for member in self.succeeded
+            for member in self.members
             if all(value == _by_end(member.parameters, name) for name, value in wanted.items())
         ]
 

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bilevel_client.reproduction.document import Text
+from bilevel_client.reproduction.document import Section, Text
 from bilevel_client.reproduction.study import Found, Member, Results
 
 
@@ -51,25 +51,52 @@ def percent(value: Value | None) -> str:
 
 
 COLUMNS = ("", "the paper", "ours", "difference", "seeds")
-NOT_RUN = "not run"
+INTERVALS = Text(
+    "± is half of a 95 % interval: by Student's t over seeds where several have succeeded, else over the episodes or "
+    "examples of the one experiment."
+)
 
 
-def against(name: str, paper: float | None, ours: Value | None, *, bar: float | None = None) -> list[str]:
+def against(
+    name: str, paper: float | None, found: Found | None, ours: Value | None, *, bar: float | None = None
+) -> list[str]:
     """A row of accuracies in per cent: the paper's, ours with its interval, the difference in points.
 
-    With a `bar`, what it is to reach at least stands beside ours.
+    With a `bar`, whether the stage in which ours was `found` meets it stands beside ours.
     """
     said = "" if paper is None else f"{paper:.2f}"
     if ours is None:
-        return [name, said, NOT_RUN, "", ""]
-    shown = percent(ours)
-    if bar is not None:
-        shown += f" (bar {bar:g}: {'met' if 100 * ours.mean >= bar else 'missed'})"
+        return [name, said, absent(found), "", ""]
+    shown = percent(ours) + ("" if bar is None else verdict(found, 100 * ours.mean, bar))
     difference = "" if paper is None else f"{100 * ours.mean - paper:+.2f}"
     return [name, said, shown, difference, str(ours.seeds)]
 
 
-def made_with(results: Results) -> Text:
+def verdict(found: Found | None, value: float, bar: float) -> str:
+    """Whether a figure of the stage is as high as it is to be at least; nothing where the stage is not the study's."""
+    if found is None or found.stage.changed:
+        return ""
+    return f" (bar {bar:g}: {'met' if value >= bar else 'missed'})"
+
+
+def absent(found: Found | None) -> str:
+    """What stands in the place of a figure of a stage without one: that it was not run, or how it ended."""
+    return ended(found.members) if found and found.members else "not run"
+
+
+def ended(members: Sequence[Member]) -> str:
+    """How experiments ended that did not succeed."""
+    return ", ".join(dict.fromkeys(member.status for member in members if not member.result))
+
+
+def ending(results: Results) -> list[Section]:
+    """The last sections of every report: what did not succeed, if anything, and what the rest was made with."""
+    unfinished = [member for found in results.values() for member in found.members if not member.result]
+    failures = [Section("Did not succeed", _unfinished(results))] if unfinished else []
+    return [*failures, Section("Made with", [_made_with(results)])]
+
+
+def _made_with(results: Results) -> Text:
     """Dates, devices and versions, from the results themselves."""
     found: dict[str, None] = {}
     for stage in results.values():
@@ -85,21 +112,26 @@ def _environment(made: Mapping[str, Any]) -> str:
     return f"{versions}, {device}, {made['threads']} thread{'' if made['threads'] == 1 else 's'}"
 
 
-def unfinished(results: Results) -> list[Text]:
-    """What failed or was cancelled, with its reason."""
-    lines = [_line(stage, member) for stage in results.values() for member in stage.members if not member.result]
-    return [Text("- " + "\n- ".join(lines))] if lines else []
+def _unfinished(results: Results) -> list[Text]:
+    """What failed or was cancelled, with its reason, and how to try it again."""
+    lost = [(found, member) for found in results.values() for member in found.members if not member.result]
+    sweeps = {member.sweep: f"`bilevel sweeps retry {member.sweep}`" for _, member in lost if member.sweep}
+    again = Text(f"To run them again: {', '.join(sweeps.values())}; then the command below takes them in.")
+    lines = [_line(found, member) for found, member in lost]
+    return [Text("- " + "\n- ".join(lines)), *([again] if sweeps else [])]
 
 
 def _line(found: Found, member: Member) -> str:
     values = ", ".join(f"{name.rsplit('.', 1)[-1]} = {value}" for name, value in member.parameters.items())
-    return f"{found.stage.name} ({values}; `{member.experiment[:8]}`): {member.status}. {member.error or ''}".strip()
+    sweep = f" of the sweep `{member.sweep[:8]}`" if member.sweep else ""
+    which = f"{found.stage.name} ({values}; `{member.experiment[:8]}`{sweep})"
+    return f"{which}: {member.status}. {member.error or ''}".strip()
 
 
 def cost(members: Sequence[Member]) -> str:
-    """Seconds a hyperiteration, and how many there were."""
+    """How many hyperiterations there were, and the seconds of one."""
     if not members:
         return ""
     seconds = statistics.fmean(float(member.result["timing"]["seconds_per_hyperiteration"]) for member in members)
     count = members[0].result["final"]["hyperiteration"]
-    return f"{seconds:.3g} s x {count}"
+    return f"{count} hyperiteration{'' if count == 1 else 's'} of {seconds:.3g} s"

@@ -319,6 +319,23 @@ def test_no_service_is_exit_status_3(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "bilevel up" in result.stderr
 
 
+def test_ctrl_c_is_exit_status_130_and_the_experiment_goes_on(
+    bilevel: Any, address: str, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bilevel_client.commands.following._look", interrupt)
+        ended = bilevel("submit", spec, "--wait", status=130)
+    with Client(address) as client:
+        (record,) = client.list()
+    assert record["status"] == "queued"
+    assert f"`bilevel watch {record['id']}`" in ended.stderr
+    monkeypatch.setattr("bilevel_client.client.Client.list", interrupt)
+    assert bilevel("list", status=130).stderr == "Interrupted.\n"
+
+
 def test_an_address_without_a_scheme_is_exit_status_2() -> None:
     result = CliRunner().invoke(main, ["list", "--url", "localhost:8000"])
     assert result.exit_code == 2
@@ -337,6 +354,7 @@ except SystemExit:
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "1  the experiment failed or was cancelled" in ran.stdout
+    assert "130  interrupted (Ctrl-C)" in ran.stdout
     for name in ("up", "submit", "list", "show", "watch", "cancel", "curves", "result", "artifact", "catalog", "data"):
         assert f"\n  {name} " in ran.stdout
 

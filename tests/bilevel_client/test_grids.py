@@ -68,9 +68,9 @@ def test_seeds() -> None:
 
 def test_an_experiment_becomes_the_base() -> None:
     spec = {"name": "n", "problem": {"kind": "quadratic"}}
-    assert grids.sweep(spec, grid=["steps=1,2"], seeds="0..1", settings=["seed=3"]) == {
+    assert grids.sweep(spec, grid=["steps=1,2"], seeds="0..1", settings=["stop=3"]) == {
         "name": "n",
-        "base": {"name": "n", "problem": {"kind": "quadratic"}, "seed": 3},
+        "base": {"name": "n", "problem": {"kind": "quadratic"}, "stop": 3},
         "grid": {"steps": [1, 2]},
         "seeds": [0, 1],
     }
@@ -89,3 +89,11 @@ def test_the_command_line_adds_to_a_whole_sweep() -> None:
     for bad in ({"base": 3}, {"base": {}, "grid": [1]}):
         with pytest.raises(BadSpec, match="a sweep is an object"):
             grids.sweep(bad)
+
+
+def test_a_seed_is_not_set_beside_seeds() -> None:
+    spec = {"problem": {"kind": "quadratic"}}
+    assert grids.sweep(spec, settings=["seed=3"])["base"]["seed"] == 3
+    for content, seeds in ((spec, "0..1"), ({"base": spec, "seeds": [0]}, None), ({"base": spec, "seeds": [0]}, "1")):
+        with pytest.raises(BadSpec, match="`seed=3`: the sweep has seeds of its own: use --seeds"):
+            grids.sweep(content, settings=["seed=3"], seeds=seeds)

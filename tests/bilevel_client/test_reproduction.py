@@ -1,16 +1,20 @@
 """Reports and their parts, and that every study's sweeps are ones that the service takes."""
 
 import base64
+import itertools
+import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from matplotlib.colors import to_rgb
 
 from bilevel_client.commands.plotting import INK, PALETTE
-from bilevel_client.commands.reproduce import NAMES
+from bilevel_client.commands.reproduce import NAMES, reproduce
 from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text, markdown, write
 from bilevel_client.reproduction.figures import complement, lines, over_seeds
@@ -18,7 +22,7 @@ from bilevel_client.reproduction.meta_validation import choice_of_steps, chosen_
 from bilevel_client.reproduction.running import sweeps_of, with_command
 from bilevel_client.reproduction.studies import STUDIES
 from bilevel_client.reproduction.study import NO_CHANGES, Changes, Found, Member, Stage, Study
-from bilevel_client.reproduction.values import against, measured, student
+from bilevel_client.reproduction.values import against, cost, ending, measured, student
 from bilevel_client.specs import BadSpec
 from core.spec import Sweep
 
@@ -126,7 +130,116 @@ def test_a_report_says_the_command_that_makes_it() -> None:
     assert command(["first one", "long"]) == "`bilevel reproduce s --stage 'first one' --stage long`"
     assert command(["second"], quick=True).startswith("`bilevel reproduce s --quick --stage second`")
     changed = command(["first one", "second"], settings=("a.b=1", "c=[1, 2]"), seeds=[0, 1, 2])
-    assert changed.startswith("`bilevel reproduce s --set a.b=1 --set 'c=[1, 2]' --seeds 0,1,2`: these settings")
+    assert changed == "`bilevel reproduce s --set a.b=1 --set 'c=[1, 2]' --seeds 0,1,2`"
+    document = with_command(study, {}, NO_CHANGES, "Bilevel 1.0 (0123456789)")
+    assert "Submitted by Bilevel 1.0 (0123456789)." in markdown(document).partition("## Command")[2]
+
+
+def test_what_is_changed_stands_below_the_title() -> None:
+    study = Study("s", "S", [Stage("first", {})], lambda results: Document("Title", [Section("Made with", [])]))
+
+    def notes(**changes: Any) -> list[str]:
+        above = markdown(with_command(study, {}, Changes(**changes))).partition("## Made with")[0]
+        return above.strip().split("\n\n")[1:]
+
+    assert notes() == notes(seeds=(1,)) == []
+    (quick,) = notes(quick=True)
+    (changed,) = notes(settings=("a.b=1",))
+    assert quick.startswith("**Quick**: ")
+    assert changed.startswith("**Changed settings**: `a.b=1` in all experiments.")
+    assert notes(quick=True, settings=("a.b=1",)) == [quick, changed]
+
+
+@pytest.mark.parametrize("changes", [Changes(quick=True), Changes(settings=("problem.l2=1",)), Changes(seeds=(1,))])
+def test_bars_are_for_what_the_study_says_alone(changes: Changes) -> None:
+    stage = STUDIES["hyper-cleaning"].stages[0]
+    each = done(member(0, 0.99))
+    accuracy = {"accuracy": each.result["test"]["accuracy"]}
+    parts = {"oracle": accuracy, "baseline": accuracy, "learned": accuracy, "f1": 0.95, "removed": {"f1": 0.92}}
+    names = ("f1", "weight_clean", "weight_corrupted")
+    curves = {f"outer/{name}": Series([0, 1, 2], [0.0, 0.9, 0.95], None) for name in names}
+    each = each._replace(result={**each.result, "report": parts}, curves=curves)
+    document = STUDIES["hyper-cleaning"].report({"mnist": Found(changes.of(stage), [each], "")})
+    judged = [word in markdown(document) for word in ("(bar 90.2: met)", "(bar 0.93: met)", "(bar 0.93: missed)")]
+    assert judged == [not (changes.quick or changes.settings)] * 3
+    low, high = pictures(document)["f1"].figure.axes[0].get_ylim()
+    assert (low, high) == (pytest.approx(0.85), pytest.approx(0.955))
+
+
+def test_seeds_are_set_by_their_own_option() -> None:
+    for stage in (Stage("first", {}), Stage("second", {}, seeds=(1, 2))):
+        with pytest.raises(BadSpec, match="`seed=3`: every stage has seeds of its own: use --seeds instead"):
+            Changes(settings=("seed=3",)).of(stage)
+    ended = CliRunner().invoke(reproduce, ["hyper-cleaning", "--set", "seed=3"])
+    assert ended.exit_code == 2
+    assert "use --seeds" in ended.stderr
+
+
+def test_stages_are_listed_as_one_may_name_them() -> None:
+    ended = CliRunner().invoke(reproduce, ["omniglot", "--stages"])
+    assert ended.exit_code == 0, ended.output
+    listed = [shlex.split(line.partition("   (")[0]) for line in ended.stdout.splitlines()]
+    assert listed == [["omniglot"], *([stage.name] for stage in STUDIES["omniglot"].stages)]
+    assert "'5-way 1-shot, from 20 ways'   (follows '20-way 1-shot, our recipe')" in ended.stdout
+    assert "'20-way 1-shot'   (only by --all-stages or --stage)" in ended.stdout
+    ended = CliRunner().invoke(reproduce, ["all", "--stages", "--json"])
+    assert json.loads(ended.stdout) == {name: [stage.name for stage in study.stages] for name, study in STUDIES.items()}
+
+
+def test_what_did_not_succeed_has_a_section_with_its_remedy() -> None:
+    lost = member(1, 0.5, **{"algorithm.steps": 4})._replace(
+        status="failed", error="Lower the rate.", result={}, sweep="0b86f29c-5e12-4f37-9c0e-6c1f1a0ce9a1"
+    )
+    assert [each.heading for each in ending({"s": Found(Stage("s", {}), [done(member(0, 0.5))], "")})] == ["Made with"]
+    first, second = ending({"s": Found(Stage("s", {}), [done(member(0, 0.5)), lost], "")})
+    assert (first.heading, second.heading) == ("Did not succeed", "Made with")
+    text = markdown(Document("", [first]))
+    line = "- s (steps = 4, seed = 1; `00000001` of the sweep `0b86f29c`): failed. Lower the rate."
+    assert line in text
+    assert f"`bilevel sweeps retry {lost.sweep}`" in text
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=lambda study: study.name)
+def test_a_report_of_failures_alone_names_each(study: Study, tmp_path: Path) -> None:
+    results = {}
+    for stage in study.stages:
+        values = list(stage.grid.items())
+        combinations = itertools.product(*(each for _, each in values), stage.seeds)
+        members = [
+            member(found[-1], 0.0, **dict(zip((path for path, _ in values), found, strict=False)))
+            for found in combinations
+        ]
+        lost = [each._replace(status="failed", error="Lost.", result={}) for each in members]
+        results[stage.name] = Found(stage, lost, "")
+    text = write(study.report(results), tmp_path)[0].read_text()
+    tables = text.partition("## Did not succeed")[0]
+    assert "not run" not in tables
+    assert "failed" in tables
+
+
+def test_rows_of_which_all_members_failed_stay() -> None:
+    groups = []
+    for steps in (1, 4):
+        for seed in (0, 1):
+            each = done(member(seed, 0.5, **{"algorithm.steps": steps}))
+            loss = {"loss": {"mean": 195931818.394 + seed, "ci95": 1.0}}
+            curves = {
+                name: Series([0], [0.5], None) for name in ("outer_objective", "test/loss", "validation/accuracy")
+            }
+            each = each._replace(result={**each.result, "test": {**each.result["test"], **loss}}, curves=curves)
+            groups.append(each if steps == 1 else each._replace(status="failed", error="Lost.", result={}))
+    ridge = Found(Stage("ridge", {}, {"algorithm.steps": (1, 4)}, seeds=(0, 1, 2)), groups, "")
+    sections = STUDIES["effect-of-t"].report({"ridge": ridge}).sections
+    assert sections[0].parts[0].rows == [
+        ["T = 1", "1.959e+08 ± 6.353", "2 of 3", "10, 10", "0.5"],
+        ["T = 4", "failed", "0 of 3", "", ""],
+    ]
+    table = choice_of_steps(ridge, "a toy").parts[0]
+    assert isinstance(table, Table)
+    assert [row[:4] for row in table.rows] == [
+        ["T = 1 (chosen)", "60.00", "50.00 ± 0.00", "2"],
+        ["T = 4", "", "failed", ""],
+    ]
 
 
 def test_a_stage_is_changed_where_it_is_asked_for() -> None:
@@ -154,14 +267,25 @@ def test_values_over_seeds_and_over_episodes() -> None:
     assert several is not None
     assert several.mean == pytest.approx(0.8)
     assert several.interval == pytest.approx(4.3027 * 0.1 / 3**0.5)
-    assert against("row", 89.0, measured([member(0, 0.9)]), bar=91) == [
+    found = Found(Stage("s", {}), [], "")
+    assert against("row", 89.0, found, measured([member(0, 0.9)]), bar=91) == [
         "row",
         "89.00",
         "90.00 ± 1.00 (bar 91: missed)",
         "+1.00",
         "1",
     ]
-    assert against("row", 89.0, None) == ["row", "89.00", "not run", "", ""]
+    assert against("row", 89.0, None, None) == ["row", "89.00", "not run", "", ""]
+    lost = found._replace(members=[member(0, 0.9)._replace(status="cancelled", result={})])
+    assert against("row", 89.0, lost, None) == ["row", "89.00", "cancelled", "", ""]
+
+
+def test_a_cost_says_what_its_numbers_are() -> None:
+    each = done(member(0, 0.9))
+    assert cost([each]) == "10 hyperiterations of 1 s"
+    once = each._replace(result={**each.result, "final": {"hyperiteration": 1}})
+    assert cost([once, once]) == "1 hyperiteration of 1 s"
+    assert cost([]) == ""
 
 
 @pytest.mark.parametrize(("values", "quantile"), [(2, 12.706), (10, 2.262), (11, 2.228), (21, 2.086), (1000, 1.962)])
@@ -336,7 +460,7 @@ def test_one_report_as_markdown_and_as_one_file(tmp_path: Path) -> None:
         Table(("", "n"), [["a|b", "1"]]),
         Picture("shape", "What it shows.", figure),
     ]
-    document = Document("Title", [Section("Heading", parts)])
+    document = Document("Title", [Section("Heading", parts)], [Text("**Mind** this.")])
     files = write(document, tmp_path)
     assert [file.relative_to(tmp_path).as_posix() for file in files] == [
         "report.md",
@@ -348,14 +472,17 @@ def test_one_report_as_markdown_and_as_one_file(tmp_path: Path) -> None:
     text = files[0].read_text()
     assert text == markdown(document)
     assert "| a\\|b | 1 |" in text
+    assert text.startswith("# Title\n\n**Mind** this.\n\n## Heading\n")
     page = files[1].read_text()
+    assert '<meta name="viewport"' in page
+    assert "<h1>Title</h1>\n<p><strong>Mind</strong> this.</p>" in page
     assert "A <code>code</code> and <strong>bold</strong> &amp; &lt;angle&gt;." in page
     assert not re.search(r'(src|href)="(?!data:)', page), "it needs no other file"
     (image,) = re.findall(r"data:image/png;base64,([^\"]+)", page)
     assert base64.b64decode(image) == files[2].read_bytes()
 
 
-def test_times_are_over_the_mean_of_all_seeds_of_one_step() -> None:
+def test_times_are_over_the_mean_of_all_seeds_of_one_step_and_tell_that_of_a_step() -> None:
     members = []
     for steps, times in ((1, (0.01, 0.03)), (4, (0.05, 0.07))):
         for seed, seconds in enumerate(times):
@@ -363,7 +490,13 @@ def test_times_are_over_the_mean_of_all_seeds_of_one_step() -> None:
             curves = {name: Series([0], [0.5], None) for name in ("outer_objective", "test/accuracy")}
             result = {**each.result, "timing": {"seconds_per_hyperiteration": seconds}}
             members.append(each._replace(result=result, curves=curves))
-    found = Found(Stage("unrolled to T", {}), members, "2026-11-27")
+    found = Found(Stage("unrolled to T", {}, seeds=(0, 1, 2)), members, "2026-11-27")
     sections = STUDIES["effect-of-t"].report({"unrolled to T": found}).sections
-    (table,) = next(section for section in sections if section.heading == "Time against T").parts
-    assert [row[1:3] for row in table.rows] == [["20.00 ms", "1.0"], ["60.00 ms", "3.0"]]
+    table, _ = next(section for section in sections if section.heading == "Time against T").parts
+    assert table.rows == [
+        ["T = 1", "20.00 ms", "1.0", "", "2 of 3", "60 s", "1.0", ""],
+        ["T = 4", "60.00 ms", "3.0", "13.3 ms", "2 of 3", "119 s", "2.0", "19.7 s"],
+    ]
+    accuracies, intervals = sections[0].parts[1:3]
+    assert [row[2] for row in accuracies.rows] == ["2 of 3", "2 of 3"]
+    assert "over seeds" in intervals.words

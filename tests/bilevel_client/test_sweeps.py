@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bilevel_client import Client, Invalid, NotFound, StillRunning
+from bilevel_client.commands.following_sweep import follow_sweep
 from core.store import finishing
 
 SPEC: dict[str, Any] = {"name": "toy", "problem": {"kind": "quadratic"}}
@@ -183,3 +184,26 @@ class TestCommands:
         bilevel("sweeps", "list", "--label", "ab", status=2)
         assert "members" in bilevel("sweeps", "--help").stdout
         assert "no sweep whose id begins" in bilevel("sweeps", "show", "f" * 30, status=2).stderr
+
+
+def test_ctrl_c_says_that_the_sweep_goes_on(
+    bilevel: Any, client: Client, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bilevel_client.commands.following_sweep.time.sleep", _interrupt)
+    ended = bilevel("sweep", spec, "--seeds", "0..1", "--wait", status=130)
+    (sweep,) = client.sweeps()
+    assert sweep["counts"]["queued"] == 2
+    assert "what was submitted goes on" in ended.stderr
+    assert f"`bilevel sweeps watch {sweep['id']}`" in ended.stderr
+    bilevel("sweeps", "watch", sweep["id"], status=130)
+
+
+def test_a_line_of_progress_names_the_sweep(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = client.sweep(SWEEP)
+    client.cancel_sweep(sweep["id"])
+    follow_sweep(client, sweep["id"])
+    assert capsys.readouterr().err.startswith(f"{sweep['id'][:8]}  a sweep  0/")
+
+
+def _interrupt(seconds: float) -> None:
+    raise KeyboardInterrupt

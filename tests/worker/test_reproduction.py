@@ -151,12 +151,13 @@ def test_a_study_that_is_refused_does_not_keep_the_others(
     impossible = replace(STUDY, stages=[Stage("refused", {"problem": {"kind": "quadratic", "inner": 4}})])
     monkeypatch.setitem(STUDIES, "mini-imagenet", impossible)
     monkeypatch.setitem(STUDIES, "learned-optimizer", replace(STUDY, stages=STUDY.stages[:1]))
-    arguments = ["mini-imagenet", "learned-optimizer", "--quick", "--out", str(tmp_path), "--url", address]
+    arguments = ["mini-imagenet", "learned-optimizer", "--quick", "--out", str(tmp_path / "out"), "--url", address]
     ended = CliRunner().invoke(reproduce, arguments)
     assert ended.exit_code == 1, ended.output
     assert "mini-imagenet: " in ended.stderr
     assert "`inner` is not known here" in ended.stderr
-    report = tmp_path / "learned-optimizer-quick" / "report.md"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["learned-optimizer-quick"]
+    report = tmp_path / "out" / "learned-optimizer-quick" / "report.md"
     assert str(report) in ended.stdout
     assert "--quick" in report.read_text()
     again = CliRunner().invoke(reproduce, ["learned-optimizer", *arguments[2:], "--json"])
@@ -168,15 +169,40 @@ def test_what_was_refused_can_be_asked_for_anew(
     service, address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.start_worker(slots=1)
+    out = tmp_path / "out"
     monkeypatch.setitem(STUDIES, "overfitting", replace(STUDY, stages=STUDY.stages[1:2]))
-    arguments = ["overfitting", "--out", str(tmp_path), "--url", address]
+    monkeypatch.setattr("bilevel_client.commands.service.QUICK", 0.2)
+    arguments = ["overfitting", "--out", str(out), "--url", address]
+    ended = CliRunner().invoke(reproduce, [*arguments[:-1], "http://127.0.0.1:9"])
+    assert ended.exit_code == 3
+    assert not out.exists()
     ended = CliRunner().invoke(reproduce, [*arguments, "--set", "algorithm.stpes=3"])
     assert ended.exit_code == 1
     assert "`stpes` is not known here" in ended.stderr
+    assert not out.exists()
     ended = CliRunner().invoke(reproduce, [*arguments, "--seeds", "0..x"])
     assert ended.exit_code == 2
+    (out / "overfitting").mkdir(
+        parents=True
+    )  # as it was left while the answer to a submission with other seeds was awaited
+    lost = {"study": "toy", "quick": False, "settings": [], "seeds": [3], "key": "a key", "sweeps": {}}
+    (out / "overfitting" / "reproduction.json").write_text(json.dumps(lost))
     ended = CliRunner().invoke(reproduce, [*arguments, "--set", "algorithm.steps=3"])
     assert ended.exit_code == 0, ended.output
+    assert "Submitted by Bilevel " in (out / "overfitting" / "report.md").read_text()
+
+
+def test_ctrl_c_is_exit_status_130_and_says_how_to_go_on(
+    service, address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(STUDIES, "overfitting", STUDY)
+    monkeypatch.setattr("bilevel_client.reproduction.running.follow_sweep", interrupt)
+    ended = CliRunner().invoke(reproduce, ["overfitting", "--out", str(tmp_path), "--url", address])
+    assert ended.exit_code == 130
+    assert "what was submitted goes on. The same command takes it up again." in ended.stderr
 
 
 def test_one_stage_of_a_study_and_then_the_others(

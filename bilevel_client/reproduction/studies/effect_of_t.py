@@ -1,18 +1,17 @@
 """Effect of T (section 5.1, figures 2 and 3, table 2), and ridge regression where a larger T is better (appendix C)."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import Band, lines, over_seeds
+from bilevel_client.reproduction.step_times import COMPARED, PAPER, WORDS, compared
 from bilevel_client.reproduction.study import TO_FOLLOW, Found, Member, Results, Stage, Study
-from bilevel_client.reproduction.values import made_with, measured, unfinished
+from bilevel_client.reproduction.values import INTERVALS, ended, ending, measured, percent
 
 STEPS = (1, 4, 16, 64, 256)
-PAPER_SECONDS = {1: 60, 4: 119, 16: 356, 64: 1344, 256: 5532}
-"""Table 2, on a Tesla M40; the number of hyperiterations behind it is not known."""
 FEATURES: dict[str, Any] = {
     "problem": {
         "kind": "hyper_representation",
@@ -94,105 +93,138 @@ FROM_FEATURES = {"problem.features.experiment": "features"}
 QUICK = {"algorithm.hyperiterations": 60, "evaluation.every": 10}
 
 
+class Group(NamedTuple):
+    """The experiments of one T, or of the exact solution, that differ by their seeds."""
+
+    succeeded: list[Member]
+    seeds: str
+    """How many of those that were asked for have succeeded."""
+    otherwise: str
+    """How the others ended."""
+
+
+Groups = Mapping[str, Group]
+
+
 def report(results: Results) -> Document:
     """f_T against f, test accuracy by hyperiteration, time against T; then appendix C."""
     linear = {**_by_steps(results.get("unrolled to T")), **_exact(results.get("exact"))}
     pixels = {**_by_steps(results.get("pixels, unrolled to T")), **_exact(results.get("pixels, exact"))}
-    ridge, asked = _by_steps(results.get("ridge")), _seeds(results.get("ridge"))
+    ridge = _by_steps(results.get("ridge"))
     sections = [
         *(_linear(linear) if linear else []),
         *([_pixels(pixels)] if pixels else []),
-        *([_ridge(ridge, asked)] if ridge else []),
-        Section("Made with", [made_with(results), *unfinished(results)]),
+        *([_ridge(ridge)] if ridge else []),
+        *ending(results),
     ]
     return Document("The effect of T", sections)
 
 
-def _linear(groups: Mapping[str, list[Member]]) -> list[Section]:
+def _linear(groups: Groups) -> list[Section]:
     about = Text(
         "Outer variables: H, 256 x 256, on features of the network that the stage `features` has learned. Inner: ridge "
         "regression on 3 training images a character. The same start, outer step and momentum for all. A character has "
         "20 images: 3 for training, 3 for validation, 14 for test, where the paper says 15."
     )
-    table = Table(("", "test accuracy, chosen on validation", "best at", "last outer objective"), _rows(groups))
+    table = Table(("", "test accuracy, chosen on validation", *COLUMNS), _rows(groups, _accuracy))
     return [
-        Section("A linear representation of 100 characters", [about, table, *_pictures(groups, "")]),
-        Section("Time against T", [_times(groups)]),
+        Section("A linear representation of 100 characters", [about, table, INTERVALS, *_pictures(groups, "")]),
+        Section("Time against T", [_times(groups), WORDS]),
     ]
 
 
-def _pixels(groups: Mapping[str, list[Member]]) -> Section:
+def _pixels(groups: Groups) -> Section:
     about = Text(
         "Features: 256 fixed random products of the pixels of 100 characters, 3 images of each for training, 3 for "
         "validation, 14 for test. What to look at is how much of what is gained on the validation set is gained on the "
-        "test set."
+        "test set. Means over seeds; in brackets the least and greatest."
     )
-    columns = ("", "highest test accuracy on the way", "reached at", "at the end", "validation accuracy, end")
+    columns = ("", "highest test accuracy on the way", "seeds", "reached at", "at the end", "validation accuracy, end")
     table = Table(columns, _on_the_way(groups))
     return Section("On products of pixels", [about, table, *_pictures(groups, "_pixels")])
 
 
-def _ridge(groups: Mapping[str, list[Member]], asked: int) -> Section:
-    columns = ("", "test loss, chosen on validation", "best at", "last outer objective")
-    table = Table(columns, _rows(groups, asked, "loss"))
-    return Section("Ridge regression with irrelevant features (appendix C)", [table, *_ridge_pictures(groups)])
+COLUMNS = ("seeds", "best at", "last outer objective")
 
 
-def _by_steps(found: Found | None) -> dict[str, list[Member]]:
-    return {f"T = {steps}": members for steps in STEPS if found and (members := found.at(steps=steps))}
+def _ridge(groups: Groups) -> Section:
+    table = Table(("", "test loss, chosen on validation", *COLUMNS), _rows(groups, _loss))
+    return Section(
+        "Ridge regression with irrelevant features (appendix C)", [table, INTERVALS, *_ridge_pictures(groups)]
+    )
 
 
-def _seeds(found: Found | None) -> int:
-    return len({member.parameters["seed"] for member in found.members}) if found else 0
+def _by_steps(found: Found | None) -> dict[str, Group]:
+    if found is None:
+        return {}
+    return {f"T = {steps}": _group(found, members) for steps in STEPS if (members := found.every(steps=steps))}
 
 
-def _exact(found: Found | None) -> dict[str, list[Member]]:
-    return {"exact": found.succeeded} if found and found.succeeded else {}
+def _exact(found: Found | None) -> dict[str, Group]:
+    return {"exact": _group(found, found.members)} if found and found.members else {}
 
 
-def _rows(groups: Mapping[str, list[Member]], asked: int = 1, metric: str = "accuracy") -> list[list[str]]:
-    return [[name, _shown(members, asked, metric), _best(members), _last(members)] for name, members in groups.items()]
+def _group(found: Found, members: Sequence[Member]) -> Group:
+    succeeded = [member for member in members if member.result]
+    return Group(succeeded, f"{len(succeeded)} of {len(found.stage.seeds)}", ended(members))
 
 
-def _shown(members: list[Member], asked: int, metric: str) -> str:
-    """With how many of the seeds that were asked for have succeeded."""
-    value = measured(members, metric)
+def _rows(groups: Groups, shown: Callable[[Sequence[Member]], str]) -> list[list[str]]:
+    return [
+        [name, shown(group.succeeded), group.seeds, _best(group.succeeded), _last(group.succeeded)]
+        if group.succeeded
+        else [name, group.otherwise, group.seeds, "", ""]
+        for name, group in groups.items()
+    ]
+
+
+def _accuracy(members: Sequence[Member]) -> str:
+    return f"{percent(measured(members))} %"
+
+
+def _loss(members: Sequence[Member]) -> str:
+    value = measured(members, "loss")
     assert value is not None
-    scale, digits, unit = (100, 2, " %") if metric == "accuracy" else (1, 4, "")
-    seeds = "" if asked == 1 else f" ({value.seeds} of {asked} seeds)"
-    if asked > 1 and value.seeds == 1:
-        seeds = f" (1 of {asked} seeds, interval over examples)"
-    return f"{scale * value.mean:.{digits}f} ± {scale * value.interval:.{digits}f}{unit}{seeds}"
+    return f"{value.mean:.4g} ± {value.interval:.4g}"
 
 
-def _best(members: list[Member]) -> str:
+def _best(members: Sequence[Member]) -> str:
     return ", ".join(str(member.result["best"]["hyperiteration"]) for member in members)
 
 
-def _last(members: list[Member]) -> str:
+def _last(members: Sequence[Member]) -> str:
     return f"{statistics.fmean(member.curves['outer_objective'].value[-1] for member in members):.4g}"
 
 
-def _curves(groups: Mapping[str, list[Member]], series: str) -> dict[str, Band]:
-    return {name: over_seeds([member.curves[series] for member in members]) for name, members in groups.items()}
+def _curves(groups: Groups, series: str) -> dict[str, Band]:
+    """Of those with an experiment that has succeeded."""
+    return {
+        name: over_seeds([member.curves[series] for member in group.succeeded])
+        for name, group in groups.items()
+        if group.succeeded
+    }
 
 
-def _on_the_way(groups: Mapping[str, list[Member]]) -> list[list[str]]:
+def _on_the_way(groups: Groups) -> list[list[str]]:
     """Where the mean over seeds of the test accuracy is highest, with the least and greatest; and where it ends."""
     tests, validations = (_curves(groups, f"{part}/accuracy") for part in ("test", "validation"))
     rows = []
-    for name, test in tests.items():
+    for name, group in groups.items():
+        if not group.succeeded:
+            rows.append([name, group.otherwise, group.seeds, "", "", ""])
+            continue
+        test = tests[name]
         top = max(range(len(test.mean)), key=test.mean.__getitem__)
         spread = f"{100 * test.mean[top]:.1f} % ({100 * test.low[top]:.1f} to {100 * test.high[top]:.1f})"
         ends = [f"{100 * band.mean[-1]:.1f} %" for band in (test, validations[name])]
-        rows.append([name, spread, f"{test.x[top]:g}", *ends])
+        rows.append([name, spread, group.seeds, f"{test.x[top]:g}", *ends])
     return rows
 
 
-def _pictures(groups: Mapping[str, list[Member]], suffix: str) -> list[Picture]:
-    if not groups:
-        return []
+def _pictures(groups: Groups, suffix: str) -> list[Picture]:
     objectives = _curves(groups, "outer_objective")
+    if not objectives:
+        return []
     objective = lines(objectives, title="Outer objective", y="$f_T$", logarithmic=True)
     accuracy = lines(_curves(groups, "test/accuracy"), title="Test accuracy", y="accuracy", fraction=True)
     caption = f"f_T and the exact f, as in figure 2 of the paper, where f_T tends to f as T grows.{_gaps(objectives)}"
@@ -214,24 +246,26 @@ def _gaps(objectives: Mapping[str, Band]) -> str:
     return f" Here |f_T - f| ends at {shown}: {'' if nearer else 'not '}smaller with every larger T."
 
 
-def _ridge_pictures(groups: Mapping[str, list[Member]]) -> list[Picture]:
-    if not groups:
+def _ridge_pictures(groups: Groups) -> list[Picture]:
+    if not (losses := _curves(groups, "test/loss")):
         return []
-    figure = lines(_curves(groups, "test/loss"), title="Test loss", y="loss")
+    figure = lines(losses, title="Test loss", y="loss")
     return [Picture("ridge", "Test loss while the strengths are optimized.", figure)]
 
 
-def _times(groups: Mapping[str, list[Member]]) -> Table:
-    seconds = {
-        name: statistics.fmean(float(each.result["timing"]["seconds_per_hyperiteration"]) for each in members)
-        for name, members in groups.items()
+def _times(groups: Groups) -> Table:
+    milliseconds = {
+        name: 1e3 * statistics.fmean(each.result["timing"]["seconds_per_hyperiteration"] for each in group.succeeded)
+        for name, group in groups.items()
+        if group.succeeded
     }
-    base, rows = seconds.get("T = 1"), []
-    for name, each in seconds.items():
-        steps = int(name.partition("= ")[2] or 0)
-        paper = f"{PAPER_SECONDS[steps] / PAPER_SECONDS[1]:.1f}" if steps else ""
-        rows.append([name, f"{1e3 * each:.2f} ms", f"{each / base:.1f}" if base else "", paper])
-    return Table(("", "a hyperiteration", "over T = 1", "the paper, over T = 1"), rows)
+    ours, paper = compared(milliseconds, "ms"), compared(PAPER, "s")
+    rows = []
+    for name, group in groups.items():
+        here = [f"{milliseconds[name]:.2f} ms", *ours[name]] if name in ours else [group.otherwise, "", ""]
+        there = [f"{PAPER[name]:g} s", *paper[name]] if name in paper else ["", "", ""]
+        rows.append([name, *here, group.seeds, *there])
+    return Table(("", "a hyperiteration", *COMPARED, "seeds", "the paper", *COMPARED), rows)
 
 
 STUDY = Study(

@@ -6,7 +6,7 @@ from typing import Any
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import Band, lines, over_seeds
 from bilevel_client.reproduction.study import Member, Results, Stage, Study
-from bilevel_client.reproduction.values import cost, made_with, measured, unfinished
+from bilevel_client.reproduction.values import INTERVALS, absent, cost, ending, measured
 
 Spec = dict[str, Any]
 IMPLICIT: Spec = {"kind": "implicit", "solver": {"kind": "cg"}}
@@ -107,12 +107,14 @@ WORDS = (
 def report(results: Results) -> Document:
     """Test metrics before and after, and validation losses on the way."""
     members = {stage.name: results[stage.name].succeeded for stage in STUDY.stages if stage.name in results}
-    rows = [_row(name, found) for name, found in members.items() if found]
+    rows = [
+        _row(name, found) if found else [name, "", absent(results[name]), "", "", "", ""]
+        for name, found in members.items()
+    ]
     columns = ("", "test loss before", "after", "test accuracy before", "after", "seeds", "cost")
     pictures = [_picture(data, bands) for data in COMPARED if (bands := _bands(data, members))]
-    table = Section("Before and after", [Text(WORDS), Table(columns, rows), *pictures])
-    made = Section("Made with", [made_with(results), *unfinished(results)])
-    return Document("Hyperparameter optimization", [table, made])
+    table = Section("Before and after", [Text(WORDS), Table(columns, rows), INTERVALS, *pictures])
+    return Document("Hyperparameter optimization", [table, *ending(results)])
 
 
 def _bands(data: str, members: Mapping[str, Sequence[Member]]) -> dict[str, Band]:

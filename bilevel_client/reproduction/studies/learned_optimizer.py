@@ -6,8 +6,8 @@ from typing import Any
 from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import lines, over_seeds
-from bilevel_client.reproduction.study import Member, Results, Stage, Study
-from bilevel_client.reproduction.values import cost, made_with, mean_of, unfinished
+from bilevel_client.reproduction.study import Found, Member, Results, Stage, Study
+from bilevel_client.reproduction.values import absent, cost, ending, mean_of
 
 OPTIMIZERS = ("learned", "sgd", "momentum", "adam")
 HORIZONS = {"trained": "as long as it was trained for", "longer": "twice as long"}
@@ -49,8 +49,8 @@ def report(results: Results) -> Document:
     """Final losses by optimizer, and loss by step."""
     sections = [
         Section("What is compared", [Text(WORDS)]),
-        *(_section(stage.name, results[stage.name].succeeded) for stage in STAGES if stage.name in results),
-        Section("Made with", [made_with(results), *unfinished(results)]),
+        *(_section(stage.name, results[stage.name]) for stage in STAGES if stage.name in results),
+        *ending(results),
     ]
     return Document("Learned optimizers", sections)
 
@@ -62,8 +62,9 @@ WORDS = (
 )
 
 
-def _section(name: str, members: Sequence[Member]) -> Section:
-    parts: list[Text | Table | Picture] = []
+def _section(name: str, found: Found) -> Section:
+    members = found.succeeded
+    parts: list[Text | Table | Picture] = [] if members else [Text(f"Nothing to show: {absent(found)}.")]
     if members:
         rows = [[optimizer, *(_cell(members, horizon, optimizer) for horizon in HORIZONS)] for optimizer in OPTIMIZERS]
         report = members[0].result["report"]
@@ -91,7 +92,9 @@ def _picture(name: str, members: Sequence[Member]) -> Picture:
             [Series(curve["steps"], [float(value) for value in curve["loss"]], None) for curve in curves]
         )
     figure = lines(bands, title=f"Loss on test tasks: {name}", y="mean loss", x="step", logarithmic=True)
-    return Picture(name.replace(", ", "_").lower(), "Mean loss by step; twice as many as it was trained for.", figure)
+    trained = members[0].result["report"]["trained"]["steps"]
+    caption = f"Mean loss on test tasks by step. The learned optimizer was trained for the first {trained}."
+    return Picture(name.replace(", ", "_").lower(), caption, figure)
 
 
 STUDY = Study("learned-optimizer", "Learned optimizers", STAGES, report)

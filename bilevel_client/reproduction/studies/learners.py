@@ -6,7 +6,7 @@ from bilevel_client.reproduction.document import Document, Picture, Section, Tab
 from bilevel_client.reproduction.figures import lines
 from bilevel_client.reproduction.meta_validation import accuracy_by_hyperiteration
 from bilevel_client.reproduction.study import Results, Stage, Study
-from bilevel_client.reproduction.values import against, cost, made_with, measured, unfinished
+from bilevel_client.reproduction.values import INTERVALS, against, cost, ending, measured
 
 Spec = dict[str, Any]
 PUBLISHED = {
@@ -83,7 +83,10 @@ WORDS = (
 def report(results: Results) -> Document:
     """Accuracies after a small budget, and on the way."""
     members = {name: results[name].succeeded for name in PUBLISHED if name in results}
-    rows = [against(name, published, measured(members.get(name, []))) for name, published in PUBLISHED.items()]
+    rows = [
+        against(name, published, results.get(name), measured(members.get(name, [])))
+        for name, published in PUBLISHED.items()
+    ]
     bands = {name: accuracy_by_hyperiteration(found) for name, found in members.items() if found}
     figure = lines(bands, title="Meta-validation accuracy", y="accuracy", fraction=True) if bands else None
     table = Table(("", "published", "ours", "difference", "seeds"), rows)
@@ -92,8 +95,11 @@ def report(results: Results) -> Document:
     return Document(
         "Few-shot learners of one framework",
         [
-            Section("Meta-test accuracy (per cent), Omniglot 5-way 1-shot", [Text(WORDS), table, costs, *pictures]),
-            Section("Made with", [made_with(results), *unfinished(results)]),
+            Section(
+                "Meta-test accuracy (per cent), Omniglot 5-way 1-shot",
+                [Text(WORDS), table, INTERVALS, costs, *pictures],
+            ),
+            *ending(results),
         ],
     )
 

@@ -16,7 +16,7 @@ from bilevel_client.reproduction.meta_validation import (
     is_curve,
 )
 from bilevel_client.reproduction.study import TO_FOLLOW, Found, Member, Results, Stage, Study
-from bilevel_client.reproduction.values import COLUMNS, against, made_with, measured, unfinished
+from bilevel_client.reproduction.values import COLUMNS, INTERVALS, against, ending, measured
 
 C4L = {"kind": "conv4", "filters": 32, "downsample": "max_pool", "norm_scale": False}
 RN = {"kind": "residual"}
@@ -152,8 +152,9 @@ def report(results: Results) -> Document:
     """The columns of table 3, and accuracy against T."""
     rows, modes, bands = [], [], {}
     for stage, (paper, bar) in PAPER.items():
-        members = _chosen(results[stage]) if stage in results else []
-        rows.append(against(stage, paper, measured(members), bar=bar))
+        found = results.get(stage)
+        members = _chosen(found) if found else []
+        rows.append(against(stage, paper, found, measured(members), bar=bar))
         if members:
             modes.append(details(stage, members))
             bands[stage] = accuracy_by_hyperiteration(members)
@@ -162,6 +163,7 @@ def report(results: Results) -> Document:
             "Meta-test accuracy (per cent)",
             [
                 Table(COLUMNS, rows),
+                INTERVALS,
                 Text(
                     "Outer variables are chosen on meta-validation alone; support and query sets are disjoint. Our "
                     "recipe has the paper's network and heads; it is trained on tasks of 20 classes with 5 query "
@@ -183,7 +185,7 @@ def report(results: Results) -> Document:
         figure = lines(curves, title="Meta-validation accuracy", y="accuracy", fraction=True)
         sections.append(Section("Curves", [Picture("mini-imagenet", CAPTION, figure)]))
     sections += [choice_of_steps(found, name) for name, found in results.items() if FIELD in found.stage.grid]
-    sections.append(Section("Made with", [made_with(results), *unfinished(results)]))
+    sections += ending(results)
     return Document("miniImageNet", sections)
 
 

@@ -7,7 +7,7 @@ from bilevel_client.reproduction.document import Document, Picture, Section, Tab
 from bilevel_client.reproduction.figures import Band, complement, lines
 from bilevel_client.reproduction.meta_validation import DETAILS, accuracy_by_hyperiteration, choice_of_steps, details
 from bilevel_client.reproduction.study import TO_FOLLOW, Results, Stage, Study
-from bilevel_client.reproduction.values import COLUMNS, against, made_with, measured, unfinished
+from bilevel_client.reproduction.values import COLUMNS, against, ending, measured
 
 PAPER: Mapping[str, tuple[int, int, float, float]] = {
     "5-way 1-shot": (5, 1, 98.6, 99.0),
@@ -127,8 +127,9 @@ def report(results: Results) -> Document:
     rows, modes, bands = [], [], {}
     for setting, (_, _, paper, bar) in PAPER.items():
         for name in (setting, RECIPE.format(setting), *((WIDE,) if setting == "5-way 1-shot" else ())):
-            members = results[name].succeeded if name in results else []
-            rows.append(against(name, paper, measured(members), bar=bar))
+            found = results.get(name)
+            members = found.succeeded if found else []
+            rows.append(against(name, paper, found, measured(members), bar=bar))
             if members:
                 modes.append(details(name, members))
                 bands[name] = accuracy_by_hyperiteration(members)
@@ -153,7 +154,7 @@ def report(results: Results) -> Document:
             ),
             *([Section("Curves", [_picture(bands)])] if bands else []),
             *([choice_of_steps(results[CHOICE], "our recipe, 5-way 1-shot")] if CHOICE in results else []),
-            Section("Made with", [made_with(results), *unfinished(results)]),
+            *ending(results),
         ],
     )
 

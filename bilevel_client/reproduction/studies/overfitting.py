@@ -8,7 +8,7 @@ from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
 from bilevel_client.reproduction.figures import Band, lines
 from bilevel_client.reproduction.study import Found, Member, Results, Stage, Study
-from bilevel_client.reproduction.values import made_with, unfinished
+from bilevel_client.reproduction.values import absent, ended, ending
 
 TASKS, QUERY, STEPS = (16, 64, 256, 1024), (1, 5, 15), (1, 4, 16)
 SEEDS = (0, 1, 2)
@@ -52,7 +52,7 @@ def report(results: Results) -> Document:
     """For each quantity that grows: outer objective in meta-training, meta-test loss, and their difference."""
     sections = [Section("What is measured", [Text(WORDS)])]
     sections += [_section(name, results[name]) for name in AXES if name in results]
-    sections.append(Section("Made with", [made_with(results), *unfinished(results)]))
+    sections += ending(results)
     return Document("When does the outer level overfit?", sections)
 
 
@@ -65,11 +65,14 @@ WORDS = (
 
 
 def _section(name: str, found: Found) -> Section:
-    groups = {value: found.at(**{name: value}) for value in found.stage.grid[_path(found, name)]}
-    groups = {value: members for value, members in groups.items() if members}
-    rows = [[str(value), *_row(members)] for value, members in groups.items()]
-    if not rows:
-        return Section(AXES[name], [])
+    asked = {value: found.at(**{name: value}) for value in found.stage.grid[_path(found, name)]}
+    groups = {value: members for value, members in asked.items() if members}
+    if not groups:
+        return Section(AXES[name], [Text(f"Nothing to show: {absent(found)}.")])
+    rows = [
+        [str(value), *(_row(members) if members else [ended(found.every(**{name: value})), "", "", "", "0"])]
+        for value, members in asked.items()
+    ]
     bands = {
         "outer objective": _band(groups, _outer),
         "meta-test loss": _band(groups, _test),

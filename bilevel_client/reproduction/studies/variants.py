@@ -6,7 +6,7 @@ from bilevel_client.reproduction.document import Document, Picture, Section, Tab
 from bilevel_client.reproduction.figures import lines
 from bilevel_client.reproduction.meta_validation import accuracy_by_hyperiteration
 from bilevel_client.reproduction.study import Results, Stage, Study
-from bilevel_client.reproduction.values import COLUMNS, Value, against, cost, made_with, measured, unfinished
+from bilevel_client.reproduction.values import COLUMNS, INTERVALS, Value, against, cost, ending, measured
 
 Spec = dict[str, Any]
 PAPER = {
@@ -58,7 +58,7 @@ def _stages(data: Spec, model: Spec, rate: float, rate_on_scores: float, hyperit
 def report(results: Results, *, paper: bool = True) -> Document:
     """Table 4: accuracies, and whether their order is the paper's."""
     values = {name: measured(results[name].succeeded if name in results else []) for name in PAPER}
-    rows = [against(name, PAPER[name] if paper else None, value) for name, value in values.items()]
+    rows = [against(name, PAPER[name] if paper else None, results.get(name), value) for name, value in values.items()]
     order = sorted((name for name, value in values.items() if value), key=lambda name: -_mean(values[name]))
     same = "the paper's order" if order == list(PAPER) else f"the paper's order is {', '.join(PAPER)}"
     said = f"Best first: {', '.join(order) or 'none so far'} ({same})."
@@ -78,11 +78,12 @@ def report(results: Results, *, paper: bool = True) -> Document:
                 [
                     Text(said + note),
                     Table(COLUMNS, rows),
+                    INTERVALS,
                     Table(("", "cost"), costs),
                     *([Picture("variants", "Accuracy on meta-validation episodes.", figure)] if figure else []),
                 ],
             ),
-            Section("Made with", [made_with(results), *unfinished(results)]),
+            *ending(results),
         ],
     )
 
