@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.build import build
 from core.planning import DEVICES, Plan, methods, plan
 from core.settings import prepare_process
 from core.spec import KINDS, Experiment, kind_of
@@ -238,6 +239,17 @@ class TestVerdict:
         assert f"{rest:.0f} MB loading the data." in found.verdict
         assert found.remedy is None
 
+    def test_fewer_copies_of_a_network_at_a_time_are_a_remedy(self) -> None:
+        found = planned({"kind": "initialization"}, limit=700, **FIVE)
+        assert found.remedy
+        assert found.remedy.same
+        assert found.remedy.set == {"problem.task_chunk": 2}
+        assert "No other way" not in found.verdict
+        again = planned({"kind": "initialization", "task_chunk": 2}, limit=700, **FIVE).memory
+        assert again
+        assert again.fits
+        assert again.peak_mb == found.remedy.memory_mb
+
     def test_saba_over_its_limit_becomes_soba(self) -> None:
         algorithm = {"kind": "saba", "batch": 1, "outer_rate": 0.3}
         found = planned(CLEANING, limit=430, **algorithm)
@@ -273,6 +285,62 @@ class TestVerdict:
         reasons = {way.name: way.reason for way in planned(FEW_SHOT).ways}
         assert reasons["as in the spec"] is None
         assert "closed form" in str(reasons["exact"])
+
+
+class TestRealTime:
+    def test_reverse_with_segments_is_the_same_and_forward_mode_is_not(self) -> None:
+        found = planned(MLP, kind="real_time", interval=50, hypergradient={"kind": "reverse"})
+        same = {way.name for way in found.ways if way.same}
+        assert same == {"as in the spec", "reverse, segments of the root of T", "reverse, 4 snapshots"}
+
+    def test_forward_mode_has_no_other_way_that_is_the_same(self) -> None:
+        found = planned(MLP, kind="real_time", interval=50, hypergradient={"kind": "forward"})
+        assert {way.name for way in found.ways if way.same} == {"as in the spec"}
+
+    @pytest.mark.parametrize("kind", ["forward", "reverse"])
+    def test_only_what_it_can_have_is_listed(self, kind: str) -> None:
+        found = planned(MLP, kind="real_time", hypergradient={"kind": kind})
+        kinds = {way.set["algorithm.hypergradient"]["kind"] for way in found.ways if way.set}
+        assert kinds == {"forward", "reverse"}
+        assert not [way.reason for way in found.ways if "Input tag" in str(way.reason)]
+
+    def test_the_remedy_is_the_same_hypergradient_where_there_is_one(self) -> None:
+        algorithm = {"kind": "real_time", "interval": 5000, "hypergradient": {"kind": "reverse"}}
+        found = planned(MLP, limit=500, **algorithm)
+        assert found.memory
+        assert found.memory.fits is False
+        assert found.remedy
+        assert found.remedy.same
+
+
+@pytest.mark.parametrize("momentum", [0.01, 0.1, 0.3, 0.4, 0.5, 0.6, 0.9, 0.95, 0.99, 0.999])
+def test_the_bit_buffer_is_what_a_run_keeps(momentum: float) -> None:
+    """Against the series `buffer_bits`: bits a step and inner variable."""
+    spec = experiment(
+        MLP,
+        steps=50,
+        hypergradient={"kind": "reversible"},
+        dynamics={"kind": "heavy_ball", "rate": 0.01, "momentum": momentum},
+    )
+    instance, algorithm = build(spec, device="cpu", data_dir=None)
+    _, series = algorithm.step(0, algorithm.init(instance.initial))
+    assert methods.buffer_bits(momentum) == pytest.approx(float(series["buffer_bits"]), rel=0.1)
+
+
+def test_the_bit_buffer_is_in_the_plan() -> None:
+    dynamics = {"kind": "heavy_ball", "momentum": 0.9}
+    found = planned(MLP, steps=10_000, hypergradient={"kind": "reversible"}, dynamics=dynamics)
+    assert found.memory
+    buffer = {part.part: part.mb for part in found.memory.parts}["bit buffer"]
+    assert buffer == pytest.approx(10_000 * found.sizes.inner_variables * 0.2 / 8 / 2**20, rel=0.01)
+
+
+def test_segments_make_no_step_again_that_the_way_back_goes_through() -> None:
+    """Of 10 segments of 10 steps the last is not walked anew, and the others but for their last steps: 9 x 9 steps."""
+    found = planned(MLP, steps=100, hypergradient={"kind": "reverse", "segment": 10}).time
+    assert found
+    parts = {part.part: part.seconds for part in found.parts}
+    assert parts["steps made again"] / parts["inner steps"] == pytest.approx(0.81)
 
 
 def test_a_chunk_that_is_larger_than_an_evaluation_takes_is_none() -> None:

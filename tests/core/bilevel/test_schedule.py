@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.bilevel.schedule import Action, automatic, recomputed_steps, repetitions, schedule
+from core.bilevel.schedule import Action, automatic, cost, recomputed_steps, repetitions, schedule
 
 
 class Walked:
@@ -119,3 +119,22 @@ def test_impossible_schedules_are_refused() -> None:
         schedule(5, snapshots=0)
     with pytest.raises(ValueError, match="leave one"):
         schedule(5, snapshots=2, segment=2)
+
+
+@pytest.mark.parametrize("truncate", [None, 7, 40])
+def test_costs_are_those_of_the_walk(truncate: int | None) -> None:
+    for steps in range(1, 41):
+        for settings in (
+            {},
+            *({"segment": m} for m in ("auto", *range(1, 42))),
+            *({"snapshots": c} for c in range(1, 42)),
+        ):
+            actions = list(schedule(steps, truncate=truncate, **settings))
+            walked = Walked(steps, actions, max(steps - (truncate or steps), 0))
+            found = cost(steps, truncate=truncate, **settings)
+            assert found.again == walked.recomputed(steps), (steps, settings)
+            assert found.kept == walked.most_kept + 1, (steps, settings)
+
+
+def test_the_last_step_of_a_segment_is_not_made_again() -> None:
+    assert cost(100, segment=10) == (81, 19)
