@@ -332,7 +332,7 @@ def test_the_bit_buffer_is_in_the_plan() -> None:
     found = planned(MLP, steps=10_000, hypergradient={"kind": "reversible"}, dynamics=dynamics)
     assert found.memory
     buffer = {part.part: part.mb for part in found.memory.parts}["bit buffer"]
-    assert buffer == pytest.approx(10_000 * found.sizes.inner_variables * 0.2 / 8 / 2**20, rel=0.01)
+    assert buffer == pytest.approx(10_000 * found.sizes.inner_variables * 0.2 / 8 / 2**20, abs=0.06)
 
 
 def test_segments_make_no_step_again_that_the_way_back_goes_through() -> None:

@@ -1,6 +1,7 @@
 """Schedules of reverse mode without any tensor: complete, within their memory, and as cheap as can be."""
 
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -121,19 +122,20 @@ def test_impossible_schedules_are_refused() -> None:
         schedule(5, snapshots=2, segment=2)
 
 
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    *({"segment": length} for length in ("auto", *range(1, 42))),
+    *({"snapshots": count} for count in range(1, 42)),
+]
+
+
 @pytest.mark.parametrize("truncate", [None, 7, 40])
-def test_costs_are_those_of_the_walk(truncate: int | None) -> None:
+@pytest.mark.parametrize("chosen", SETTINGS, ids=str)
+def test_costs_are_those_of_the_walk(chosen: dict[str, Any], truncate: int | None) -> None:
     for steps in range(1, 41):
-        for settings in (
-            {},
-            *({"segment": m} for m in ("auto", *range(1, 42))),
-            *({"snapshots": c} for c in range(1, 42)),
-        ):
-            actions = list(schedule(steps, truncate=truncate, **settings))
-            walked = Walked(steps, actions, max(steps - (truncate or steps), 0))
-            found = cost(steps, truncate=truncate, **settings)
-            assert found.again == walked.recomputed(steps), (steps, settings)
-            assert found.kept == walked.most_kept + 1, (steps, settings)
+        actions = list(schedule(steps, truncate=truncate, **chosen))
+        walked = Walked(steps, actions, max(steps - (truncate or steps), 0))
+        assert cost(steps, truncate=truncate, **chosen) == (walked.recomputed(steps), walked.most_kept + 1)
 
 
 def test_the_last_step_of_a_segment_is_not_made_again() -> None:
