@@ -474,6 +474,60 @@ def test_measurements_of_the_spec_are_reckoned_with() -> None:
     assert measured.hyperiteration_seconds > 3 * plain.hyperiteration_seconds
 
 
+FOUR_TASKS = FEW_SHOT | {"meta_batch": 4}
+FOUR_STEPS = {"steps": 4, "hypergradient": {"kind": "reverse"}}
+
+
+class TestDiagnostics:
+    """Planned beside a hypergradient that is known to be right; measured figures are of 4 tasks of Omniglot, T = 4."""
+
+    @staticmethod
+    def beside(problem: dict[str, Any], algorithm: dict[str, Any], **asked: dict[str, Any]) -> Plan:
+        spec = experiment(problem, **algorithm)
+        return plan(spec.model_copy(update={"diagnostics": spec.diagnostics.model_validate(asked)}))
+
+    def ratio(self, **asked: dict[str, Any]) -> float:
+        """Of the times of a hyperiteration with measurements and without."""
+        plain, measured = (self.beside(FOUR_TASKS, FOUR_STEPS, **each).time for each in ({}, asked))
+        assert plain
+        assert measured
+        return measured.hyperiteration_seconds / plain.hyperiteration_seconds
+
+    @pytest.mark.parametrize(
+        ("section", "measured"),
+        [("stationarity", 105 / 80), ("truncation", 169 / 80), ("comparison", 284 / 80), ("contraction", 129 / 80)],
+    )
+    def test_each_takes_the_time_that_it_took(self, section: str, measured: float) -> None:
+        assert self.ratio(**{section: {"every": 1}}) == pytest.approx(measured, rel=0.2)
+
+    def test_all_together_take_what_they_took(self) -> None:
+        sections = ("stationarity", "truncation", "comparison", "contraction")
+        assert self.ratio(**{section: {"every": 1} for section in sections}) == pytest.approx(390 / 80, rel=0.2)
+
+    def test_only_what_grows_with_the_steps_doubles_with_them(self) -> None:
+        directions = {"steps": 5, "hypergradient": {"kind": "random_forward", "directions": 16}}
+        found = self.beside(WIDE, directions, truncation={"every": 1}).memory
+        assert found
+        assert found.peak_mb == pytest.approx(598, rel=0.1)  # measured by benchmarks/measured_run.py
+        unrolled = {"steps": 500, "hypergradient": {"kind": "unrolled"}}
+        longer = self.beside(WIDE, unrolled, truncation={"every": 1}).memory
+        assert longer
+        assert longer.peak_mb == pytest.approx(peak(WIDE, **unrolled | {"steps": 1000}), rel=0.01)
+
+    def test_the_network_takes_a_chunk_at_a_time(self) -> None:
+        chunked = FOUR_TASKS | {"meta_batch": 64, "task_chunk": 2}
+        found = self.beside(chunked, FOUR_STEPS, stationarity={"every": 1}, comparison={"every": 1}).memory
+        assert found
+        assert found.peak_mb == pytest.approx(peak(chunked, **FOUR_STEPS), rel=0.05)
+
+    def test_gradients_of_copies_take_the_whole_meta_batch(self) -> None:
+        chunked = MAML | {"meta_batch": 64, "task_chunk": 2}
+        plain, whole = peak(chunked, **FIVE), peak(chunked | {"task_chunk": None}, **FIVE)
+        found = self.beside(chunked, FIVE, stationarity={"every": 1}).memory
+        assert found
+        assert 1.1 * plain < found.peak_mb < whole
+
+
 OPTIMIZER = {"kind": "learned_optimizer", "meta_batch": 256}
 DATA = {
     "kind": "learned_data",
