@@ -1,4 +1,4 @@
-"""What plans are checked on: every hypergradient, solver, dynamics, algorithm, problem and data set."""
+"""What plans are checked on: every hypergradient, solver, dynamics, algorithm, problem, model, head and data set."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -147,7 +147,7 @@ def _problems() -> Iterator[Case]:
     ridge = {**TABLE, "dataset": {"kind": "mnist"}, "loss": "squared", "strength": "feature"}
     yield Case("ridge on mnist: exact", ridge, nested(1, EXACT))
     yield Case("cancer: reverse, logistic loss", {**CANCER, "loss": "logistic"}, nested(200, REVERSE))
-    for kind in ("wine", "diabetes", "20news", "a9a", "w8a", "german", "housing", "magic"):
+    for kind in ("wine", "diabetes", "synthetic_regression", "20news", "a9a", "w8a", "german", "housing", "magic"):
         yield Case(f"{kind}: reverse", {**TABLE, "dataset": {"kind": kind}}, nested(20, REVERSE))
 
 

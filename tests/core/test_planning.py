@@ -368,6 +368,20 @@ class TestImages:
         assert found.sizes.outer_variables == 3_805_696
         assert found.sizes.inner_variables == 2 * 513 * 5
 
+    def test_the_residual_network_takes_what_runs_took_on_small_images_too(self) -> None:
+        """One task of 30 images, five hyperiterations and evaluations of 8 episodes, measured apart."""
+        residual = FEW_SHOT | {"model": {"kind": "residual"}, "meta_batch": 1, "query": 5}
+        found = planned(residual, **FOUR_STEPS).memory
+        assert found
+        assert found.peak_mb == pytest.approx(3303, rel=0.1)
+
+    def test_an_evaluation_of_the_residual_network_over_a_hyperiteration_is_as_measured(self) -> None:
+        spec = experiment(self.MINI | {"model": {"kind": "residual"}, "meta_batch": 1, "query": 2}, **FOUR_STEPS)
+        few = spec.evaluation.model_copy(update={"episodes": 8})
+        found = plan(spec.model_copy(update={"evaluation": few})).time
+        assert found
+        assert found.evaluation_seconds / found.hyperiteration_seconds == pytest.approx(18.85 / 1.27, rel=0.15)
+
     def test_larger_images_go_in_smaller_numbers(self) -> None:
         pooled = {"kind": "conv4", "filters": 32, "downsample": "max_pool"}
         peaks = [planned(problem | {"model": pooled, "meta_batch": 2}).memory for problem in (FEW_SHOT, self.MINI)]
@@ -537,6 +551,13 @@ DATA = {
     "final_steps": 1,
 }
 WIDE = MLP | {"model": {"kind": "mlp", "hidden": [256]}}
+
+
+def test_steps_on_learned_examples_keep_what_a_run_kept() -> None:
+    """`learned data, digits: unrolled` of benchmarks/plan_cases.py, measured apart: 658 MB."""
+    found = planned(DATA, steps=100, hypergradient={"kind": "unrolled"}).memory
+    assert found
+    assert found.peak_mb == pytest.approx(658, rel=0.05)
 
 
 @pytest.mark.parametrize(
