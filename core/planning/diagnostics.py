@@ -9,7 +9,7 @@ from core.planning.networks import VALUE
 from core.planning.steps import Step, overall, step_of
 from core.planning.work import NOTHING, Work
 from core.spec import Experiment
-from core.spec.algorithms import Nested, Stepped
+from core.spec.algorithms import Exact, Nested, Stepped
 
 
 class Extra(NamedTuple):
@@ -30,7 +30,7 @@ def measurements(spec: Experiment, algorithm: Stepped, costs: Costs, whole: Cost
     parts: list[tuple[int | None, Callable[[], Extra]]] = [
         (asked.stationarity.every, lambda: Extra(look + whole.gradient, features + step.graph)),
         (asked.truncation.every, lambda: _truncation(spec, algorithm, costs)),
-        (asked.comparison.every, lambda: _comparison(spec, algorithm, costs, whole)),
+        (asked.comparison.every, lambda: _comparison(spec, algorithm, costs, whole, features)),
         (asked.contraction.every, lambda: _contraction(spec, look, features, step)),
     ]
     found = [(every, part()) for every, part in parts if every is not None]
@@ -51,16 +51,18 @@ def _truncation(spec: Experiment, algorithm: Stepped, costs: Costs) -> Extra:
     return _again(spec, algorithm.model_copy(update={"steps": steps}), costs)
 
 
-def _comparison(spec: Experiment, algorithm: Stepped, costs: Costs, whole: Costs) -> Extra:
+def _comparison(spec: Experiment, algorithm: Stepped, costs: Costs, whole: Costs, features: float) -> Extra:
     """Another method, or central differences: values of f alone, with no way back."""
     asked = spec.diagnostics.comparison
     if asked.against is not None:
         return _again(spec, algorithm.model_copy(update={"hypergradient": asked.against}), costs)
     step = step_of(algorithm.dynamics, whole)
-    value = algorithm.steps * step.once + VALUE * (whole.embedding + whole.objective)
-    features = costs.looking + whole.item * whole.seen if costs.features else 0.0
+    solved = isinstance(algorithm.hypergradient, Exact)
+    inner = VALUE * whole.solution if solved else algorithm.steps * step.once
+    work = 2 * asked.directions * (inner + VALUE * (whole.embedding + whole.objective))
     points = 3 * whole.item * whole.outer  # the direction, and lam on its two sides
-    return Extra(2 * asked.directions * value, features + points + max(step.graph, whole.judging))
+    held = whole.solution_memory if solved else max(step.graph, whole.judging)
+    return Extra(work, features + points + held)
 
 
 def _contraction(spec: Experiment, look: Work, features: float, step: Step) -> Extra:

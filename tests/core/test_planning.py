@@ -489,6 +489,7 @@ def test_measurements_of_the_spec_are_reckoned_with() -> None:
 
 
 FOUR_TASKS = FEW_SHOT | {"meta_batch": 4}
+DIFFERENCES = {"comparison": {"every": 1}}
 FOUR_STEPS = {"steps": 4, "hypergradient": {"kind": "reverse"}}
 
 
@@ -517,6 +518,15 @@ class TestDiagnostics:
     def test_all_together_take_what_they_took(self) -> None:
         sections = ("stationarity", "truncation", "comparison", "contraction")
         assert self.ratio(**{section: {"every": 1} for section in sections}) == pytest.approx(390 / 80, rel=0.2)
+
+    def test_differences_of_a_closed_form_make_no_inner_steps(self) -> None:
+        few, many = (
+            self.beside({"kind": "quadratic"}, {"steps": steps, "hypergradient": {"kind": "exact"}}, **DIFFERENCES).time
+            for steps in (10, 10_000)
+        )
+        assert few
+        assert many
+        assert few.hyperiteration_seconds == many.hyperiteration_seconds
 
     def test_only_what_grows_with_the_steps_doubles_with_them(self) -> None:
         directions = {"steps": 5, "hypergradient": {"kind": "random_forward", "directions": 16}}
