@@ -6,7 +6,7 @@ from typing import NamedTuple
 from core.planning.costs import Costs
 from core.planning.methods import need
 from core.planning.networks import VALUE
-from core.planning.steps import Step, overall, step_of
+from core.planning.steps import overall, step_of
 from core.planning.work import NOTHING, Work
 from core.spec import Experiment
 from core.spec.algorithms import Exact, Nested, Stepped
@@ -22,20 +22,30 @@ class Extra(NamedTuple):
 def measurements(spec: Experiment, algorithm: Stepped, costs: Costs, whole: Costs) -> Extra:
     """All that the spec asks for by `every`; `whole` are the costs where all tasks are taken together.
 
-    Hypergradients and the network's passes take the tasks in chunks, everything else the whole meta-batch.
+    Contraction looks at the steps of all tasks at once; everything else takes the tasks in chunks.
     """
-    asked, step = spec.diagnostics, step_of(algorithm.dynamics, whole)
-    look = VALUE * whole.embedding
-    features = costs.looking + whole.item * whole.seen if costs.features else 0.0
+    asked = spec.diagnostics
     parts: list[tuple[int | None, Callable[[], Extra]]] = [
-        (asked.stationarity.every, lambda: Extra(look + whole.gradient, features + step.graph)),
+        (asked.stationarity.every, lambda: _stationarity(algorithm, costs)),
         (asked.truncation.every, lambda: _truncation(spec, algorithm, costs)),
-        (asked.comparison.every, lambda: _comparison(spec, algorithm, costs, whole, features)),
-        (asked.contraction.every, lambda: _contraction(spec, look, features, step)),
+        (asked.comparison.every, lambda: _comparison(spec, algorithm, costs)),
+        (asked.contraction.every, lambda: _contraction(spec, algorithm, costs, whole)),
     ]
     found = [(every, part()) for every, part in parts if every is not None]
     work = sum((1 / every * part.work for every, part in found), NOTHING)
     return Extra(work, max((part.memory for _, part in found), default=0.0))
+
+
+def _look(costs: Costs, together: Costs) -> Extra:
+    """A pass of the network over all tasks, in chunks, without a graph; the features of `together` are kept."""
+    kept = costs.looking + costs.item * together.seen if costs.features else 0.0
+    return Extra(costs.repeats * VALUE * costs.embedding, kept)
+
+
+def _stationarity(algorithm: Stepped, costs: Costs) -> Extra:
+    look = _look(costs, costs)
+    graph = step_of(algorithm.dynamics, costs).graph
+    return Extra(look.work + costs.repeats * costs.gradient, look.memory + graph)
 
 
 def _again(spec: Experiment, algorithm: Stepped, costs: Costs) -> Extra:
@@ -51,24 +61,26 @@ def _truncation(spec: Experiment, algorithm: Stepped, costs: Costs) -> Extra:
     return _again(spec, algorithm.model_copy(update={"steps": steps}), costs)
 
 
-def _comparison(spec: Experiment, algorithm: Stepped, costs: Costs, whole: Costs, features: float) -> Extra:
+def _comparison(spec: Experiment, algorithm: Stepped, costs: Costs) -> Extra:
     """Another method, or central differences: values of f alone, with no way back."""
     asked = spec.diagnostics.comparison
     if asked.against is not None:
         return _again(spec, algorithm.model_copy(update={"hypergradient": asked.against}), costs)
-    step = step_of(algorithm.dynamics, whole)
+    step, look = step_of(algorithm.dynamics, costs), _look(costs, costs)
     solved = isinstance(algorithm.hypergradient, Exact)
-    inner = VALUE * whole.solution if solved else algorithm.steps * step.once
-    work = 2 * asked.directions * (inner + VALUE * (whole.embedding + whole.objective))
-    points = 3 * whole.item * whole.outer  # the direction, and lam on its two sides
-    held = whole.solution_memory if solved else max(step.graph, whole.judging)
-    return Extra(work, features + points + held)
+    inner = VALUE * costs.solution if solved else algorithm.steps * step.once
+    value = look.work + costs.repeats * (inner + VALUE * costs.objective)
+    points = 3 * costs.item * costs.outer  # the direction, and lam on its two sides
+    held = costs.solution_memory if solved else max(step.graph, costs.judging)
+    return Extra(2 * asked.directions * value, look.memory + points + held)
 
 
-def _contraction(spec: Experiment, look: Work, features: float, step: Step) -> Extra:
+def _contraction(spec: Experiment, algorithm: Stepped, costs: Costs, whole: Costs) -> Extra:
     """Pulls through the graph of one step, which is made once."""
     products = spec.diagnostics.contraction.products
-    return Extra(look + step.once + products * step.pulled, features + products * step.state + step.graph)
+    step, look = step_of(algorithm.dynamics, whole), _look(costs, whole)
+    work = look.work + step.once + products * step.pulled
+    return Extra(work, look.memory + products * step.state + step.graph)
 
 
 def measurements_of_steps(spec: Experiment, whole: Costs) -> Extra:

@@ -544,12 +544,16 @@ class TestDiagnostics:
         assert found
         assert found.peak_mb == pytest.approx(peak(chunked, **FOUR_STEPS), rel=0.05)
 
-    def test_gradients_of_copies_take_the_whole_meta_batch(self) -> None:
+    def test_steps_of_all_copies_are_looked_at_together(self) -> None:
         chunked = MAML | {"meta_batch": 64, "task_chunk": 2}
         plain, whole = peak(chunked, **FIVE), peak(chunked | {"task_chunk": None}, **FIVE)
-        found = self.beside(chunked, FIVE, stationarity={"every": 1}).memory
+        found = self.beside(chunked, FIVE, contraction={"every": 1, "products": 1}).memory
         assert found
         assert 1.1 * plain < found.peak_mb < whole
+        for section in ("stationarity", "comparison"):
+            apart = self.beside(chunked, FIVE, **{section: {"every": 1}}).memory
+            assert apart
+            assert apart.peak_mb == pytest.approx(plain, rel=0.02)
 
 
 OPTIMIZER = {"kind": "learned_optimizer", "meta_batch": 256}
