@@ -1,4 +1,4 @@
-"""What plans are checked on: every hypergradient, solver, dynamics, algorithm, problem and data set."""
+"""What plans are checked on: every hypergradient, solver, dynamics, algorithm, problem, model, head and data set."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -18,11 +18,14 @@ MLP: Fields = {
 CANCER: Fields = {**TABLE, "dataset": {"kind": "breast_cancer"}, "strength": "feature"}
 NO_OFFSET: Fields = {**CANCER, "model": {"kind": "linear", "bias": False}}
 FEW_SHOT: Fields = {"kind": "hyper_representation", "meta_batch": 4}
+COLOURED: Fields = {**FEW_SHOT, "dataset": {"kind": "mini_imagenet"}, "meta_batch": 1, "query": 5}
 QUADRATIC: Fields = {"kind": "quadratic"}
 
+MEASURED: Fields = {name: {"every": 1} for name in ("stationarity", "truncation", "comparison", "contraction")}
 UNROLLED: Fields = {"kind": "unrolled"}
 REVERSE: Fields = {"kind": "reverse"}
 FORWARD: Fields = {"kind": "forward"}
+EXACT: Fields = {"kind": "exact"}
 DESCENT: Fields = {"kind": "gradient_descent"}
 STOCHASTIC = ("soba", "ma_soba", "saba", "srba", "stocbio", "amigo", "ttsa", "f2sa", "bome", "pbgd")
 
@@ -69,6 +72,8 @@ def cases() -> Iterator[Case]:
     yield from _problems()
     yield from _few_shot()
     yield from _initialization()
+    yield from _other_representations()
+    yield from _learned()
     yield from _kept_inner_variables()
 
 
@@ -91,8 +96,9 @@ def _methods() -> Iterator[Case]:
     for problem, steps in ((MLP, 50), (QUADRATIC, 100)):
         name = f"{problem.get('model', problem)['kind']}: reversible"
         yield Case(name, problem, nested(steps, {"kind": "reversible"}, {"kind": "heavy_ball"}))
-    measured: Fields = {name: {"every": 1} for name in ("stationarity", "truncation", "comparison", "contraction")}
-    yield Case("mlp: reverse, all diagnostics", MLP, nested(20, REVERSE), diagnostics=measured)
+    yield Case("mlp: reverse, all diagnostics", MLP, nested(20, REVERSE), diagnostics=MEASURED)
+    many: Fields = {"kind": "random_forward", "directions": 16}
+    yield Case("mlp: 16 random directions, truncation", MLP, nested(5, many), diagnostics={"truncation": {"every": 1}})
 
 
 def _dynamics() -> Iterator[Case]:
@@ -131,7 +137,7 @@ def _solvers() -> Iterator[Case]:
 
 def _problems() -> Iterator[Case]:
     yield Case("quadratic 1000: reverse", {**QUADRATIC, "inner_dimension": 1000}, nested(50, REVERSE))
-    yield Case("quadratic: exact", QUADRATIC, nested(100, {"kind": "exact"}))
+    yield Case("quadratic: exact", QUADRATIC, nested(100, EXACT))
     yield Case("random quadratics: reverse", {"kind": "random_quadratics"}, nested(100, REVERSE))
     yield Case("cleaning of digits: unrolled", CLEANING, nested(1000, UNROLLED))
     yield Case("cleaning of digits: reverse", CLEANING, nested(1000, REVERSE))
@@ -139,9 +145,9 @@ def _problems() -> Iterator[Case]:
     yield Case("cleaning of mnist: unrolled", MNIST, nested(100, UNROLLED))
     yield Case("cleaning of mnist: reverse", MNIST, nested(100, REVERSE))
     ridge = {**TABLE, "dataset": {"kind": "mnist"}, "loss": "squared", "strength": "feature"}
-    yield Case("ridge on mnist: exact", ridge, nested(1, {"kind": "exact"}))
+    yield Case("ridge on mnist: exact", ridge, nested(1, EXACT))
     yield Case("cancer: reverse, logistic loss", {**CANCER, "loss": "logistic"}, nested(200, REVERSE))
-    for kind in ("wine", "diabetes", "20news", "a9a", "w8a", "german", "housing", "magic"):
+    for kind in ("wine", "diabetes", "synthetic_regression", "20news", "a9a", "w8a", "german", "housing", "magic"):
         yield Case(f"{kind}: reverse", {**TABLE, "dataset": {"kind": kind}}, nested(20, REVERSE))
 
 
@@ -152,7 +158,8 @@ def _few_shot() -> Iterator[Case]:
     yield Case("few-shot, heavy ball", FEW_SHOT, nested(16, REVERSE, {"kind": "heavy_ball"}))
     yield Case("few-shot, random forward", FEW_SHOT, nested(4, {"kind": "random_forward"}))
     yield Case("few-shot, 16 tasks", {**FEW_SHOT, "meta_batch": 16}, nested(4, REVERSE))
-    yield Case("few-shot, 16 tasks, 2 at a time", {**FEW_SHOT, "meta_batch": 16, "task_chunk": 2}, nested(4, REVERSE))
+    chunked = {**FEW_SHOT, "meta_batch": 16, "task_chunk": 2}
+    yield Case("few-shot, 16 tasks, 2 at a time", chunked, nested(4, REVERSE))
     yield Case("few-shot, 20-way 5-shot", {**FEW_SHOT, "way": 20, "shot": 5}, nested(16, REVERSE))
     for precision in ("bf16", "float64"):
         yield Case(f"few-shot, {precision}", FEW_SHOT, nested(4, REVERSE), precision)
@@ -160,6 +167,8 @@ def _few_shot() -> Iterator[Case]:
     yield Case("few-shot, max-pool", pooled, nested(4, REVERSE))
     yield Case("few-shot, 32 filters", {**FEW_SHOT, "model": {"kind": "conv4", "filters": 32}}, nested(4, REVERSE))
     yield Case("few-shot, mlp", {**FEW_SHOT, "model": {"kind": "mlp", "hidden": [256, 64]}}, nested(16, REVERSE))
+    yield Case("few-shot, all diagnostics", FEW_SHOT, nested(4, REVERSE), diagnostics=MEASURED)
+    yield Case("few-shot, 16 tasks, 2 at a time, all diagnostics", chunked, nested(4, REVERSE), diagnostics=MEASURED)
     yield Case("few-shot, implicit", {**FEW_SHOT, "l2": 0.01}, nested(16, implicit()))
 
 
@@ -174,7 +183,49 @@ def _initialization() -> Iterator[Case]:
     yield Case("initialization, 16 tasks", many, nested(5, UNROLLED))
     yield Case("initialization, 16 tasks, 4 at a time", {**many, "task_chunk": 4}, nested(5, UNROLLED))
     yield Case("initialization, mlp", {**many, "model": {"kind": "mlp", "hidden": [256, 64]}}, nested(20, REVERSE))
+    watched: Fields = {**many, "task_chunk": 4}
+    yield Case("initialization, 4 at a time, all diagnostics", watched, nested(5, REVERSE), diagnostics=MEASURED)
     yield Case("initialization of the head", {**many, "adapt": "head", "query": 15}, nested(16, REVERSE))
+
+
+def _other_representations() -> Iterator[Case]:
+    yield Case("few-shot, ridge: exact", {**FEW_SHOT, "heads": {"kind": "ridge"}}, nested(1, EXACT))
+    yield Case("few-shot, ridge: reverse", {**FEW_SHOT, "heads": {"kind": "ridge"}}, nested(16, REVERSE))
+    yield Case("few-shot, prototypes: exact", {**FEW_SHOT, "heads": {"kind": "prototypes"}}, nested(1, EXACT))
+    together = {**FEW_SHOT, "outer_set": "support", "training_shot": 16}
+    yield Case("joint: few-shot", together, {"kind": "joint"}, hyperiterations=6)
+    residual: Fields = {"model": {"kind": "residual"}}
+    yield Case("few-shot, residual", {**FEW_SHOT, **residual, "meta_batch": 1, "query": 5}, nested(4, REVERSE))
+    pooled: Fields = {"model": {"kind": "conv4", "filters": 32, "downsample": "max_pool"}}
+    yield Case("few-shot, mini_imagenet", {**COLOURED, **pooled}, nested(4, REVERSE))
+    yield Case(
+        "few-shot, mini_imagenet, residual", {**COLOURED, **residual, "query": 2}, nested(4, REVERSE), hyperiterations=3
+    )
+    yield Case("transfer: exact", {"kind": "multiclass_transfer"}, nested(16, EXACT))
+    linear: Fields = {"kind": "linear_representation"}
+    for method in ("reverse", "exact"):
+        yield Case(f"linear representation: {method}", linear, nested(100, {"kind": method}))
+    yield Case(
+        "linear representation of all pixels: reverse",
+        {**linear, "features": {"kind": "pixels", "size": 784}},
+        nested(100, REVERSE),
+    )
+
+
+def _learned() -> Iterator[Case]:
+    optimizer: Fields = {"kind": "learned_optimizer"}
+    fitting: Fields = {**optimizer, "tasks": {"kind": "classification"}, "meta_batch": 4}
+    yield Case("learned optimizer, lstm: unrolled", {**optimizer, "meta_batch": 256}, nested(20, UNROLLED))
+    yield Case("learned optimizer, lstm, digits: reverse", fitting, nested(10, REVERSE))
+    yield Case(
+        "learned optimizer, mlp, digits: unrolled", {**fitting, "optimizer": {"kind": "mlp"}}, nested(10, UNROLLED)
+    )
+    data: Fields = {"kind": "learned_data", "draws": 1, "final_steps": 1}
+    wide: Fields = {"model": {"kind": "mlp", "hidden": [256]}, "examples_per_class": 50}
+    yield Case("learned data, digits: unrolled", {**data, **wide}, nested(100, UNROLLED))
+    yield Case("learned data, digits: reverse", {**data, **wide}, nested(100, REVERSE))
+    images: Fields = {"dataset": {"kind": "mnist"}, "train": 5000, "validation": 2000, "examples_per_class": 10}
+    yield Case("learned data, mnist: reverse", {**data, **images}, nested(100, REVERSE))
 
 
 def _kept_inner_variables() -> Iterator[Case]:

@@ -129,5 +129,29 @@ def recomputed_steps(steps: int, snapshots: int) -> int:
     return r * steps - _beta(snapshots + 1, r - 1) - (steps - 1)
 
 
+class Cost(NamedTuple):
+    """What a schedule takes."""
+
+    again: int
+    """Steps made once more than on the way there, not counting those that the way back makes as it goes through them:
+    `advance` but for the first T - 1."""
+    kept: int
+    """Iterates that are there at a time, at most: those on the stack, and the live one."""
+
+
+def cost(
+    steps: int, *, segment: Segment | None = None, truncate: int | None = None, snapshots: int | None = None
+) -> Cost:
+    """Of the schedule with these arguments, from formulas; T at least 1."""
+    back = steps if truncate is None else min(truncate, steps)
+    if segment is not None:
+        length = min(automatic(back) if segment == "auto" else segment, back)
+        before = -(-back // length) - 1  # segments but for the last one, which is not walked anew
+        last = back - before * length
+        return Cost(before * (length - 1), max(before + last, before - 1 + length))
+    kept = min(snapshots or back, max(back - 1, 1))
+    return Cost(recomputed_steps(back, kept), min(kept + 1, back))
+
+
 def _beta(c: int, r: int) -> int:
     return comb(c + r, c) if r >= 0 else 0

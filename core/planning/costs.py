@@ -41,6 +41,10 @@ class Costs:
     """The network, forward and backward, once a hyperiteration."""
     features: float = 0.0
     """What the network's passes take, episodes included."""
+    looking: float = 0.0
+    """What a pass of the network without a graph takes, episodes included."""
+    judging: float = 0.0
+    """What E alone takes without a graph, where that is much."""
     solution: Work = NOTHING
     """The closed form with its derivative."""
     solution_memory: float = 0.0

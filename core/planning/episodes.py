@@ -12,7 +12,7 @@ from core.planning.networks import (
     network_gradient,
     values_of_an_image,
 )
-from core.planning.residual import residual_gradient, residual_holds, residual_keeps
+from core.planning.residual import RESIDUAL_VALUE, residual_gradient, residual_holds, residual_keeps
 from core.planning.work import Work
 from core.spec import Experiment
 from core.spec.datasets import MiniImagenet
@@ -63,7 +63,8 @@ def scored(spec: Experiment, problem: FewShot, chunk: int | None) -> Scored:
 
 def passed(problem: FewShot, judged: Scored, item: int) -> Work:
     """The network forward, some images at a time."""
-    work = VALUE * network(problem, judged.images, item)
+    share = RESIDUAL_VALUE if isinstance(problem.model, Residual) else VALUE
+    work = share * network(problem, judged.images, item)
     return replace(work, operators=work.operators * -(-judged.images // max(judged.together, judged.drawn)))
 
 

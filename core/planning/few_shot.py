@@ -56,6 +56,7 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
         loading=loading,
         embedding=network(problem, images, passing) + changed(problem, images, item) + Work(0, 0, 20),
         features=images * (passing * kept(problem) + 2 * item * pixels) + (2 + problem.centred) * item * z,
+        looking=images * (passing * held(problem, passing) + 2 * item * pixels),
         solution=_solution(problem, fits, support, made, item),
         solution_memory=item * 3.0 * fits * support * (made + support) * closed_form(problem),
         scoring=passed(problem, judged, passing) + Work(0, 0, DRAWN * -(-judged.tasks // judged.at_once)),
@@ -103,6 +104,7 @@ def transfer(spec: Experiment, problem: MulticlassTransfer) -> Costs:
         embedding=network(problem, images, passing) + changed(problem, images, item) + 3 * last + Work(0, 0, 20),
         features=images * (passing * kept(problem) + 2 * item * values_of_an_image(problem.dataset))
         + (passing + 4 * item) * scores,
+        looking=images * (passing * held(problem, passing) + 2 * item * values_of_an_image(problem.dataset)),
         scoring=passed(problem, judged, passing) + product(judged.images, below, classes, item) + fits * heads,
         scoring_memory=judged.together * (passing * held(problem, passing) + 2 * item * classes),
         statistics_memory=judged.drawn * (passing * held(problem, passing) + 2 * item * classes),

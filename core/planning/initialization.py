@@ -50,6 +50,8 @@ def initialization(spec: Experiment, problem: Initialization) -> Costs:
         loading=loading,
         embedding=embedding + changed(problem, tasks * (support + query), item),
         features=at_the_end * graph + 2 * item * tasks * (support + query) * pixels,
+        looking=0.0 if copies else item * at_the_end * (held(problem, item) + 2 * pixels),
+        judging=item * tasks * query * held(problem, item) if copies else 0.0,
         # The query sets twice, with their own statistics and with those of the support sets; copies have seen these.
         scoring=VALUE * network(problem, 2 * episodes * (support * (1 if copies else 2) + 2 * query), item),
         scoring_memory=item * at_once * (support * kept(problem) + query * held(problem, item) + 4 * adapted(problem)),

@@ -30,6 +30,8 @@ LOOKED_AT = 1000
 """Examples that the loss of a task is measured on."""
 LSTM_OPERATORS, MLP_OPERATORS = 20, 6
 """Calls for each layer."""
+GATES = 42
+"""Numbers that an LSTM reads or writes for each unit beside its products: 20 to add these and the offset, 22 after."""
 KEEPS = 8
 """Numbers that the graph keeps for each unit of an LSTM, as measured."""
 AROUND = 1.45
@@ -71,7 +73,8 @@ def learned_data(spec: Experiment, problem: LearnedData) -> Costs:
         seen=lam,
         outer=lam,
         gradient=network_gradient(sizes, n, item) + Work(0, 3 * item * variables, 15),
-        graph=item * (activations(sizes, n) + variables + n * dataset.features),
+        # Beside what a gradient on given examples keeps: the examples, and the first layer's slopes, their factor.
+        graph=item * (activations(sizes, n) + variables + n * (dataset.features + sizes[1])),
         objective=network_gradient(sizes, checked, item) + Work(0, 2 * item * checked * dataset.features, 26),
         watching=item * GRADIENT_HOLDS * activations(sizes, count),
         data=item * chosen * dataset.features,
@@ -138,7 +141,7 @@ def _network(problem: LearnedOptimizer, entries: int, item: int) -> Network:
         case LstmOptimizer():
             h, inputs = chosen.hidden, (2, *[chosen.hidden] * (chosen.layers - 1))  # two inputs cost next to nothing
             products = [product(entries, rows, 4 * h, item) for rows in (*inputs[1:], *[h] * chosen.layers)]
-            passes = Work(0, item * entries * chosen.layers * 24 * h, LSTM_OPERATORS * chosen.layers + 12)
+            passes = Work(0, item * entries * chosen.layers * GATES * h, LSTM_OPERATORS * chosen.layers + 12)
             kept = entries * (KEEPS * h * chosen.layers + 8)
             return Network(sum(products, passes), 2 * h * chosen.layers, kept, 2 * chosen.layers)
         case MlpOptimizer():

@@ -34,6 +34,7 @@ def linear_representation(spec: Experiment, problem: LinearRepresentation) -> Co
         loading=LOADED * stored + item * (n + m + tested) * (pixels + d),
         embedding=3 * forward + Work(0, 6 * item * z, 25),
         features=item * ((n + m) * k + 2 * z),
+        looking=item * (n + m) * k,
         solution=product(k, k, k, item) + 2 * product(classes, k, k, item) + Work(0, 0, 15),
         solution_memory=item * 3 * k * k,
         scoring=forward + scored + Work(operators=40 + 0.03 * (m + tested)),

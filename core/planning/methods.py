@@ -5,11 +5,11 @@ segments of m T (3 g + back), T/m + m iterates; forward T g for each tangent, on
 product with the Hessian for each iteration of the solver.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
+from core.bilevel.schedule import cost
 from core.planning.costs import Costs
 from core.planning.episodes import walk_step
 from core.planning.implicit import implicit
@@ -97,13 +97,7 @@ def _fused(spec: Experiment) -> bool:
 
 def _reverse(chosen: algorithms.Reverse, steps: int, step: Step) -> Need:
     back = min(chosen.truncate or steps, steps)
-    again, kept = 0, back
-    if chosen.snapshots is not None:
-        again, kept = _best_schedule(back, min(chosen.snapshots, back))
-    elif chosen.segment is not None:
-        length = math.isqrt(max(back - 1, 0)) + 1 if chosen.segment == "auto" else chosen.segment
-        segments = -(-back // length)
-        again, kept = (segments - 1) * length, segments - 1 + min(length, back)
+    again, kept = cost(steps, segment=chosen.segment, truncate=chosen.truncate, snapshots=chosen.snapshots)
     return Need(
         {
             "inner steps": steps * step.once,
@@ -114,26 +108,25 @@ def _reverse(chosen: algorithms.Reverse, steps: int, step: Step) -> Need:
     )
 
 
-def _best_schedule(steps: int, snapshots: int) -> tuple[int, int]:
-    """Steps made again and iterates kept by the binomial schedule (Griewank and Walther 2000).
+def buffer_bits(momentum: float) -> float:
+    """Bits a step and variable that `reversible` keeps: 2 (1 - mu) for mu >= 1/2, about log2(1/mu) below.
 
-    With r the least number for which beta(c, r) = (c + r)!/(c! r!) >= T: r T - beta(c + 1, r - 1) steps in all.
+    A number stands for floor(1/mu) others or one more, 1/mu on average; which of n it was takes all the bits of n - 1.
     """
-    r = 0
-    while math.comb(snapshots + r, snapshots) < steps:
-        r += 1
-    within = math.comb(snapshots + r, snapshots + 1) if r else 0
-    return max(r * steps - within - (steps - 1), 0), snapshots
+    few = int(1 / momentum)
+    more = 1 / momentum - few
+    counts = {few: 1 - more, few + 1: more}
+    return momentum * sum(share * count * (count - 1).bit_length() for count, share in counts.items())
 
 
 def _reversible(dynamics: algorithms.Dynamics, costs: Costs, steps: int, step: Step) -> Need:
-    """Each step forward and back on int64 mantissas, and a pull; about log2(1/mu) bits a step and variable."""
-    bits = math.log2(1 / max(getattr(dynamics, "momentum", 0.9), 1e-6))
+    """Each step forward and back on int64 mantissas, a pull, and the bits that undo the momentum."""
+    assert isinstance(dynamics, algorithms.HeavyBall)  # core.spec.checks refuses the others
     mantissas = Work(0, 60 * 8 * costs.variables, 25 * costs.leaves + 10)
     return Need(
         {"inner steps": steps * (step.once + mantissas), "way back": steps * (step.once + step.pulled + mantissas)},
         {
-            "bit buffer": steps * costs.variables * bits / 8,
+            "bit buffer": steps * costs.variables * buffer_bits(dynamics.momentum) / 8,
             "graph of one step": step.graph,
             "mantissas": 8 * 10.0 * costs.variables,
         },

@@ -70,7 +70,7 @@ def reckon(spec: Experiment, device: Device) -> Reckoned:
 def _need(spec: Experiment, problem: Costs) -> Need:
     algorithm = spec.algorithm
     if isinstance(algorithm, Stepped):
-        method, extra = need(spec, algorithm, problem), measurements(spec, algorithm, problem)
+        method, extra = need(spec, algorithm, problem), measurements(spec, algorithm, problem, costs(_together(spec)))
         watching = {"a gradient on all examples": problem.watching}
     elif isinstance(algorithm, Joint):
         method, extra, watching = joint(algorithm, problem), Extra(NOTHING, 0.0), {}
@@ -78,10 +78,19 @@ def _need(spec: Experiment, problem: Costs) -> Need:
         whole = costs(_with_all_examples(spec, algorithm))
         method, extra = stochastic(algorithm, problem, whole), measurements_of_steps(spec, whole)
         watching = {}
-    work = {**method.work, **({"diagnostics of the spec": extra.work} if extra.work.operators else {})}
-    beside = extra.memory - overall(method.memory)
+    work = {name: problem.repeats * each for name, each in method.work.items()}
+    if extra.work.operators:
+        work["diagnostics of the spec"] = extra.work
+    beside = extra.memory - problem.features - overall(method.memory)
     memory = {**method.memory, **watching, **({"diagnostics of the spec": beside} if beside > 0 else {})}
-    return Need({name: problem.repeats * each for name, each in work.items()}, memory, method.notes)
+    return Need(work, memory, method.notes)
+
+
+def _together(spec: Experiment) -> Experiment:
+    """With all tasks of a meta-batch at a time."""
+    if getattr(spec.problem, "task_chunk", None) is None:
+        return spec
+    return spec.model_copy(update={"problem": spec.problem.model_copy(update={"task_chunk": None})})
 
 
 def _with_all_examples(spec: Experiment, algorithm: AnyStochastic) -> Experiment:

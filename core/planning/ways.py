@@ -15,6 +15,7 @@ from core.spec.algorithms import (
     Joint,
     Nested,
     RandomForward,
+    RealTime,
     Reptile,
     Reverse,
     Reversible,
@@ -23,7 +24,14 @@ from core.spec.algorithms import (
 )
 from core.spec.base import kind_of
 from core.spec.learned_problems import LearnedData
-from core.spec.problems import HyperCleaning, HyperRepresentation, Problem, RandomQuadratics, Regularization
+from core.spec.problems import (
+    HyperCleaning,
+    HyperRepresentation,
+    Initialization,
+    Problem,
+    RandomQuadratics,
+    Regularization,
+)
 from core.spec.sizes import learned_examples, real_examples, training_examples, validation_examples
 from core.spec.stochastic import AnyStochastic, MaSoba, Saba, Soba, Srba
 
@@ -45,15 +53,14 @@ def alternatives(spec: Experiment) -> Iterator[Alternative]:
     """All but the spec's own way."""
     algorithm = spec.algorithm
     if isinstance(algorithm, Stepped):
-        for name, other in _methods(algorithm.steps):
+        for name, other in _methods(algorithm):
             if other != algorithm.hypergradient:
                 settings = other.model_dump(mode="json", exclude_defaults=True) | {"kind": kind_of(type(other))}
-                same = _whole(algorithm.hypergradient) and _whole(other) and isinstance(algorithm, Nested)
-                yield _alternative(spec, name, {"algorithm.hypergradient": settings}, same=same)
+                yield _alternative(spec, name, {"algorithm.hypergradient": settings}, same=_same(algorithm, other))
     elif not isinstance(algorithm, Joint):
         yield from _other_algorithms(spec, algorithm)
         yield from _other_minibatches(spec, algorithm)
-    if isinstance(spec.problem, HyperRepresentation):
+    if isinstance(spec.problem, HyperRepresentation | Initialization):
         yield from _fewer_tasks(spec, spec.problem)
 
 
@@ -93,7 +100,7 @@ def _examples(problem: Problem) -> tuple[int, int]:
     return training_examples(problem), validation_examples(problem)
 
 
-def _fewer_tasks(spec: Experiment, problem: HyperRepresentation) -> Iterator[Alternative]:
+def _fewer_tasks(spec: Experiment, problem: HyperRepresentation | Initialization) -> Iterator[Alternative]:
     """Fewer at a time, which changes nothing but the memory; then fewer in all."""
     together = min(problem.task_chunk or problem.meta_batch, problem.meta_batch)
     while together > 1:
@@ -104,7 +111,13 @@ def _fewer_tasks(spec: Experiment, problem: HyperRepresentation) -> Iterator[Alt
         yield _alternative(spec, "half the meta-batch", {"problem.meta_batch": problem.meta_batch // 2}, same=False)
 
 
-def _methods(steps: int) -> Iterator[tuple[str, Hypergradient]]:
+def _methods(algorithm: Stepped) -> Iterator[tuple[str, Hypergradient]]:
+    """Those that the algorithm can have at all: its inner run without a new start leaves two kinds."""
+    real_time = isinstance(algorithm, RealTime)
+    return (each for each in _all_methods(algorithm.steps) if not real_time or isinstance(each[1], Forward | Reverse))
+
+
+def _all_methods(steps: int) -> Iterator[tuple[str, Hypergradient]]:
     yield "unrolled", Unrolled()
     yield "reverse", Reverse()
     yield "reverse, segments of the root of T", Reverse(segment="auto")
@@ -120,6 +133,13 @@ def _methods(steps: int) -> Iterator[tuple[str, Hypergradient]]:
     yield "exact", Exact()
     yield "first order", FirstOrder()
     yield "reptile", Reptile()
+
+
+def _same(algorithm: Stepped, other: Hypergradient) -> bool:
+    """Whether it is the same hypergradient; in real time forward mode has terms that reverse mode leaves out."""
+    own = algorithm.hypergradient
+    alike = isinstance(algorithm, Nested) or (isinstance(own, Reverse) and isinstance(other, Reverse))
+    return alike and _whole(own) and _whole(other)
 
 
 def _whole(chosen: Hypergradient) -> bool:

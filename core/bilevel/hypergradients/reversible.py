@@ -2,7 +2,7 @@
 
 On int64 mantissas, w = W u and v = V u with u = 2^-f, step t is
 V <- [mu V] + [grad L_t(w) / u], W <- W - [eta V], with [] for rounding, and undone from the last term to the first. The
-choice of V among those that give the same [mu V] is kept in a buffer: about log2(1/mu) bits a step and variable.
+choice of V among those that give the same [mu V] is kept in a buffer: 2 (1 - mu) bits a step and variable, mu >= 1/2.
 """
 
 import math

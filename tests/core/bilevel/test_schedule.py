@@ -1,12 +1,13 @@
 """Schedules of reverse mode without any tensor: complete, within their memory, and as cheap as can be."""
 
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.bilevel.schedule import Action, automatic, recomputed_steps, repetitions, schedule
+from core.bilevel.schedule import Action, automatic, cost, recomputed_steps, repetitions, schedule
 
 
 class Walked:
@@ -119,3 +120,23 @@ def test_impossible_schedules_are_refused() -> None:
         schedule(5, snapshots=0)
     with pytest.raises(ValueError, match="leave one"):
         schedule(5, snapshots=2, segment=2)
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    *({"segment": length} for length in ("auto", *range(1, 42))),
+    *({"snapshots": count} for count in range(1, 42)),
+]
+
+
+@pytest.mark.parametrize("truncate", [None, 7, 40])
+@pytest.mark.parametrize("chosen", SETTINGS, ids=str)
+def test_costs_are_those_of_the_walk(chosen: dict[str, Any], truncate: int | None) -> None:
+    for steps in range(1, 41):
+        actions = list(schedule(steps, truncate=truncate, **chosen))
+        walked = Walked(steps, actions, max(steps - (truncate or steps), 0))
+        assert cost(steps, truncate=truncate, **chosen) == (walked.recomputed(steps), walked.most_kept + 1)
+
+
+def test_the_last_step_of_a_segment_is_not_made_again() -> None:
+    assert cost(100, segment=10) == (81, 19)
