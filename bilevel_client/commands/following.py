@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from bilevel_client.client import TERMINAL, Client, Record
-from bilevel_client.commands.numbers import duration, number, percent
+from bilevel_client.commands.numbers import cut, duration, number, percent
 from bilevel_client.commands.tables import colour
 
 if TYPE_CHECKING:
@@ -130,7 +130,10 @@ def _bars(console: Console, followers: Sequence[Follower]) -> None:
         refresh_per_second=8,
     )
     with progress:
-        tasks = [progress.add_task(_name(follower.record), total=None, figures="", to_go="") for follower in followers]
+        tasks = [
+            progress.add_task(cut(follower.record["name"], 32), total=None, figures="", to_go="")
+            for follower in followers
+        ]
         while True:
             for task, follower in zip(tasks, followers, strict=True):
                 _tell(progress.console, follower)
@@ -186,8 +189,3 @@ def _line(follower: Follower) -> str:
     parts = (record["id"][:8], record["status"], steps, follower.figures())
     to_go = follower.time_to_go()
     return "  ".join(part for part in (*parts, to_go if to_go != record["status"] else "") if part)
-
-
-def _name(record: Record) -> str:
-    name: str = record["name"]
-    return name if len(name) <= 32 else f"{name[:31]}…"

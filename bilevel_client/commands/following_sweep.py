@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from bilevel_client.client import Client
 from bilevel_client.commands.following import LINE_EVERY, PAUSE
+from bilevel_client.commands.numbers import cut
 from bilevel_client.commands.sweep_tables import counts
 from bilevel_client.records import Record
 
@@ -44,7 +45,7 @@ def _bar(console: Console, client: Client, sweep_id: str) -> Record:
     )
     with progress:
         record = client.get_sweep(sweep_id)
-        task = progress.add_task(_name(record), total=None, members="")
+        task = progress.add_task(cut(record["name"], LONGEST), total=None, members="")
         while True:
             done, asked = (record["progress"][part] for part in ("hyperiteration", "hyperiterations"))
             # Before the first point the bar has no length, so that it pulses.
@@ -72,12 +73,7 @@ def _lines(console: Console, client: Client, sweep_id: str) -> Record:
 def _line(record: Record) -> str:
     progress = record["progress"]
     steps = f"{progress['hyperiteration']}/{progress['hyperiterations']}"
-    return f"{record['id'][:8]}  {_name(record)}  {steps}  {_members(record)}"
-
-
-def _name(record: Record) -> str:
-    name: str = record["name"]
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    return f"{record['id'][:8]}  {cut(record['name'], LONGEST)}  {steps}  {_members(record)}"
 
 
 def _members(record: Record) -> str:

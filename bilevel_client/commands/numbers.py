@@ -1,4 +1,4 @@
-"""Numbers, times and little curves as a person wants to read them."""
+"""Numbers, times, long names and little curves as a person wants to read them."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,11 @@ def number(value: float | str, digits: int = 4) -> str:
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "-∞"}.get(value, "NaN")
     return f"{value:.{digits}g}"
+
+
+def cut(text: str, longest: int) -> str:
+    """A text of at most so many characters."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def percent(fraction: float | str) -> str:

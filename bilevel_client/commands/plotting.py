@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bilevel_client.client import Curves, Record, Series
-from bilevel_client.commands.numbers import number, percent
+from bilevel_client.commands.numbers import cut, number, percent
 
 Drawn = Sequence[tuple[Record, Curves]]
 
@@ -250,8 +250,7 @@ def _label(name: str) -> str:
 
 
 def _name(record: Record, longest: int) -> str:
-    name = str(record["name"]).replace("$", r"\$")
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+    return cut(str(record["name"]).replace("$", r"\$"), longest)
 
 
 def _title(figure: Figure, drawn: Drawn) -> None:

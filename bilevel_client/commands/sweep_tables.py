@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bilevel_client.commands.numbers import age, number, percent
+from bilevel_client.commands.numbers import age, cut, number, percent
 from bilevel_client.commands.tables import COLOURS, colour, new_facts, new_table
 from bilevel_client.grids import shown
 from bilevel_client.records import Record
@@ -146,8 +146,7 @@ def _names(paths: Sequence[str]) -> dict[str, str]:
 
 
 def _value(value: Any) -> str:
-    text = shown(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return cut(shown(value), LONGEST)
 
 
 def _words(metric: str) -> str:

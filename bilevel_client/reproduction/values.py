@@ -91,8 +91,8 @@ def ended(members: Sequence[Member]) -> str:
 
 def ending(results: Results) -> list[Section]:
     """The last sections of every report: what did not succeed, if anything, and what the rest was made with."""
-    unfinished = [member for found in results.values() for member in found.members if not member.result]
-    failures = [Section("Did not succeed", _unfinished(results))] if unfinished else []
+    unfinished = _unfinished(results)
+    failures = [Section("Did not succeed", unfinished)] if unfinished else []
     return [*failures, Section("Made with", [_made_with(results)])]
 
 
@@ -115,6 +115,8 @@ def _environment(made: Mapping[str, Any]) -> str:
 def _unfinished(results: Results) -> list[Text]:
     """What failed or was cancelled, with its reason, and how to try it again."""
     lost = [(found, member) for found in results.values() for member in found.members if not member.result]
+    if not lost:
+        return []
     sweeps = {member.sweep: f"`bilevel sweeps retry {member.sweep}`" for _, member in lost if member.sweep}
     again = Text(f"To run them again: {', '.join(sweeps.values())}; then the command below takes them in.")
     lines = [_line(found, member) for found, member in lost]

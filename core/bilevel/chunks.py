@@ -19,10 +19,10 @@ def in_chunks(method: Method) -> Method:
     """
 
     def chunked(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int) -> Hypergradient:
-        if not _divided(problem):
-            return method(problem, dynamics, lam, steps=steps)
         parts = chunks(problem, dynamics)
         weight, stated = next(parts)
+        if weight == 1:
+            return method(*stated, lam, steps=steps)
         total = _weighted(method(*stated, lam, steps=steps), weight)
         for weight, stated in parts:
             total = _add(total, _weighted(method(*stated, lam, steps=steps), weight))
@@ -33,18 +33,13 @@ def in_chunks(method: Method) -> Method:
 
 def chunks(problem: Problem, dynamics: Dynamics) -> Iterator[tuple[float, tuple[Problem, Dynamics]]]:
     """The share of the tasks that a chunk has, and its problem; all in one where the problem asks for no chunks."""
-    if not _divided(problem):
+    tasks = problem.tasks
+    if tasks is None or tasks.chunk is None:
         yield 1.0, (problem, dynamics)
         return
-    assert problem.tasks is not None
-    assert problem.tasks.chunk is not None
-    leaves, structure = trees.flatten(problem.tasks.data)
-    for parts in zip(*(torch.split(leaf, problem.tasks.chunk) for leaf in leaves), strict=True):
-        yield len(parts[0]) / len(leaves[0]), problem.tasks.state(trees.unflatten(list(parts), structure))
-
-
-def _divided(problem: Problem) -> bool:
-    return problem.tasks is not None and problem.tasks.chunk is not None
+    leaves, structure = trees.flatten(tasks.data)
+    for parts in zip(*(torch.split(leaf, tasks.chunk) for leaf in leaves), strict=True):
+        yield len(parts[0]) / len(leaves[0]), tasks.state(trees.unflatten(list(parts), structure))
 
 
 MEANS = ("buffer_bits",)

@@ -70,7 +70,7 @@ def reckon(spec: Experiment, device: Device) -> Reckoned:
 def _need(spec: Experiment, problem: Costs) -> Need:
     algorithm = spec.algorithm
     if isinstance(algorithm, Stepped):
-        method, extra = need(spec, algorithm, problem), measurements(spec, algorithm, problem, costs(_together(spec)))
+        method, extra = need(spec, algorithm, problem), measurements(spec, algorithm, problem, _together(spec, problem))
         watching = {"a gradient on all examples": problem.watching}
     elif isinstance(algorithm, Joint):
         method, extra, watching = joint(algorithm, problem), Extra(NOTHING, 0.0), {}
@@ -86,11 +86,11 @@ def _need(spec: Experiment, problem: Costs) -> Need:
     return Need(work, memory, method.notes)
 
 
-def _together(spec: Experiment) -> Experiment:
+def _together(spec: Experiment, problem: Costs) -> Costs:
     """With all tasks of a meta-batch at a time."""
     if getattr(spec.problem, "task_chunk", None) is None:
-        return spec
-    return spec.model_copy(update={"problem": spec.problem.model_copy(update={"task_chunk": None})})
+        return problem
+    return costs(spec.model_copy(update={"problem": spec.problem.model_copy(update={"task_chunk": None})}))
 
 
 def _with_all_examples(spec: Experiment, algorithm: AnyStochastic) -> Experiment:

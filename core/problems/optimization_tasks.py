@@ -78,10 +78,9 @@ def classification(tasks: spec.Classification, model: Model, context: Context) -
         starts = torch.stack([start(stream(*index, task)) for task in range(size)])
 
         def losses(t: int | None, theta: Tensor) -> Tensor:
-            if t is None:
-                return cross_entropy(scores(theta, examples.x[:LOOKED_AT]), examples.y[:LOOKED_AT])
-            if tasks.batch is None:
-                return cross_entropy(scores(theta, examples.x), examples.y)
+            if t is None or tasks.batch is None:
+                seen = slice(LOOKED_AT if t is None else None)
+                return cross_entropy(scores(theta, examples.x[seen]), examples.y[seen])
             rows = minibatches(len(examples.x), min(tasks.batch, len(examples.x)), size, stream(*index, "step", t))
             chosen = rows.to(context.device)
             return cross_entropy(scores(theta, examples.x[chosen]), examples.y[chosen])

@@ -52,7 +52,7 @@ def axes(
         PydanticCustomError: a path is no field's or several fields', or a value is there twice.
     """
     known = list(fields(canonical))
-    brought = _brought(base, grid, canonical)
+    brought = [] if all(meant(given, known) for given in grid) else _brought(base, grid, canonical, known)
     places: dict[str, str] = {}
     found = []
     for given, values in grid.items():
@@ -93,10 +93,9 @@ def described(parameters: Mapping[str, Any]) -> str:
 
 
 def _brought(
-    base: Mapping[str, Any], grid: Mapping[str, Sequence[JsonValue]], canonical: Mapping[str, Any]
+    base: Mapping[str, Any], grid: Mapping[str, Sequence[JsonValue]], canonical: Mapping[str, Any], known: list[str]
 ) -> list[str]:
-    """Fields that the base has not, of objects among the values."""
-    known = list(fields(canonical))
+    """Fields that the base has not, as it has the known ones, of objects among the values."""
     objects = [
         placed(base, path, value, canonical)
         for given, values in grid.items()
