@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from api import errors, schemas
 from api.deps import Service
@@ -46,7 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for name in ("database_url", "broker_url"):
         if not getattr(settings, name).get_secret_value():
             raise ValueError(f"{name.upper()} is not set: give it the address of a server, or start with `bilevel up`")
-    app = FastAPI(
+    app = FastAPIOffline(  # with the scripts of its pages, which FastAPI takes from the internet
         title="Bilevel",
         version=_version(),
         description=DESCRIPTION,
@@ -60,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(resource.router, prefix="/v1", responses=REFUSALS)
     app.include_router(health.router)
     plain = app.openapi
-    app.openapi = lambda: _with_problems(plain())  # type: ignore[method-assign] # the documented way to extend it
+    app.openapi = lambda: _told(plain())  # type: ignore[method-assign] # the documented way to extend it
     return app
 
 
@@ -87,10 +88,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.engine.dispose()
 
 
-def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """Says in the OpenAPI document that refusals are problem+json."""
+def _told(document: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document, where operations go by their ids and refusals are problem+json."""
     for operations in document["paths"].values():
         for operation in operations.values():
+            operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
             for status, response in operation["responses"].items():
                 content = [each for each in response.get("content", {}).values() if "schema" in each]
                 if status[0] in "45" and content:

@@ -1,6 +1,7 @@
 """The service as a whole: key, health, catalogue, OpenAPI document, outages, the process."""
 
 import inspect
+import re
 import socket
 import subprocess
 import sys
@@ -123,6 +124,17 @@ class TestCatalog:
         assert "bilevel data prepare mnist" in entries["mnist"]["missing"]
 
 
+class TestPages:
+    @pytest.mark.parametrize("page", ["/docs", "/redoc"])
+    def test_all_that_a_page_shows_comes_with_the_service(self, refusing: httpx.Client, page: str) -> None:
+        addresses = re.findall(r"""(?:src|href|spec-url|url)(?:=|: )["']([^"']*)["']""", refusing.get(page).text)
+        assert "/openapi.json" in addresses
+        assert any(address.endswith(".js") for address in addresses)
+        for address in addresses:
+            assert address.startswith("/")  # on this host
+            assert refusing.get(address).status_code == 200
+
+
 @pytest.fixture(scope="module")
 def document(refusing: httpx.Client) -> dict[str, Any]:
     return dict(refusing.get("/openapi.json").json())
@@ -153,6 +165,7 @@ class TestOpenApi:
             "get_health",
             "get_readiness",
         }
+        assert document["paths"]["/v1/experiments"]["post"]["summary"] == "Submit experiment"
         for operation in operations:
             assert operation["description"]
             for parameter in operation.get("parameters", ()):
