@@ -160,7 +160,7 @@ def _dual_walk(problem: HyperRepresentation, costs: Costs, steps: int) -> Need:
     )
 
 
-TANGENT_GRAPHS = 2.5
+TANGENT_GRAPHS = 3.0
 """What a tangent's way through a gradient holds at its peak, over what the gradient's graph keeps, as measured."""
 
 
