@@ -151,15 +151,15 @@ def test_what_is_changed_stands_below_the_title() -> None:
 
 
 @pytest.mark.parametrize("changes", [Changes(quick=True), Changes(settings=("problem.l2=1",)), Changes(seeds=(1,))])
-def test_bars_are_for_what_the_study_says_alone(changes: Changes) -> None:
-    stage = STUDIES["hyper-cleaning"].stages[0]
+@pytest.mark.parametrize("stage", STUDIES["hyper-cleaning"].stages, ids=lambda stage: stage.name)
+def test_bars_are_for_what_the_study_says_alone(stage: Stage, changes: Changes) -> None:
     each = done(member(0, 0.99))
     accuracy = {"accuracy": each.result["test"]["accuracy"]}
     parts = {"oracle": accuracy, "baseline": accuracy, "learned": accuracy, "f1": 0.95, "removed": {"f1": 0.92}}
     names = ("f1", "weight_clean", "weight_corrupted")
     curves = {f"outer/{name}": Series([0, 1, 2], [0.0, 0.9, 0.95], None) for name in names}
     each = each._replace(result={**each.result, "report": parts}, curves=curves)
-    document = STUDIES["hyper-cleaning"].report({"mnist": Found(changes.of(stage), [each], "")})
+    document = STUDIES["hyper-cleaning"].report({stage.name: Found(changes.of(stage), [each], "")})
     judged = [word in markdown(document) for word in ("(bar 90.2: met)", "(bar 0.93: met)", "(bar 0.93: missed)")]
     assert judged == [not (changes.quick or changes.settings)] * 3
     low, high = pictures(document)["f1"].figure.axes[0].get_ylim()
