@@ -81,7 +81,36 @@ def gradient_and_value(
 
 
 def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]) -> tuple[Any, Any]:
-    """The value, and the derivatives along many tangents at once: every leaf of theirs has a leading axis for them."""
+    """The value, and J v for many tangents v at once: every leaf of theirs has a leading axis for them.
+
+    J v is the derivative of u' J v by u, on the tape: for steps of small operators, which take two to five times as
+    long in torch's forward mode.
+    """
+    _refuse_inference_mode()
+    leaves, structure = trees.flatten(arguments)
+    inputs = [leaf.detach().requires_grad_() for leaf in leaves]
+    given: Any = trees.unflatten(inputs, structure)
+    with torch.enable_grad():
+        outputs, shape = trees.flatten(function(*given))
+        probes = [torch.zeros_like(output, requires_grad=True) for output in outputs]
+        products = _pulled(outputs, inputs, probes, create_graph=True)
+    along = trees.leaves_as(structure, tangents)
+    pairs = [pair for pair in zip(products, along, strict=True) if pair[0].requires_grad]
+    found: Sequence[Tensor | None] = [None] * len(probes)
+    if pairs:
+        dependent, directions = zip(*pairs, strict=True)
+        found = torch.autograd.grad(dependent, probes, directions, is_grads_batched=True, allow_unused=True)
+    slopes = [
+        output.new_zeros(len(along[0]), *output.shape) if slope is None else slope
+        for output, slope in zip(outputs, found, strict=True)
+    ]
+    return trees.unflatten([output.detach() for output in outputs], shape), trees.unflatten(slopes, shape)
+
+
+def jvps_in_one_pass(
+    function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]
+) -> tuple[Any, Any]:
+    """As `jvps`, by torch's forward mode: for a network, whose multiplications are dearer than its operators."""
 
     def along(*tangent: Tree) -> Any:
         return torch.func.jvp(function, arguments, tangent)

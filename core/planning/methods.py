@@ -178,6 +178,6 @@ def _forward(costs: Costs, step: Step, steps: int, directions: int, chunk: int |
             "tangents": together * costs.item * numbers,
             "directions": 2 * together * costs.item * costs.outer,
             **({"tangents of the features": together * costs.features / 2} if costs.features else {}),
-            "forward-mode derivatives": FORWARD_MEMORY,
+            **({"forward-mode derivatives": FORWARD_MEMORY} if costs.features else {}),
         },
     )

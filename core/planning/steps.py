@@ -59,9 +59,9 @@ class Step:
         return Work(2.4 * self.once.operations, 2.6 * self.once.traffic, 2.2 * self.overhead * self.once.operators)
 
     def pushed(self, tangents: int) -> Work:
-        """The step with so many tangents at once, through torch.func, whose operators are dear."""
-        times = 1 + 1.8 * tangents
-        return Work(times * self.once.operations, times * self.once.traffic, 17 * self.overhead * self.once.operators)
+        """The step with so many tangents at once: its graph, the graph of the way back, and that one's way back."""
+        times = 2.5 + 1.8 * tangents
+        return Work(times * self.once.operations, times * self.once.traffic, 6 * self.overhead * self.once.operators)
 
 
 def step_of(dynamics: algorithms.Dynamics, costs: Costs) -> Step:

@@ -6,7 +6,16 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.derivatives import Pull, gradient, gradient_and_value, jvps, vjp, vjp_once, vjp_with_aux
+from core.bilevel.derivatives import (
+    Pull,
+    gradient,
+    gradient_and_value,
+    jvps,
+    jvps_in_one_pass,
+    vjp,
+    vjp_once,
+    vjp_with_aux,
+)
 
 
 def vectors(count: int) -> list[Tensor]:
@@ -41,6 +50,20 @@ def test_the_tape_gives_the_derivatives_of_torch_func(product: Callable[..., tup
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close(pull(cotangent), pull_functional(cotangent))
     assert not any(leaf.requires_grad for leaf in trees.leaves((value, *arguments)))
+
+
+@pytest.mark.usefixtures("mode")
+@pytest.mark.parametrize("products", [jvps, jvps_in_one_pass])
+def test_many_tangents_at_once_are_each_that_of_torch_func(products: Callable[..., tuple[Any, Any]]) -> None:
+    x, y, unused, *more = vectors(9)
+    arguments = (x, {"y": y, "unused": unused})
+    tangents = [(more[2 * i], {"y": more[2 * i] + more[2 * i + 1], "unused": more[2 * i + 1]}) for i in range(3)]
+    value, slopes = products(several, arguments, trees.map_leaves(lambda *each: torch.stack(each), *tangents))
+    torch.testing.assert_close(value, several(*arguments))
+    for i, tangent in enumerate(tangents):
+        _, expected = torch.func.jvp(several, arguments, tangent)
+        torch.testing.assert_close(trees.map_leaves(lambda leaf, i=i: leaf[i], slopes), expected)
+    assert not any(leaf.requires_grad for leaf in trees.leaves((value, slopes, *arguments)))
 
 
 @pytest.mark.usefixtures("mode")
