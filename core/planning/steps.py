@@ -60,8 +60,8 @@ class Step:
 
     def pushed(self, tangents: int) -> Work:
         """The step with so many tangents at once: its graph, the graph of the way back, and that one's way back."""
-        times = 2.5 + 1.8 * tangents
-        return Work(times * self.once.operations, times * self.once.traffic, 6 * self.overhead * self.once.operators)
+        times = 3 + 2.2 * tangents
+        return Work(times * self.once.operations, times * self.once.traffic, 5 * self.overhead * self.once.operators)
 
 
 def step_of(dynamics: algorithms.Dynamics, costs: Costs) -> Step:
