@@ -26,7 +26,7 @@ FUSED_CLASSES, FUSED_EXAMPLES = 32, 128
 STEP_MEMORY = 17e6
 """Code and caches that the first hyperiteration loads."""
 FORWARD_MEMORY = 18e6
-"""What torch loads beside with the first forward-mode derivative."""
+"""What torch loads beside with its forward mode, which networks go through."""
 
 
 def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
@@ -142,7 +142,7 @@ def _analytic_forward(costs: Costs, steps: int) -> Need:
     numbers = 4 * costs.variables + costs.graph / costs.item
     return Need(
         {"inner steps with tangents": steps * each},
-        {"tangents": stacked * costs.item * numbers, "forward-mode derivatives": FORWARD_MEMORY},
+        {"tangents": stacked * costs.item * numbers},
     )
 
 
@@ -177,7 +177,6 @@ def _forward(costs: Costs, step: Step, steps: int, directions: int, chunk: int |
         {
             "tangents": together * costs.item * numbers,
             "directions": 2 * together * costs.item * costs.outer,
-            **({"tangents of the features": together * costs.features / 2} if costs.features else {}),
-            **({"forward-mode derivatives": FORWARD_MEMORY} if costs.features else {}),
+            **({"tangents of the features": together * costs.features / 2 + FORWARD_MEMORY} if costs.features else {}),
         },
     )
