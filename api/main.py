@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(resource.router, prefix="/v1", responses=REFUSALS)
     app.include_router(health.router)
     plain = app.openapi
-    app.openapi = lambda: _told(plain())  # type: ignore[method-assign] # the documented way to extend it
+    app.openapi = lambda: _completed(plain())  # type: ignore[method-assign] # the documented way to extend it
     return app
 
 
@@ -88,7 +88,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.engine.dispose()
 
 
-def _told(document: dict[str, Any]) -> dict[str, Any]:
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI document, where operations go by their ids and refusals are problem+json."""
     for operations in document["paths"].values():
         for operation in operations.values():

@@ -19,6 +19,8 @@ from core.bilevel.problem import Tree
 
 Pull = Callable[[Any], tuple[Any, ...]]
 """Cotangent of the value -> cotangents of the arguments."""
+FEW = 10_000
+"""Numbers in the arguments of a step up to which its operators take more time than its multiplications (measured)."""
 NO_TAPE = "torch has no derivatives in inference mode, where some of its versions give zeros: use torch.no_grad"
 
 
@@ -83,10 +85,29 @@ def gradient_and_value(
 def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]) -> tuple[Any, Any]:
     """The value, and J v for many tangents v at once: every leaf of theirs has a leading axis for them.
 
-    J v is the derivative of u' J v by u, on the tape: for steps of small operators, which take two to five times as
-    long in torch's forward mode.
+    On the tape where there are few numbers: torch's forward mode takes two to five times as long there, for what its
+    operators cost to call; but it makes a pass less, which is what counts where there are many.
     """
     _refuse_inference_mode()
+    numbers = sum(leaf.numel() for leaf in trees.leaves(arguments))
+    return (_twice_back if numbers <= FEW else _along)(function, arguments, tangents)
+
+
+def _along(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]) -> tuple[Any, Any]:
+    """`jvps` by torch's forward mode."""
+
+    def along(*tangent: Tree) -> Any:
+        return torch.func.jvp(function, arguments, tangent)
+
+    value, slopes = torch.func.vmap(along, out_dims=(None, 0))(*tangents)  # type: ignore[arg-type]
+    # Under vmap, the derivative of (number * scalar tensor) comes out in float64 (torch 2.13).
+    return value, trees.map_leaves(lambda slope, v: slope.to(v.dtype), slopes, value)
+
+
+def _twice_back(
+    function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]
+) -> tuple[Any, Any]:
+    """`jvps` on the tape: J v is the derivative of u' J v by u, whatever u is."""
     leaves, structure = trees.flatten(arguments)
     inputs = [leaf.detach().requires_grad_() for leaf in leaves]
     given: Any = trees.unflatten(inputs, structure)
@@ -105,19 +126,6 @@ def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tu
         for output, slope in zip(outputs, found, strict=True)
     ]
     return trees.unflatten([output.detach() for output in outputs], shape), trees.unflatten(slopes, shape)
-
-
-def jvps_in_one_pass(
-    function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]
-) -> tuple[Any, Any]:
-    """As `jvps`, by torch's forward mode: for a network, whose multiplications are dearer than its operators."""
-
-    def along(*tangent: Tree) -> Any:
-        return torch.func.jvp(function, arguments, tangent)
-
-    value, slopes = torch.func.vmap(along, out_dims=(None, 0))(*tangents)  # type: ignore[arg-type]
-    # Under vmap, the derivative of (number * scalar tensor) comes out in float64 (torch 2.13).
-    return value, trees.map_leaves(lambda slope, v: slope.to(v.dtype), slopes, value)
 
 
 def _transformed() -> bool:

@@ -13,7 +13,7 @@ from core.bilevel.schedule import cost
 from core.planning.costs import Costs
 from core.planning.episodes import walk_step
 from core.planning.implicit import implicit
-from core.planning.steps import LEAF_BYTES, Need, Step, analytic_step, step_of
+from core.planning.steps import FEW, LEAF_BYTES, Need, Step, analytic_step, step_of
 from core.planning.work import NARROW, Device, Work
 from core.spec import Experiment, algorithms
 from core.spec.problems import HyperRepresentation
@@ -26,7 +26,7 @@ FUSED_CLASSES, FUSED_EXAMPLES = 32, 128
 STEP_MEMORY = 17e6
 """Code and caches that the first hyperiteration loads."""
 FORWARD_MEMORY = 18e6
-"""What torch loads beside with its forward mode, which networks go through."""
+"""What torch loads with its forward mode."""
 
 
 def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
@@ -169,14 +169,16 @@ def _forward(costs: Costs, step: Step, steps: int, directions: int, chunk: int |
     runs = -(-directions // together)
     numbers = 3 * step.numbers + TANGENT_GRAPHS * costs.graph / costs.item
     embedding = runs * (together + 1) * (1 / 3) * costs.embedding
+    arguments = step.numbers + costs.seen
     return Need(
         {
-            "inner steps with tangents": runs * steps * step.pushed(together),
+            "inner steps with tangents": runs * steps * step.pushed(together, arguments),
             **({"network with tangents": embedding} if costs.features else {}),
         },
         {
             "tangents": together * costs.item * numbers,
             "directions": 2 * together * costs.item * costs.outer,
-            **({"tangents of the features": together * costs.features / 2 + FORWARD_MEMORY} if costs.features else {}),
+            **({"tangents of the features": together * costs.features / 2} if costs.features else {}),
+            **({"torch's forward mode": FORWARD_MEMORY} if costs.features or arguments > FEW else {}),
         },
     )

@@ -13,6 +13,8 @@ NODE_BYTES = 400.0
 """What an operator leaves in a graph beside its tensors."""
 LEAF_BYTES = 5000.0
 """What a kept tensor takes beside its numbers, with what the allocator leaves around it."""
+FEW = 10_000
+"""As in `core.bilevel.derivatives`: up to there tangents take a pass more, and fewer operators."""
 MOMENTS = 1.2
 """What a state with a velocity or moments takes over its numbers, as measured."""
 
@@ -58,10 +60,11 @@ class Step:
             return self.back
         return Work(2.4 * self.once.operations, 2.6 * self.once.traffic, 2.2 * self.overhead * self.once.operators)
 
-    def pushed(self, tangents: int) -> Work:
-        """The step with so many tangents at once: its graph, the graph of the way back, and that one's way back."""
-        times = 3 + 2.2 * tangents
-        return Work(times * self.once.operations, times * self.once.traffic, 5 * self.overhead * self.once.operators)
+    def pushed(self, tangents: int, numbers: int) -> Work:
+        """The step with so many tangents at once, whose arguments have so many numbers."""
+        times, operators = (3 + 2.2 * tangents, 5) if numbers <= FEW else (1 + 1.8 * tangents, 17)
+        calls = operators * self.overhead * self.once.operators
+        return Work(times * self.once.operations, times * self.once.traffic, calls)
 
 
 def step_of(dynamics: algorithms.Dynamics, costs: Costs) -> Step:

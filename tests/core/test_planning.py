@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.build import build
-from core.planning import DEVICES, Plan, methods, plan
+from core.planning import DEVICES, Plan, methods, plan, steps
 from core.settings import prepare_process
 from core.spec import KINDS, Experiment, kind_of
 from core.spec.sizes import outer_variables
@@ -702,6 +702,15 @@ def test_plans_know_what_one_kernel_takes() -> None:
         softmax_heads.FUSED_CLASSES,
         softmax_heads.FUSED_EXAMPLES,
     )
+
+
+def test_plans_know_where_tangents_go_on_the_tape() -> None:
+    from core.bilevel import derivatives
+
+    assert derivatives.FEW == steps.FEW
+    forward = {"steps": 10, "hypergradient": {"kind": "random_forward"}}
+    parts = [plan(experiment(problem, **forward)).memory for problem in (MLP, WIDE)]
+    assert ["torch's forward mode" in [part.part for part in found.parts] for found in parts if found] == [False, True]
 
 
 def test_steps_that_are_no_kernel_of_their_own_take_longer() -> None:

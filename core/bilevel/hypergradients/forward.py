@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.derivatives import jvps, jvps_in_one_pass
+from core.bilevel.derivatives import jvps
 from core.bilevel.hypergradients.inner import check_steps, diagnose
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
 
@@ -66,7 +66,7 @@ def push(problem: Problem, dynamics: Dynamics, lam: Tree, directions: Tree, *, s
 
     An embedding runs once, and its tangents with it.
     """
-    z, along = (lam, directions) if problem.embed is None else jvps_in_one_pass(problem.embed, (lam,), (directions,))
+    z, along = (lam, directions) if problem.embed is None else jvps(problem.embed, (lam,), (directions,))
     start, tangents = jvps(dynamics.init, (z,), (along,))
     state = start
     for t in range(1, steps + 1):
