@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from core.bilevel import trees
+from core.bilevel import derivatives, trees
 from core.checkpointing import MemoryCheckpoints
 from core.recording import MemoryRecorder
 from core.run import Finished, run
@@ -137,6 +137,20 @@ def test_float32_is_float64_whatever_the_dynamics(problem: str, dynamics: str, s
         assert error(found, expected) < FLOAT32[problem], method
         tried += 1
     assert tried
+
+
+@pytest.mark.parametrize("method", ["forward", "random_forward"])
+@pytest.mark.parametrize("problem", kinds("problem"))
+def test_torchs_forward_mode_gives_what_the_tape_gives(
+    problem: str, method: str, synthetic_omniglot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (spec := described(problem, method, "gradient_descent", steps=5)) is None:
+        pytest.skip("refused")
+    found = {}
+    for few in (0, 10**9):
+        monkeypatch.setattr(derivatives, "FEW", few)
+        found[few] = hypergradient(spec, synthetic_omniglot)
+    assert error(found[0], found[10**9]) < 1e-10
 
 
 @pytest.mark.parametrize("solver", kinds("solver"))
