@@ -199,8 +199,8 @@ def _notes(changes: Changes) -> list[Text]:
     found = []
     if changes.quick:
         found.append(
-            "**Quick**: few hyperiterations, inner steps and episodes, to show that it works. These figures say nothing "
-            "about the paper's, and what is said below about settings is of the study itself."
+            "**Quick**: few hyperiterations, inner steps and episodes, to show that it works. These figures say "
+            "nothing about the paper's, and what is said below about settings is of the study itself."
         )
     if changes.settings:
         settings = ", ".join(f"`{setting}`" for setting in changes.settings)
