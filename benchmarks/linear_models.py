@@ -64,14 +64,15 @@ def _compare(workload: str, setting: Setting, stated: Stated, rounds: int) -> Co
     problem, steps, size = stated.problem, setting.steps, trees.leaves(stated.lam)[0].numel()
 
     def analytic(method: Callable[..., Hypergradient], **knobs: Any) -> Callable[[], Hypergradient]:
-        return partial(method, problem, stated.analytic, stated.lam, steps=steps, rate=stated.rate, **knobs)
+        return partial(method, problem, stated.analytic, stated.lam, steps=steps, **knobs)
 
     methods = {
-        "analytic reverse": analytic(linear_models.reverse),
-        "analytic reverse, segments": analytic(linear_models.reverse, segment="auto"),
+        "analytic reverse": analytic(linear_models.reverse, rate=stated.rate),
+        "analytic reverse, segments": analytic(linear_models.reverse, rate=stated.rate, segment="auto"),
     }
     if size == 1:
-        methods["analytic forward"] = analytic(linear_models.forward)
+        push = partial(linear_models.push, rate=stated.rate)
+        methods["analytic forward"] = analytic(hypergradients.forward, push=push)
     if setting.examples * setting.features * steps <= GRAPHS_UP_TO:
         plain: dict[str, Method] = {"plain reverse": hypergradients.reverse, "unrolled": hypergradients.unrolled}
         for name, method in plain.items():

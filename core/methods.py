@@ -17,6 +17,7 @@ from core.bilevel.hypergradients import (
     reversible,
     unrolled,
 )
+from core.bilevel.hypergradients.forward import Push, push
 from core.bilevel.hypergradients.random_forward import gaussian, rademacher
 from core.bilevel.linear_models.walk import Rate
 from core.bilevel.problem import Method, MethodSeries, steady
@@ -45,7 +46,7 @@ def build_method(spec: Experiment, inner: Inner, context: Context) -> MethodSeri
     algorithm = stepped(spec)
     match algorithm.hypergradient:
         case algorithms.RandomForward() as chosen:
-            return _random_forward(chosen, context.seed)
+            return _random_forward(chosen, context.seed, _push(spec, inner))
         case algorithms.Implicit() as chosen:
             return build_implicit(chosen, linear=analytic(spec.problem), steps=algorithm.steps)
         case _:
@@ -71,9 +72,7 @@ def same_method(spec: Experiment, inner: Inner, context: Context) -> Method:
         case algorithms.Reversible():
             return through_embedding(_reversible(chosen, stepped(spec).dynamics, inner))
         case algorithms.Forward():
-            if (rate := analytic_rate(spec, inner)) is not None and chosen.chunk is None:
-                return partial(linear_models.forward, rate=rate)
-            return partial(forward, chunk=chosen.chunk)
+            return partial(forward, chunk=chosen.chunk, push=_push(spec, inner))
         case algorithms.Exact():
             return through_embedding(exact)
         case algorithms.FirstOrder():
@@ -102,8 +101,14 @@ def _reversible(spec: algorithms.Reversible, dynamics: algorithms.Dynamics, inne
     return partial(reversible, rate=inner.rate, momentum=momentum, fraction_bits=spec.fraction_bits)
 
 
-def _random_forward(spec: algorithms.RandomForward, seed: int) -> MethodSeries:
+def _push(spec: Experiment, inner: Inner) -> Push:
+    """How tangents go through the steps."""
+    rate = analytic_rate(spec, inner)
+    return push if rate is None else partial(linear_models.push, rate=rate)
+
+
+def _random_forward(spec: algorithms.RandomForward, seed: int, push: Push) -> MethodSeries:
     """Fresh directions at every hyperiteration, nothing to carry."""
     law = gaussian if spec.law == "gaussian" else rademacher
-    method = partial(random_forward, seed=seed, directions=spec.directions, law=law, chunk=spec.chunk)
+    method = partial(random_forward, seed=seed, directions=spec.directions, law=law, chunk=spec.chunk, push=push)
     return MethodSeries(lambda problem, dynamics, lam: (), lambda k, carry: partial(method, k=k))

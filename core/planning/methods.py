@@ -45,10 +45,12 @@ def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
         case algorithms.Reversible():
             return _reversible(algorithm.dynamics, costs, steps, step)
         case algorithms.Forward():
-            if costs.analytic and chosen.chunk is None and isinstance(algorithm, algorithms.Nested):
-                return _analytic_forward(costs, steps)
+            if costs.analytic and isinstance(algorithm, algorithms.Nested):
+                return _analytic_forward(costs, steps, costs.outer, chosen.chunk)
             return _forward(costs, step, steps, costs.outer, chosen.chunk)
         case algorithms.RandomForward():
+            if costs.analytic:
+                return _analytic_forward(costs, steps, chosen.directions, chosen.chunk)
             return _forward(costs, step, steps, chosen.directions, chosen.chunk)
         case algorithms.Implicit():
             return implicit(chosen.solver, costs, step, steps)
@@ -133,16 +135,17 @@ def _reversible(dynamics: algorithms.Dynamics, costs: Costs, steps: int, step: S
     )
 
 
-def _analytic_forward(costs: Costs, steps: int) -> Need:
+def _analytic_forward(costs: Costs, steps: int, directions: int, chunk: int | None) -> Need:
     """The iterate and its tangents go through the data together, as so many more classes."""
-    stacked = 1 + costs.outer
+    together = min(chunk or directions, directions)
+    runs, stacked = -(-directions // together), 1 + together
     narrow = max(NARROW / (costs.classes * stacked), 1) / max(NARROW / costs.classes, 1)
     once = analytic_step(costs).once
     each = Work(stacked * narrow * once.operations, stacked * once.traffic, 8)
     numbers = 4 * costs.variables + costs.graph / costs.item
     return Need(
-        {"inner steps with tangents": steps * each},
-        {"tangents": stacked * costs.item * numbers},
+        {"inner steps with tangents": runs * steps * each},
+        {"tangents": stacked * costs.item * numbers, "directions": 2 * together * costs.item * costs.outer},
     )
 
 

@@ -3,8 +3,9 @@
 One tangent for each entry of lam, pushed through the steps in groups; memory does not depend on the number of steps.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,22 +16,53 @@ from core.bilevel.hypergradients.inner import check_steps, diagnose
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
 
 
+class Pushed(NamedTuple):
+    """What one run of the dynamics with tangents gives."""
+
+    slopes: Tensor
+    """Derivatives of E along the directions [directions]."""
+    outer_loss: Tensor
+    end: State
+    diagnose: Callable[[], Mapping[str, Tensor]]
+    """As all methods."""
+
+
+class Push(Protocol):
+    """How tangents go through the dynamics."""
+
+    def __call__(self, problem: Problem, dynamics: Dynamics, lam: Tree, directions: Tree, *, steps: int) -> Pushed:
+        """Runs them with one tangent for each direction; every leaf of the directions has a leading axis for them."""
+        ...
+
+
+def push(problem: Problem, dynamics: Dynamics, lam: Tree, directions: Tree, *, steps: int) -> Pushed:
+    """By Jacobian-vector products of single steps. An embedding runs once, and its tangents with it."""
+    z, along = (lam, directions) if problem.embed is None else jvps(problem.embed, (lam,), (directions,))
+    start, tangents = jvps(dynamics.init, (z,), (along,))
+    state = start
+    for t in range(1, steps + 1):
+        state, tangents = jvps(partial(dynamics.step, t), (state, z), (tangents, along))
+    outer_loss, slopes = jvps(problem.outer, (state.w, z), (tangents.w, along))
+    return Pushed(slopes, outer_loss, state, lambda: diagnose(problem, z, start.w, state.w))
+
+
 @torch.no_grad()
-def forward(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int, chunk: int | None = None) -> Hypergradient:
-    """The hypergradient by Jacobian-vector products of single steps; for few outer variables.
+def forward(
+    problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int, chunk: int | None = None, push: Push = push
+) -> Hypergradient:
+    """The hypergradient by one tangent for each outer variable; for few of them.
 
     With `chunk` = c at most c tangents are pushed together: memory c states for ceil(size of lam / c) runs of the
     dynamics. Takes a problem with an embedding as it is: the tangents of lam become tangents of z first.
     """
     check_steps(steps)
     lam = trees.detach(lam)
-    size = trees.size(lam)
     slopes = []
-    for first, count in groups(size, chunk):
+    for first, count in groups(trees.size(lam), chunk):
         pushed = push(problem, dynamics, lam, trees.basis(lam, first, count), steps=steps)
         slopes.append(pushed.slopes)
     grad = trees.ravel(lam)[1](torch.cat(slopes))
-    return Hypergradient(grad, pushed.outer_loss, pushed.end, pushed.diagnose(problem))
+    return Hypergradient(grad, pushed.outer_loss, pushed.end, dict(pushed.diagnose()))
 
 
 def groups(size: int, chunk: int | None) -> list[tuple[int, int]]:
@@ -43,33 +75,3 @@ def groups(size: int, chunk: int | None) -> list[tuple[int, int]]:
         raise ValueError(f"chunk is {chunk}: it has to be at least 1")
     length = chunk or size
     return [(first, min(length, size - first)) for first in range(0, size, length)]
-
-
-class Pushed(NamedTuple):
-    """What one run of the dynamics with tangents gives."""
-
-    slopes: Tensor
-    """Derivatives of E along the directions [directions]."""
-    outer_loss: Tensor
-    start: State
-    end: State
-    z: Tree
-    """What the dynamics saw: lam, or what the embedding made of it."""
-
-    def diagnose(self, problem: Problem) -> dict[str, Tensor]:
-        """As all methods."""
-        return dict(diagnose(problem, self.z, self.start.w, self.end.w))
-
-
-def push(problem: Problem, dynamics: Dynamics, lam: Tree, directions: Tree, *, steps: int) -> Pushed:
-    """Runs the dynamics with one tangent for each direction; every leaf of the directions has a leading axis for them.
-
-    An embedding runs once, and its tangents with it.
-    """
-    z, along = (lam, directions) if problem.embed is None else jvps(problem.embed, (lam,), (directions,))
-    start, tangents = jvps(dynamics.init, (z,), (along,))
-    state = start
-    for t in range(1, steps + 1):
-        state, tangents = jvps(partial(dynamics.step, t), (state, z), (tangents, along))
-    outer_loss, slopes = jvps(problem.outer, (state.w, z), (tangents.w, along))
-    return Pushed(slopes, outer_loss, start, state, z)

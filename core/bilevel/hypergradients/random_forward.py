@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from core.bilevel import trees
-from core.bilevel.hypergradients.forward import groups, push
+from core.bilevel.hypergradients.forward import Push, groups, push
 from core.bilevel.hypergradients.inner import check_steps
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, Tree
 from core.bilevel.randomness import stream
@@ -48,6 +48,7 @@ def random_forward(
     directions: int = 1,
     law: Law = rademacher,
     chunk: int | None = None,
+    push: Push = push,
 ) -> Hypergradient:
     """An unbiased estimate of the hypergradient for any number of outer variables; memory independent of the steps.
 
@@ -68,5 +69,5 @@ def random_forward(
         grad += pushed.slopes @ rows / directions
         squares += pushed.slopes.square().sum() / directions
     variance = (len(vector) + law.fourth_moment - 2) / directions * squares
-    diagnostics = {**pushed.diagnose(problem), "hypergradient_variance": variance}
+    diagnostics = {**pushed.diagnose(), "hypergradient_variance": variance}
     return Hypergradient(unravel(grad), pushed.outer_loss, pushed.end, diagnostics)

@@ -10,31 +10,31 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from core.bilevel import trees
 from core.bilevel.derivatives import jvps
+from core.bilevel.hypergradients.forward import Pushed
 from core.bilevel.hypergradients.inner import check
 from core.bilevel.linear_models.class_major import Stack
 from core.bilevel.linear_models.model import LinearModel
 from core.bilevel.linear_models.walk import Coefficients, Rate, coefficients, diagnose, model_of
-from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
+from core.bilevel.problem import Dynamics, Problem, State, Tree
 
 
-@torch.no_grad()
-def forward(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int, rate: Rate) -> Hypergradient:
+def push(problem: Problem, dynamics: Dynamics, lam: Tree, directions: Tree, *, steps: int, rate: Rate) -> Pushed:
     """For gradient descent with this rate on `problem.linear`: of the dynamics only the start is taken.
 
-    Equal to `hypergradients.forward` to round-off. Raises ValueError where the problem is not stated as a linear model.
+    Equal to `hypergradients.forward.push` to round-off.
+
+    Raises:
+        ValueError: the problem is not stated as a linear model.
     """
     check(problem, steps)
-    lam = trees.detach(lam)
-    directions = trees.basis(lam)
     model = model_of(problem)
     c, dots = jvps(partial(coefficients, model, rate), (lam,), (directions,))
     start, tangents = jvps(lambda lam: model.matrix(dynamics.init(lam).w).mT, (lam,), (directions,))
     v, tangents = _walk(model, c, dots, torch.cat([start[None], tangents]).contiguous(), steps)
     w, w_tangents = model.tree(v.mT), torch.func.vmap(model.tree)(tangents.mT)
     outer_loss, slopes = jvps(problem.outer, (w, lam), (w_tangents, directions))
-    return Hypergradient(trees.ravel(lam)[1](slopes), outer_loss, State(w), diagnose(model, c, start, v))
+    return Pushed(slopes, outer_loss, State(w), lambda: diagnose(model, c, start, v))
 
 
 def _walk(

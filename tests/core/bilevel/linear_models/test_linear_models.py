@@ -37,6 +37,12 @@ def sigmoid_weights(lam: Any) -> Tensor:
     return weights
 
 
+def forward(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int, rate: Rate, **knobs: Any) -> Hypergradient:
+    """Forward mode with the tangents written by hand."""
+    push = partial(linear_models.push, rate=rate)
+    return hypergradients.forward(problem, dynamics, lam, steps=steps, push=push, **knobs)
+
+
 class Case:
     """A random problem with its plain and its analytic dynamics."""
 
@@ -147,11 +153,21 @@ def test_reverse_is_the_plain_reverse(steps: int, kept: dict[str, Any], **case: 
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(**CASES, steps=st.integers(0, 6))
-def test_forward_is_the_plain_forward(steps: int, **case: Any) -> None:
+@given(**CASES, steps=st.integers(0, 6), chunk=st.sampled_from([None, 1, 3]))
+def test_forward_is_the_plain_forward(steps: int, chunk: int | None, **case: Any) -> None:
     made = Case(**case)
-    found = linear_models.forward(made.problem, made.analytic, made.lam, steps=steps, rate=made.rate)
+    found = forward(made.problem, made.analytic, made.lam, steps=steps, rate=made.rate, chunk=chunk)
     assert_same(found, hypergradients.forward(made.problem, made.dynamics, made.lam, steps=steps))
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(**CASES, directions=st.integers(1, 4), chunk=st.sampled_from([None, 2]))
+def test_random_directions_go_through_the_written_out_tangents(directions: int, chunk: int | None, **case: Any) -> None:
+    made = Case(**case)
+    knobs: dict[str, Any] = {"steps": 5, "seed": 1, "k": 3, "directions": directions}
+    push = partial(linear_models.push, rate=made.rate)
+    found = hypergradients.random_forward(made.problem, made.analytic, made.lam, **knobs, chunk=chunk, push=push)
+    assert_same(found, hypergradients.random_forward(made.problem, made.dynamics, made.lam, **knobs))
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -165,15 +181,15 @@ def test_generic_methods_go_through_the_analytic_dynamics(method: Any, **case: A
 
 
 @pytest.mark.parametrize("examples", [8, 9, 11, 12])
-@pytest.mark.parametrize("method", ["reverse", "forward"])
-def test_chunks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch, method: str, examples: int) -> None:
+@pytest.mark.parametrize("method", [linear_models.reverse, forward])
+def test_chunks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch, method: Any, examples: int) -> None:
     """Also where the last chunk has to be filled up."""
     case: dict[str, Any] = {"seed": 1, "weighted": True, "strength": "feature", "offset": True, "learned": True}
     for loss in LOSSES:
         monkeypatch.setattr(class_major, "CHUNK_BYTES", 3 * 5 * 8)  # three rows of five features
         made = Case(loss=loss, examples=examples, **case)
         assert made.model.class_major.x.ndim == 3
-        found = getattr(linear_models, method)(made.problem, made.analytic, made.lam, steps=4, rate=made.rate)
+        found = method(made.problem, made.analytic, made.lam, steps=4, rate=made.rate)
         assert_same(found, hypergradients.unrolled(made.problem, made.dynamics, made.lam, steps=4))
         assert_same(found, hypergradients.unrolled(made.problem, made.analytic, made.lam, steps=4))
 
@@ -227,7 +243,7 @@ def test_float32_is_near_float64() -> None:
 
         problem = Problem(single.objective, outer, init, linear=single)
         phi = linear_models.gradient_descent(single, init, rate=made.rate)
-        for method in (linear_models.reverse, linear_models.forward):
+        for method in (linear_models.reverse, forward):
             found = method(problem, phi, lam, steps=200, rate=made.rate)
             error = trees.norm(trees.subtract(trees.map_leaves(lambda g: g.double(), found.grad), expected.grad))
             assert error <= 1e-4 * trees.norm(expected.grad)
@@ -239,7 +255,7 @@ def _single_strengths(model: LinearModel, lam: Tree) -> Tensor:
 
 def test_divergence_shows() -> None:
     made = Case(seed=0, loss="squared", weighted=False, strength="global", offset=False, learned=False)
-    for method in (linear_models.reverse, linear_models.forward):
+    for method in (linear_models.reverse, forward):
         found = method(made.problem, made.analytic, made.lam, steps=400, rate=1e3)
         assert not torch.isfinite(trees.norm(found.grad))
         assert not torch.isfinite(found.outer_loss)
@@ -248,6 +264,6 @@ def test_divergence_shows() -> None:
 def test_a_problem_that_is_not_linear_is_refused() -> None:
     problem = Problem(lambda w, lam: lam.sum(), lambda w, lam: lam.sum(), lambda lam: lam)  # type: ignore[union-attr]
     phi = plain.gradient_descent(plain.full_batch(problem.inner), problem.init, rate=0.1)
-    for method in (linear_models.reverse, linear_models.forward):
+    for method in (linear_models.reverse, forward):
         with pytest.raises(ValueError, match="not stated as a linear model"):
             method(problem, phi, torch.ones(2), steps=1, rate=0.1)
