@@ -53,7 +53,8 @@ def forward(
     """The hypergradient by one tangent for each outer variable; for few of them.
 
     With `chunk` = c at most c tangents are pushed together: memory c states for ceil(size of lam / c) runs of the
-    dynamics. Takes a problem with an embedding as it is: the tangents of lam become tangents of z first.
+    dynamics. `push` is how they go through the steps. Takes a problem with an embedding as it is: the tangents of lam
+    become tangents of z first.
     """
     check_steps(steps)
     lam = trees.detach(lam)
