@@ -23,7 +23,7 @@ from core.bilevel.episode_features import cross_entropy, entry, one_hot, with_on
 from core.bilevel.hypergradients.inner import check
 from core.bilevel.linear_models.walk import Rate
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
-from core.bilevel.softmax_walk import Adjoint, Walk
+from core.bilevel.softmax_walk import Walk
 
 FUSED_CLASSES, FUSED_EXAMPLES = 32, 128
 """Of the largest task whose steps one kernel makes."""
@@ -84,13 +84,13 @@ def dual_walk(
 
     log_p = (last @ cross).log_softmax(1)
     g = (log_p.exp() - expected) / (q.shape[0] * q.shape[1])  # dE/dlogits
-    adjoint = walk.pull(g @ cross.mT)
+    adjoint = walk.pull(g @ cross.mT, pull_rates is not None)
     cross_bar = last.mT @ g  # dE/dcross
     support_bar = (adjoint.kernel + adjoint.kernel.mT) @ x + cross_bar @ q
     features = {"support": support_bar[..., :-1], "query": (cross_bar.mT @ x)[..., :-1]}
     grad = {name: features[name] if name in features else trees.zeros_like(other) for name, other in z.items()}
-    if pull_rates is not None:
-        grad = trees.add(grad, pull_rates(_slopes(walk, adjoint, targets, l2)))
+    if pull_rates is not None and adjoint.rates is not None:
+        grad = trees.add(grad, pull_rates(adjoint.rates))
     loss = (expected * log_p).sum() / -(q.shape[0] * q.shape[1])
     return Hypergradient(grad, loss, State(x.mT @ last.mT), _diagnose(kernel, last, targets, l2))
 
@@ -122,14 +122,6 @@ def _fused_walk(targets: Tensor, steps: int) -> Callable[[Tensor, Tensor, Tensor
     from core.bilevel import softmax_walk_triton
 
     return softmax_walk_triton.walk
-
-
-def _slopes(walk: Walk, adjoint: Adjoint, targets: Tensor, l2: float) -> Tensor:
-    """dE/deta_t = -<dE/dA_{t+1}, R_t> [T]."""
-    residuals = (walk.probabilities - targets.unsqueeze(1)) / targets.shape[-1] + l2 * walk.iterates[:, :-1]
-    if not adjoint.iterates:
-        return residuals.new_zeros(0)
-    return -(torch.stack(list(adjoint.iterates), 1) * residuals).sum((0, 2, 3))
 
 
 def _rates(rate: Callable[[int, Tree], Tensor], z: Tree, steps: int) -> tuple[Tensor, Callable[[Tensor], Tree]]:

@@ -6,7 +6,8 @@ for the kernel K [B, n, n] of each task's support set and its labels Y [B, C, n]
 examples, which is how small softmaxes and products are fastest.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -20,8 +21,8 @@ class Adjoint(NamedTuple):
 
     kernel: Tensor
     """dE/dK [B, n, n]."""
-    iterates: Sequence[Tensor]
-    """dE/dA_{t+1} [B, C, n], for t = 0 .. T - 1."""
+    rates: Tensor | None
+    """dE/deta_t, t < T [T], where they were asked for."""
 
 
 class Walk(NamedTuple):
@@ -29,36 +30,43 @@ class Walk(NamedTuple):
 
     iterates: Tensor
     """[B, T + 1, C, n]."""
-    probabilities: Tensor
-    """P_t, t < T [B, T, C, n]."""
-    pull: Callable[[Tensor], Adjoint]
-    """From dE/dA_T [B, C, n]."""
+    pull: Callable[[Tensor, bool], Adjoint]
+    """From dE/dA_T [B, C, n], and whether the derivatives by the rates are asked for."""
 
 
 def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) -> Walk:
     """T = steps steps at the rates eta_0 .. eta_{T-1} [T], or one for all [1].
 
     It goes by S_t = A_t K: S_{t+1} = (1 - eta l2) S_t + (P_t - Y) (-eta K / n); the A_t are sums, made after the loop.
+    In the loops is only what depends on the step before, and sums are in place: others begin with a copy.
     """
     scaled, decays = _each(kernel, rates, l2, steps)
+    shares = (-rates / kernel.shape[-1])[:, None, None]  # against [B, T, C, n]
     with sized(targets.numel() * kernel.shape[-1]):
         found = [p for p, _ in _walked(scaled, decays, targets)]
-    probabilities = _stack(found, targets)
-    iterates = _sums(-_wide(rates) * ((probabilities - targets.unsqueeze(1)) / kernel.shape[-1]), decays)
+    moves = torch.stack([torch.zeros_like(targets), *found], 1)
+    moves[:, 1:].sub_(targets.unsqueeze(1)).mul_(shares)
+    iterates = _summed(moves, decays)
 
-    def pull(a_bar: Tensor) -> Adjoint:
+    def pull(a_bar: Tensor, by_rates: bool) -> Adjoint:
+        a_bar = a_bar.clone()
         a_bars, pulled = [], []
-        with sized(targets.numel() * kernel.shape[-1]):  # in the loop is only what depends on the step behind
+        with sized(targets.numel() * kernel.shape[-1]):
             for t, p in reversed(list(enumerate(found))):
                 # The softmax's adjoint, p (a_bar - <p, a_bar>), which autograd calls by this name, in one operation.
                 u = torch._softmax_backward_data(a_bar, p, 1, p.dtype)
-                a_bars.append(a_bar)
+                if by_rates:
+                    a_bars.append(a_bar.clone())
                 pulled.append(u)
-                a_bar = torch.baddbmm(decays[t] * a_bar if l2 else a_bar, u, scaled[t])  # K is symmetric
-        s_bars = -_wide(rates / kernel.shape[-1]) * _stack(pulled[::-1], targets)
-        return Adjoint(pulled_back(s_bars, iterates), a_bars[::-1])
+                (a_bar.mul_(decays[t]) if decays else a_bar).baddbmm_(u, scaled[t])  # K is symmetric
+        s_bars = _stack(pulled[::-1], targets).mul_(shares)
+        kernel_bar = pulled_back(s_bars, iterates)
+        if not by_rates:
+            return Adjoint(kernel_bar, None)
+        probabilities, bars = _stack(found, targets), _stack(a_bars[::-1], targets)
+        return Adjoint(kernel_bar, rate_slopes(bars, iterates, probabilities, targets, l2))
 
-    return Walk(iterates, probabilities, pull)
+    return Walk(iterates, pull)
 
 
 def end(kernel: Tensor, targets: Tensor, rate: Tensor, l2: float, steps: int) -> Tensor:
@@ -67,14 +75,15 @@ def end(kernel: Tensor, targets: Tensor, rate: Tensor, l2: float, steps: int) ->
     share, a = -rate / kernel.shape[-1], torch.zeros_like(targets)
     with sized(targets.numel() * kernel.shape[-1]):
         for t, (_, errors) in enumerate(_walked(scaled, decays, targets)):
-            a = torch.addcmul(decays[t] * a if l2 else a, errors, share)
+            (a.mul_(decays[t]) if decays else a).addcmul_(errors, share)
     return a
 
 
 def _each(kernel: Tensor, rates: Tensor, l2: float, steps: int) -> tuple[list[Tensor], list[Tensor]]:
-    """-eta_t K / n and, where anything decays, 1 - eta_t l2, for t < T: views of one where there is one rate."""
-    scaled = (-rates[:, None, None, None] / kernel.shape[-1] * kernel).expand(steps, *kernel.shape)
-    return list(scaled), list((1 - l2 * rates).expand(steps)) if l2 else []
+    """-eta_t K / n and, where anything decays, 1 - eta_t l2, for t < T: one tensor T times where there is one rate."""
+    often = steps // len(rates) if len(rates) else 0
+    scaled = -rates[:, None, None, None] / kernel.shape[-1] * kernel
+    return list(scaled) * often, list(1 - l2 * rates) * often if l2 else []
 
 
 def _walked(scaled: list[Tensor], decays: list[Tensor], targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -84,7 +93,7 @@ def _walked(scaled: list[Tensor], decays: list[Tensor], targets: Tensor) -> Iter
         p = scores.softmax(1)
         errors = p - targets
         yield p, errors
-        scores = torch.baddbmm(decays[t] * scores if decays else scores, errors, k)
+        (scores.mul_(decays[t]) if decays else scores).baddbmm_(errors, k)
 
 
 def pulled_back(s_bars: Tensor, iterates: Tensor) -> Tensor:
@@ -92,20 +101,19 @@ def pulled_back(s_bars: Tensor, iterates: Tensor) -> Tensor:
     return s_bars.flatten(1, 2).mT @ iterates[:, :-1].flatten(1, 2)
 
 
-def _sums(moves: Tensor, decays: list[Tensor]) -> Tensor:
-    """A_0 = 0, A_{t+1} = decay_t A_t + move_t [B, T + 1, C, n]."""
-    start = moves.new_zeros(moves.shape[0], 1, *moves.shape[2:])
+def rate_slopes(a_bars: Tensor, iterates: Tensor, probabilities: Tensor, targets: Tensor, l2: float) -> Tensor:
+    """dE/deta_t = -<dE/dA_{t+1}, R_t> [T], of dE/dA_{t+1} and P_t, t < T [B, T, C, n]."""
+    residuals = (probabilities - targets.unsqueeze(1)) / targets.shape[-1] + l2 * iterates[:, :-1]
+    return -(a_bars * residuals).sum((0, 2, 3))
+
+
+def _summed(moves: Tensor, decays: list[Tensor]) -> Tensor:
+    """A_0 = move_0, A_{t+1} = decay_t A_t + move_{t+1} [B, T + 1, C, n], in place."""
     if not decays and not (moves.is_cuda and torch.are_deterministic_algorithms_enabled()):  # cumsum is not, there
-        return torch.cat([start, moves.cumsum(1)], 1)
-    found = [start[:, 0]]
-    for t, move in enumerate(moves.unbind(1)):
-        found.append(torch.addcmul(move, found[-1], decays[t]) if decays else found[-1] + move)
-    return torch.stack(found, 1)
-
-
-def _wide(rates: Tensor) -> Tensor:
-    """[T] against [B, T, C, n]."""
-    return rates[:, None, None]
+        return moves.cumsum_(1)
+    for t, (before, move) in enumerate(pairwise(moves.unbind(1))):
+        move.addcmul_(before, decays[t]) if decays else move.add_(before)
+    return moves
 
 
 def _stack(found: list[Tensor], like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from core.bilevel.fused import device_of
-from core.bilevel.softmax_walk import Adjoint, Walk, pulled_back
+from core.bilevel.softmax_walk import Adjoint, Walk, pulled_back, rate_slopes
 
 WARPS = {16: 4, 32: 4, 64: 4, 128: 8}
 """By the number of examples, padded."""
@@ -41,14 +41,15 @@ def walk(kernel: Tensor, targets: Tensor, rates: Tensor, l2: float, steps: int) 
             probabilities, targets, rates, iterates, l2, each, size, examples, steps=steps, BLOCK=BLOCK
         )
 
-    def pull(a_bar: Tensor) -> Adjoint:
+    def pull(a_bar: Tensor, by_rates: bool) -> Adjoint:
         s_bars, a_bars = probabilities.new_empty(2, *probabilities.shape)
         given = (kernel, probabilities, a_bar.contiguous(), rates)
         with device_of(kernel):
             _pulled[(tasks,)](*given, s_bars, a_bars, *numbers, OFTEN=OFTEN, num_warps=warps, **sizes)
-        return Adjoint(pulled_back(s_bars, iterates), a_bars.unbind(1))
+        slopes = rate_slopes(a_bars, iterates, probabilities, targets, l2) if by_rates else None
+        return Adjoint(pulled_back(s_bars, iterates), slopes)
 
-    return Walk(iterates, probabilities, pull)
+    return Walk(iterates, pull)
 
 
 def _padded(size: int) -> int:
