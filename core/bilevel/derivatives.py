@@ -9,6 +9,7 @@ fused normalizations.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +23,34 @@ Pull = Callable[[Any], tuple[Any, ...]]
 FEW = 10_000
 """Numbers in the arguments of a step up to which its operators take more time than its multiplications (measured)."""
 NO_TAPE = "torch has no derivatives in inference mode, where some of its versions give zeros: use torch.no_grad"
+
+
+@dataclass(frozen=True)
+class WithGradient:
+    """A scalar function whose gradient by one of its arguments is written out: `gradient` takes it as it is."""
+
+    value: Callable[..., Tensor]
+    slope: Callable[..., Tree]
+    """(arguments) -> the gradient, in operators that torch may differentiate."""
+    place: int = 0
+    """Of the argument."""
+
+    def __call__(self, *arguments: Any) -> Tensor:
+        """The scalar."""
+        return self.value(*arguments)
+
+
+def taking(
+    arguments: Callable[..., tuple[Any, ...]], function: Callable[..., Tensor], place: int = 0
+) -> Callable[..., Tensor]:
+    """function(*arguments(...)), with its gradient where that is written out, by the new argument at `place`."""
+
+    def value(*given: Any) -> Tensor:
+        return function(*arguments(*given))
+
+    if not isinstance(function, WithGradient):
+        return value
+    return WithGradient(value, lambda *given: function.slope(*arguments(*given)), place)
 
 
 def vjp(function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Pull]:
@@ -50,6 +79,8 @@ def gradient(function: Callable[..., Tensor], argnums: int | tuple[int, ...] = 0
 
     It can be differentiated again. Raises ValueError where the function's value is no scalar.
     """
+    if isinstance(function, WithGradient) and argnums == function.place:
+        return function.slope
     both = gradient_and_value(function, argnums)
     return lambda *arguments: both(*arguments)[0]
 

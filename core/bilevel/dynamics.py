@@ -5,7 +5,6 @@ a function of lam. A rate or momentum is a number, or a function of (t, lam): a 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ Init = Callable[[Tree], Tree]
 
 def full_batch(objective: Objective) -> StepObjective:
     """The same objective at every step."""
-    return lambda t, w, lam: objective(w, lam)
+    return derivatives.taking(lambda t, w, lam: (w, lam), objective, 1)
 
 
 def value_at(scalar: Scalar, t: int, lam: Tree) -> float | Tensor:
@@ -31,26 +30,9 @@ def value_at(scalar: Scalar, t: int, lam: Tree) -> float | Tensor:
     return scalar(t, lam) if callable(scalar) else scalar
 
 
-@dataclass(frozen=True)
-class WithGradient:
-    """A `StepObjective` that knows its gradient: the steps take it instead of differentiating."""
-
-    value: StepObjective
-    gradient: Callable[[int, Tree, Tree], Tree]
-    """(t, w, lam) -> grad_w L, a tree like w that torch may differentiate."""
-
-    def __call__(self, t: int, w: Tree, lam: Tree) -> Tensor:
-        """L."""
-        return self.value(t, w, lam)
-
-
-def _gradient(objective: StepObjective) -> Callable[[int, Tree, Tree], Tree]:
-    return objective.gradient if isinstance(objective, WithGradient) else derivatives.gradient(objective, 1)
-
-
 def gradient_descent(objective: StepObjective, init: Init, *, rate: Scalar) -> Dynamics:
     """w_t = w_{t-1} - eta grad L_t(w_{t-1})."""
-    gradient = _gradient(objective)
+    gradient = derivatives.gradient(objective, 1)
 
     def step(t: int, s: State, lam: Tree) -> State:
         return State(trees.axpy(-value_at(rate, t, lam), gradient(t, s.w, lam), s.w))
@@ -63,7 +45,7 @@ def gradient_descent_by_parameter(objective: StepObjective, init: Init, *, rates
 
     The rates are a tree like w whose leaves are broadcast against those of w: they may lack its leading axes.
     """
-    gradient = _gradient(objective)
+    gradient = derivatives.gradient(objective, 1)
 
     def step(t: int, s: State, lam: Tree) -> State:
         return State(trees.map_leaves(lambda w, a, g: w - a * g, s.w, rates(lam), gradient(t, s.w, lam)))
@@ -73,7 +55,7 @@ def gradient_descent_by_parameter(objective: StepObjective, init: Init, *, rates
 
 def heavy_ball(objective: StepObjective, init: Init, *, rate: Scalar, momentum: Scalar) -> Dynamics:
     """v_t = mu v_{t-1} + grad L_t(w_{t-1}), w_t = w_{t-1} - eta v_t (Polyak 1964)."""
-    gradient = _gradient(objective)
+    gradient = derivatives.gradient(objective, 1)
 
     def step(t: int, s: State, lam: Tree) -> State:
         velocity = trees.axpy(value_at(momentum, t, lam), s.aux, gradient(t, s.w, lam))
@@ -84,7 +66,7 @@ def heavy_ball(objective: StepObjective, init: Init, *, rate: Scalar, momentum: 
 
 def nesterov(objective: StepObjective, init: Init, *, rate: Scalar, momentum: Scalar) -> Dynamics:
     """v_t = mu v_{t-1} + grad L_t(w_{t-1} - eta mu v_{t-1}), w_t = w_{t-1} - eta v_t (Nesterov 1983)."""
-    gradient = _gradient(objective)
+    gradient = derivatives.gradient(objective, 1)
 
     def step(t: int, s: State, lam: Tree) -> State:
         eta = value_at(rate, t, lam)
@@ -110,7 +92,7 @@ def adam(
     w_t = w_{t-1} - eta mhat_t / sqrt(vhat_t + epsilon), mhat_t = m_t / (1 - beta1^t), vhat_t = v_t / (1 - beta2^t).
     The betas may be read from lam but should not vary with t: the correction takes their powers.
     """
-    gradient = _gradient(objective)
+    gradient = derivatives.gradient(objective, 1)
 
     def step(t: int, s: State, lam: Tree) -> State:
         b1, b2 = value_at(beta1, t, lam), value_at(beta2, t, lam)
@@ -159,7 +141,7 @@ def rmsprop(
 
     Epsilon stands under the root, so that the step is smooth.
     """
-    gradient = _gradient(objective)
+    gradient = derivatives.gradient(objective, 1)
 
     def step(t: int, s: State, lam: Tree) -> State:
         b = value_at(beta, t, lam)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from core.bilevel.derivatives import gradient, gradient_and_value, vjp
+from core.bilevel import trees
+from core.bilevel.derivatives import WithGradient, gradient, gradient_and_value, taking, vjp
 from core.bilevel.problem import Objective, Tree
 from core.bilevel.randomness import stream
 
@@ -146,6 +147,12 @@ def oracles(problem: FiniteSum, *, batch: int | None, seed: int) -> Oracles:
 
 def _part(objective: PartObjective, blocks: Blocks, block: int | None) -> Objective:
     if block is None or blocks.count == 1:
-        return lambda w, lam: objective(w, lam, ALL)
+        return taking(lambda w, lam: (w, lam, ALL), objective)
     rows, share = blocks.rows(block), blocks.share(block)
-    return lambda w, lam: share * objective(w, lam, rows)
+
+    def value(w: Tree, lam: Tree) -> Tensor:
+        return share * objective(w, lam, rows)
+
+    if not isinstance(objective, WithGradient):
+        return value
+    return WithGradient(value, lambda w, lam: trees.scale(share, objective.slope(w, lam, rows)))

@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 
 from core.bilevel.problem import Tree
 from core.models.initialization import glorot
-from core.models.linear import affine
-from core.models.model import Model, Representation
+from core.models.linear import affine, affine_bar
+from core.models.model import Model, Pull, Representation
 
 Activation = Literal["relu", "tanh", "sigmoid"]
 _FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -18,6 +18,12 @@ _FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
 }
+_BACK: dict[Activation, Callable[[Tensor, Tensor], Tensor]] = {
+    "relu": lambda y, bar: bar * (y > 0),
+    "tanh": lambda y, bar: torch.addcmul(bar, bar * y, y, value=-1),
+    "sigmoid": lambda y, bar: bar * y * (1 - y),
+}
+"""(value of the function, derivatives by it) -> derivatives by its argument."""
 
 
 def mlp(
@@ -29,7 +35,7 @@ def mlp(
     dtype: torch.dtype = torch.float32,
 ) -> Model:
     """Parameters: a list of {"weight": [rows, columns], "bias": [columns]}, weights Glorot and biases zero."""
-    function = _FUNCTIONS[activation]
+    function, slope = _FUNCTIONS[activation], _BACK[activation]
 
     def apply(params: Tree, x: Tensor) -> Tensor:
         *inside, last = cast(list[Tree], params)
@@ -37,7 +43,23 @@ def mlp(
             x = function(affine(layer, x))
         return affine(last, x)
 
-    return Model(lambda generator: _layers((features, *hidden, outputs), generator, dtype), apply)
+    def pull(params: Tree, x: Tensor) -> tuple[Tensor, Pull]:
+        layers = cast(list[Tree], params)
+        seen = [x]
+        for layer in layers[:-1]:
+            seen.append(function(affine(layer, seen[-1])))
+
+        def back(bar: Tensor) -> Tree:
+            found: list[Tree] = []
+            for i in reversed(range(len(layers))):
+                found.append(affine_bar(layers[i], seen[i], bar))
+                if i:
+                    bar = slope(seen[i], bar @ cast(dict[str, Tensor], layers[i])["weight"].mT)
+            return found[::-1]
+
+        return affine(layers[-1], seen[-1]), back
+
+    return Model(lambda generator: _layers((features, *hidden, outputs), generator, dtype), apply, pull)
 
 
 def mlp_representation(

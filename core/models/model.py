@@ -8,6 +8,9 @@ from torch import Generator, Tensor
 from core.bilevel.problem import Tree
 from core.models.image_sets import ImageSets
 
+Pull = Callable[[Tensor], Tree]
+"""A scalar's derivatives by the scores [..., n, outputs] -> those by the parameters."""
+
 
 class Model(NamedTuple):
     """A ground model for feature vectors."""
@@ -16,6 +19,8 @@ class Model(NamedTuple):
     """Parameters at the start, on the CPU."""
     apply: Callable[[Tree, Tensor], Tensor]
     """(parameters, x [..., n, d]) -> scores [..., n, outputs]."""
+    pull: Callable[[Tree, Tensor], tuple[Tensor, Pull]] | None = None
+    """As `apply`, with the way back written out in operators that torch may differentiate; None: torch finds it."""
 
 
 class Representation(NamedTuple):

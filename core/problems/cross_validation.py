@@ -15,15 +15,28 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
+from core.bilevel.derivatives import taking
 from core.bilevel.dynamics import full_batch
+from core.bilevel.finite_sum import ALL
 from core.bilevel.problem import Dynamics, Problem, Tree
 from core.bilevel.randomness import stream
 from core.datasets.splits import Examples
 from core.models.model import Model
 from core.problems import losses, tables
+from core.problems.fit_gradient import with_fit_gradient
 from core.problems.inner import Inner
 from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
-from core.problems.regularization import initial, loss_of, natural, penalty, start_of, strength_of
+from core.problems.regularization import (
+    initial,
+    loss_of,
+    natural,
+    penalized,
+    penalty,
+    scores_loss,
+    start_of,
+    strength_of,
+    targets_of,
+)
 from core.spec import problems as spec
 from core.spec.models import Linear
 from core.spec.problem_checks import closed_form
@@ -88,6 +101,16 @@ class Fitting:
         def objective(w: Tree, lam: Tree) -> Tensor:
             return torch.func.vmap(lambda w, shares: self.objective(w, lam, shares))(w, shares).sum()
 
+        fitted = with_fit_gradient(
+            lambda w, lam, rows: objective(w, lam),
+            self.model,
+            scores_loss(self.problem),
+            targets_of(self.problem, Examples(self.folds.x, self.folds.y)),
+            inputs=lambda lam, rows: self.folds.x,
+            penalized=partial(penalized, by_class=self.problem.strength == "class"),
+            weights=lambda lam: len(self.folds.x) * shares,
+        )
+
         def outer(w: Tree, lam: Tree) -> Tensor:
             return torch.func.vmap(self.loss)(w, validation).mean()
 
@@ -95,8 +118,10 @@ class Fitting:
             stacked: Tree = trees.map_leaves(lambda leaf: leaf.repeat(len(shares), *[1] * leaf.ndim), start)
             return stacked
 
-        stated = Problem(objective, outer, init, ridge(self.problem, self.folds, shares))
-        return stated, inner.dynamics(full_batch(objective), init)
+        stated = Problem(
+            taking(lambda w, lam: (w, lam, ALL), fitted), outer, init, ridge(self.problem, self.folds, shares)
+        )
+        return stated, inner.dynamics(full_batch(stated.inner), init)
 
 
 def cross_validated(problem: spec.Regularization, model: Model, inner: Inner, context: Context) -> Instance:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.finite_sum import ALL, FiniteSum
+from core.bilevel.finite_sum import ALL, FiniteSum, Rows
 from core.bilevel.linear_models import SOFTMAX
 from core.bilevel.problem import Dynamics, Problem, Tree
 from core.bilevel.projections import box_with_bounded_sum
@@ -22,7 +22,8 @@ from core.datasets.splits import Examples, Split
 from core.errors import SplitInvalid
 from core.models.model import Model
 from core.problems import losses, tables
-from core.problems.inner import Inner, Rows, entry, minibatches
+from core.problems.fit_gradient import decayed, with_fit_gradient
+from core.problems.inner import Inner, entry, minibatches
 from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
 from core.problems.linear_inner import stated_as_linear
 from core.spec import problems as spec
@@ -121,6 +122,10 @@ class Cleaning:
     clean: bool
     """Whether no label is corrupted."""
 
+    def targets(self) -> Tensor:
+        """The given labels, one-hot [n, classes]."""
+        return losses.desired(self.labels.given, self.problem.dataset.classes, self.split.train.x.dtype)
+
     def parts(self, weights: Callable[[Tree], Tensor]) -> FiniteSum:
         """Both objectives over some of the examples; weights: lam -> [n]."""
         train, validation, _ = self.split
@@ -136,7 +141,16 @@ class Cleaning:
         def init(lam: Tree) -> Tree:
             return self.start
 
-        return FiniteSum(objective, outer, len(train.x), len(validation.x), init)
+        fitted = with_fit_gradient(
+            objective,
+            self.model,
+            SOFTMAX,
+            self.targets(),
+            inputs=lambda lam, rows: train.x[rows],
+            penalized=decayed(self.problem.l2),
+            weights=weights,
+        )
+        return FiniteSum(fitted, outer, len(train.x), len(validation.x), init)
 
     def state(self, fixed: Tensor | None = None) -> tuple[Problem, Dynamics]:
         """The bilevel problem, with the weights that lam says or, for comparison, fixed ones [n]."""
@@ -156,7 +170,7 @@ class Cleaning:
         linear = stated_as_linear(
             self.problem.model,
             train.x,
-            losses.desired(self.labels.given, self.problem.dataset.classes, train.x.dtype),
+            self.targets(),
             SOFTMAX,
             strengths=lambda lam: train.x.new_tensor(self.problem.l2),
             offset_strength=self.problem.l2,

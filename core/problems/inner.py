@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.bilevel.derivatives import taking
 from core.bilevel.dynamics import Init, Scalar, StepObjective, full_batch
+from core.bilevel.finite_sum import ALL, PartObjective
 from core.bilevel.hypergradients.inner import run
 from core.bilevel.linear_models import LinearModel, gradient_descent
 from core.bilevel.linear_models.walk import Rate
@@ -96,15 +98,12 @@ def entry(lam: Tree, name: str) -> Tensor:
     return cast("dict[str, Tensor]", lam)[name]
 
 
-Rows = Tensor | slice
-"""Which examples: indices, or all of them."""
-ALL = slice(None)
 MOST_ROWS = 4_000_000
 """Indices of minibatches that are kept, at most: 32 MB."""
 
 
 def minibatches(
-    objective: Callable[[Tree, Tree, Rows], Tensor],
+    objective: PartObjective,
     *,
     examples: int,
     batch: int | None,
@@ -116,10 +115,7 @@ def minibatches(
     A minibatch is drawn without replacement and is a function of (seed, t) alone: every hyperiteration sees the same
     ones, so that f_T is one function. Drawn with numpy, as torch draws nothing under vmap.
     """
-
-    def everything(w: Tree, lam: Tree) -> Tensor:
-        return objective(w, lam, ALL)
-
+    everything = taking(lambda w, lam: (w, lam, ALL), objective)
     if batch is None or batch == examples:
         return everything, full_batch(everything)
 
@@ -128,7 +124,4 @@ def minibatches(
         draws = np.random.default_rng(stream(seed, "minibatch", t).initial_seed())
         return draws.choice(examples, batch, replace=False)
 
-    def part(t: int, w: Tree, lam: Tree) -> Tensor:
-        return objective(w, lam, torch.from_numpy(rows(t)).to(device))
-
-    return everything, part
+    return everything, taking(lambda t, w, lam: (w, lam, torch.from_numpy(rows(t)).to(device)), objective, 1)

@@ -13,15 +13,17 @@ from torch import Generator, Tensor
 
 from core.bilevel import trees
 from core.bilevel.dynamics import full_batch, gradient_descent
-from core.bilevel.finite_sum import ALL, FiniteSum
+from core.bilevel.finite_sum import ALL, FiniteSum, Rows
 from core.bilevel.hypergradients.inner import run
+from core.bilevel.linear_models import SOFTMAX
 from core.bilevel.problem import Dynamics, Problem, Tree
 from core.bilevel.randomness import stream
 from core.datasets.splits import Examples, Scaling, Split
 from core.errors import SplitInvalid
 from core.models.model import Model
 from core.problems import losses, tables
-from core.problems.inner import Inner, Rows, entry, minibatches
+from core.problems.fit_gradient import decayed, with_fit_gradient
+from core.problems.inner import Inner, entry, minibatches
 from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
 from core.spec import learned_problems as spec
 
@@ -72,7 +74,15 @@ class Distilling:
         def outer(w: Tree, lam: Tree, rows: Rows) -> Tensor:
             return self.mean_loss(w, Examples(real.x[rows], real.y[rows]))
 
-        return FiniteSum(inner, outer, len(self.labels), len(real.x), self.init)
+        fitted = with_fit_gradient(
+            inner,
+            self.model,
+            SOFTMAX,
+            losses.desired(self.labels, self.problem.dataset.classes, self.context.dtype),
+            inputs=lambda lam, rows: learned(lam)[rows],
+            penalized=decayed(self.problem.l2),
+        )
+        return FiniteSum(fitted, outer, len(self.labels), len(real.x), self.init)
 
     def state(self) -> tuple[Problem, Dynamics]:
         """The bilevel problem with all real examples."""

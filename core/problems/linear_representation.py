@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.bilevel.dynamics import WithGradient
+from core.bilevel.derivatives import WithGradient
+from core.bilevel.dynamics import full_batch
 from core.bilevel.problem import Dynamics, Problem, Tree
 from core.bilevel.randomness import stream
 from core.datasets.splits import Examples, Split
@@ -67,9 +68,9 @@ class Ridge:
 
     def state(self, inner: Inner, embed: Callable[[Tree], Tree]) -> tuple[Problem, Dynamics]:
         """The bilevel problem, and the dynamics that step by its gradient."""
-        loss = WithGradient(lambda t, w, z: self.inner(w, z), lambda t, w, z: self.gradient(w, z))
-        problem = Problem(self.inner, self.outer, self.init, self.solution, embed)
-        return problem, inner.dynamics(loss, self.init)
+        loss = WithGradient(self.inner, self.gradient)
+        problem = Problem(loss, self.outer, self.init, self.solution, embed)
+        return problem, inner.dynamics(full_batch(loss), self.init)
 
 
 def linear_representation(problem: spec.LinearRepresentation, split: Split, inner: Inner, context: Context) -> Instance:

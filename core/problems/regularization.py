@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.finite_sum import ALL, FiniteSum
+from core.bilevel.finite_sum import ALL, FiniteSum, Rows
 from core.bilevel.linear_models import LOGISTIC, SOFTMAX, SQUARED
 from core.bilevel.linear_models.losses import Loss as ScoresLoss
 from core.bilevel.problem import Problem, Tree
@@ -22,7 +22,8 @@ from core.datasets.splits import Examples
 from core.errors import SplitInvalid
 from core.models.model import Model
 from core.problems import losses, tables
-from core.problems.inner import Inner, Rows, entry, minibatches
+from core.problems.fit_gradient import with_fit_gradient
+from core.problems.inner import Inner, entry, minibatches
 from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
 from core.problems.linear_inner import stated_as_linear
 from core.spec import problems as spec
@@ -52,8 +53,17 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         fit = loss(model.apply(w, train.x[rows]), train.y[rows]).mean()
         return fit + penalty(w, strength_of(lam), by_class=problem.strength == "class")
 
+    targets = targets_of(problem, train)
+    fitted = with_fit_gradient(
+        objective,
+        model,
+        scores_loss(problem),
+        targets,
+        inputs=lambda lam, rows: train.x[rows],
+        penalized=partial(penalized, by_class=problem.strength == "class"),
+    )
     everything, part = minibatches(
-        objective, examples=len(train.x), batch=inner.batch, seed=context.seed, device=context.device
+        fitted, examples=len(train.x), batch=inner.batch, seed=context.seed, device=context.device
     )
 
     def validated(w: Tree, lam: Tree, rows: Rows) -> Tensor:
@@ -66,8 +76,8 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         stated_as_linear(
             problem.model,
             train.x,
-            _targets(problem, train),
-            _scores_loss(problem),
+            targets,
+            scores_loss(problem),
             strengths=strength_of,
         )
         if analytic(problem)
@@ -94,18 +104,19 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         evaluate=evaluate,
         selection=LOWEST_LOSS,
         natural=partial(natural, inner=inner),
-        finite_sum=FiniteSum(objective, validated, len(train.x), len(validation.x), init),
+        finite_sum=FiniteSum(fitted, validated, len(train.x), len(validation.x), init),
     )
 
 
-def _targets(problem: spec.Regularization, train: Examples) -> Tensor:
+def targets_of(problem: spec.Regularization, train: Examples) -> Tensor:
     """What the scores are to come to: one column of 0 and 1 for the one score of two classes, else as `desired`."""
     if problem.loss == "logistic":
         return train.y.to(train.x.dtype).unsqueeze(-1)
     return losses.desired(train.y, outputs(problem.dataset), train.x.dtype)
 
 
-def _scores_loss(problem: spec.Regularization) -> ScoresLoss:
+def scores_loss(problem: spec.Regularization) -> ScoresLoss:
+    """The loss of an example, as methods that have its derivatives written out take it."""
     if squares(problem):
         return SQUARED
     return LOGISTIC if problem.loss == "logistic" else SOFTMAX
@@ -116,11 +127,24 @@ def penalty(w: Tree, strength: Tensor, *, by_class: bool = False) -> Tensor:
 
     If `by_class`, strength is [scores] of one layer.
     """
-    weights = _weights(w)
+    weights = [layer["weight"] for layer in _layers(w)]
     if strength.ndim and len(weights) == 1:
         return 0.5 * (strength * (weights[0] ** 2).sum(0 if by_class else 1)).sum()
     sums = torch.stack([(weight**2).sum() for weight in weights])
     return 0.5 * (strength * sums).sum()
+
+
+def penalized(fit: Tree, w: Tree, lam: Tree, *, by_class: bool = False) -> Tree:
+    """`fit` + grad_w of `penalty`, whatever leading axes both trees have."""
+    layers, found, strength = _layers(w), _layers(fit), strength_of(lam)
+    each = list(strength.unbind()) if strength.ndim and len(layers) > 1 else [strength] * len(layers)
+    if strength.ndim and len(layers) == 1 and not by_class:
+        each = [strength.unsqueeze(-1)]
+    added: list[Tree] = [
+        {**part, "weight": torch.addcmul(part["weight"], own, layer["weight"])}
+        for part, own, layer in zip(found, each, layers, strict=True)
+    ]
+    return added[0] if isinstance(w, dict) else added
 
 
 def strength_of(lam: Tree) -> Tensor:
@@ -128,9 +152,8 @@ def strength_of(lam: Tree) -> Tensor:
     return positive.forward(entry(lam, STRENGTH))
 
 
-def _weights(w: Tree) -> list[Tensor]:
-    parts = cast("Sequence[Mapping[str, Tensor]]", [w] if isinstance(w, dict) else w)
-    return [part["weight"] for part in parts]
+def _layers(w: Tree) -> Sequence[Mapping[str, Tensor]]:
+    return cast("Sequence[Mapping[str, Tensor]]", [w] if isinstance(w, dict) else w)
 
 
 def _shape(problem: spec.Regularization) -> tuple[int, ...]:

@@ -3,8 +3,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from core.bilevel.finite_sum import Rows
 from core.bilevel.problem import Tree
-from core.problems.inner import Rows, minibatches
+from core.problems.inner import minibatches
 
 CPU = torch.device("cpu")
 DATA = torch.arange(10.0)
