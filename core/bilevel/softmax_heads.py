@@ -19,7 +19,7 @@ from torch import Tensor
 from core.bilevel import fused, softmax_walk, trees
 from core.bilevel.derivatives import vjp
 from core.bilevel.dynamics import Scalar
-from core.bilevel.episode_features import cross_entropy, entry, one_hot, with_one
+from core.bilevel.episode_features import cross_entropy, entry, masked, one_hot, shares, with_one
 from core.bilevel.hypergradients.inner import check
 from core.bilevel.linear_models.walk import Rate
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
@@ -48,6 +48,17 @@ def inner_objective(w: Tree, z: Tree, *, support_labels: Tensor, ways: Tensor | 
     x = entry(z, "support")
     loss = x.shape[0] * cross_entropy(scores(w, x), support_labels, ways)
     return loss + l2 / 2 * trees.dot(w, w) if l2 else loss
+
+
+def inner_gradient(w: Tree, z: Tree, *, support_labels: Tensor, ways: Tensor | None = None, l2: float = 0.0) -> Tensor:
+    """grad_w of `inner_objective`, written out: X'R + l2 w [B, d + 1, C], R = (softmax(X w) - Y) / n."""
+    assert isinstance(w, Tensor)
+    x = entry(z, "support")
+    expected = support_labels.unsqueeze(-1) == torch.arange(w.shape[-1], device=w.device)  # none of who is absent
+    probabilities = masked(scores(w, x), ways).softmax(-1)
+    residuals = shares(support_labels, x) * (probabilities - expected.to(x.dtype))
+    grad = torch.cat([x.mT @ residuals, residuals.sum(1, keepdim=True)], 1)
+    return grad + l2 * w if l2 else grad
 
 
 def outer_objective(w: Tree, z: Tree, *, query_labels: Tensor, ways: Tensor | None = None) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import prototypes, ridge_heads, softmax_heads
+from core.bilevel.derivatives import WithGradient
 from core.bilevel.dynamics import full_batch
 from core.bilevel.episode_features import ABSENT, masked, mean_losses, padded
 from core.bilevel.problem import Dynamics, Method, Objective, Problem, Tree
@@ -63,8 +64,12 @@ class Heads(NamedTuple):
         support, query, way, ways = self.support_labels, self.query_labels, self.way, self.ways
         match self.kind:
             case spec.SoftmaxHeads():
+                inner, slope = (
+                    partial(function, support_labels=support, ways=ways, l2=self.l2)
+                    for function in (softmax_heads.inner_objective, softmax_heads.inner_gradient)
+                )
                 return Functions(
-                    partial(softmax_heads.inner_objective, support_labels=support, ways=ways, l2=self.l2),
+                    WithGradient(inner, slope),
                     partial(softmax_heads.outer_objective, query_labels=query, ways=ways),
                     partial(softmax_heads.init, way=way),
                     lambda w, z: softmax_heads.scores(w, entry(z, "query")),

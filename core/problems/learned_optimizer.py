@@ -81,7 +81,7 @@ class Learning:
 
     def dynamics(self, tasks: Stacked) -> Dynamics:
         """Phi; the running sum starts anew with every unroll."""
-        slope = gradient(lambda theta, t: tasks.losses(t, theta).sum())
+        slope = gradient(tasks.total(), 1)
 
         def init(lam: Tree) -> State:
             total = torch.zeros_like(tasks.start[:, 0])
@@ -89,7 +89,7 @@ class Learning:
 
         def step(t: int, s: State, lam: Tree) -> State:
             theta, total = inside(s.w)
-            seen = slope(theta if self.problem.second_order else theta.detach(), t)
+            seen = slope(t, theta if self.problem.second_order else theta.detach())
             move, memory = self.network.update(parameters(lam), seen, s.aux)
             theta = theta + move
             before = torch.zeros_like(total) if (t - 1) % self.steps == 0 else total

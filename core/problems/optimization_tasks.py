@@ -10,11 +10,15 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from core.bilevel import trees
+from core.bilevel.derivatives import WithGradient
+from core.bilevel.finite_sum import Rows
+from core.bilevel.problem import Tree
 from core.bilevel.randomness import stream
 from core.datasets.splits import Examples, convert, split_table, standardize
 from core.datasets.tables import load_table
 from core.models.model import Model
 from core.problems.instance import Context
+from core.problems.losses import desired
 from core.spec import learned_problems as spec
 
 Part = Literal["training", "validation", "test"]
@@ -29,6 +33,16 @@ class Stacked(NamedTuple):
     """theta_0 [tasks, n]."""
     losses: Callable[[int | None, Tensor], Tensor]
     """(t, theta [tasks, n]) -> L_t [tasks]; None: on all examples, of which no more than LOOKED_AT are looked at."""
+    slopes: Callable[[int | None, Tensor], Tensor] | None = None
+    """(t, theta) -> their gradients [tasks, n], where those are written out."""
+
+    def total(self) -> Callable[[int | None, Tensor], Tensor]:
+        """(t, theta) -> the sum of the losses, whose gradient is that of each."""
+
+        def value(t: int | None, theta: Tensor) -> Tensor:
+            return self.losses(t, theta).sum()
+
+        return value if self.slopes is None else WithGradient(value, self.slopes, 1)
 
 
 class TaskFamily(NamedTuple):
@@ -49,11 +63,18 @@ def quadratics(tasks: spec.Quadratics, context: Context) -> TaskFamily:
         drawn = torch.randn(size, d, d + 1, dtype=torch.float64, generator=generator)
         W, y = context.place(drawn[..., :d]), context.place(drawn[..., d])
 
-        def losses(t: int | None, theta: Tensor) -> Tensor:
-            rest: Tensor = (W @ theta.unsqueeze(-1)).squeeze(-1) - y
-            return rest.square().sum(-1)
+        def rest(theta: Tensor) -> Tensor:
+            found: Tensor = (W @ theta.unsqueeze(-1)).squeeze(-1) - y
+            return found
 
-        return Stacked(torch.zeros_like(y), losses)
+        def losses(t: int | None, theta: Tensor) -> Tensor:
+            return rest(theta).square().sum(-1)
+
+        def slopes(t: int | None, theta: Tensor) -> Tensor:
+            found: Tensor = (2 * W.mT @ rest(theta).unsqueeze(-1)).squeeze(-1)
+            return found
+
+        return Stacked(torch.zeros_like(y), losses, slopes)
 
     return TaskFamily(d, draw)
 
@@ -63,29 +84,39 @@ def classification(tasks: spec.Classification, model: Model, context: Context) -
     parts = parts_of(tasks, context)
     shapes, structure = trees.flatten(model.init(Generator()))
     sizes = [leaf.numel() for leaf in shapes]
+    targets = {name: desired(part.y, tasks.dataset.classes, part.x.dtype) for name, part in parts.items()}
 
     def start(generator: Generator) -> Tensor:
         return torch.cat([leaf.flatten() for leaf in trees.leaves(model.init(generator))])
 
-    def scores(theta: Tensor, x: Tensor) -> Tensor:
-        """theta [tasks, n], x [examples, features] or [tasks, examples, features]: [tasks, examples, classes]."""
+    def parameters(theta: Tensor) -> Tree:
+        """Those of the model with a leading axis for the tasks, from theta [tasks, n]."""
         pieces = zip(torch.split(theta, sizes, dim=-1), shapes, strict=True)
-        stacked = [piece.view(*piece.shape[:-1], *leaf.shape) for piece, leaf in pieces]
-        return model.apply(trees.unflatten(stacked, structure), x)
+        return trees.unflatten([piece.view(*piece.shape[:-1], *leaf.shape) for piece, leaf in pieces], structure)
 
     def draw(part: Part, number: int, size: int) -> Stacked:
         examples, index = parts[part], (context.seed, "tasks", part, number)
         starts = torch.stack([start(stream(*index, task)) for task in range(size)])
 
-        def losses(t: int | None, theta: Tensor) -> Tensor:
+        def rows(t: int | None) -> Rows:
+            """Of all tasks, or with a leading axis for them."""
             if t is None or tasks.batch is None:
-                seen = slice(LOOKED_AT if t is None else None)
-                return cross_entropy(scores(theta, examples.x[seen]), examples.y[seen])
-            rows = minibatches(len(examples.x), min(tasks.batch, len(examples.x)), size, stream(*index, "step", t))
-            chosen = rows.to(context.device)
-            return cross_entropy(scores(theta, examples.x[chosen]), examples.y[chosen])
+                return slice(LOOKED_AT if t is None else None)
+            batch = min(tasks.batch, len(examples.x))
+            return minibatches(len(examples.x), batch, size, stream(*index, "step", t)).to(context.device)
 
-        return Stacked(context.place(starts), losses)
+        def losses(t: int | None, theta: Tensor) -> Tensor:
+            seen = rows(t)
+            return cross_entropy(model.apply(parameters(theta), examples.x[seen]), examples.y[seen])
+
+        def slopes(t: int | None, theta: Tensor) -> Tensor:
+            assert model.pull is not None
+            seen = rows(t)
+            scores, back = model.pull(parameters(theta), examples.x[seen])
+            residuals = (scores.softmax(-1) - targets[part][seen]) / scores.shape[-2]
+            return torch.cat([leaf.flatten(1) for leaf in trees.leaves(back(residuals))], dim=1)
+
+        return Stacked(context.place(starts), losses, slopes if model.pull else None)
 
     return TaskFamily(sum(sizes), draw)
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from core.bilevel import dynamics
-from core.bilevel.problem import Dynamics, Tree
+from core.bilevel.derivatives import taking
+from core.bilevel.problem import Dynamics
 from core.problems.instance import metric
 from core.problems.optimization_tasks import Stacked
 
@@ -82,10 +83,7 @@ OTHERS: dict[str, Make] = {
 
 
 def _walk(make: Make, rate: float, tasks: Stacked) -> Iterator[Tensor]:
-    def objective(t: int, w: Tree, lam: Tree) -> Tensor:
-        assert isinstance(w, Tensor)
-        return tasks.losses(t, w).sum()  # the gradient of the sum is that of each
-
+    objective = taking(lambda t, w, lam: (t, w), tasks.total(), 1)
     made, t = make(objective, lambda lam: tasks.start, rate), 0
     state = made.init(())
     while True:

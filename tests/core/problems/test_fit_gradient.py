@@ -46,6 +46,17 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "cleaning without decay": {"kind": "hyper_cleaning", **WINE, "l2": 0, "model": {"kind": "mlp", "hidden": [5]}},
     "clipped weights": {"kind": "hyper_cleaning", **WINE, "weights": {"kind": "clipped"}},
     "learned data": {"kind": "learned_data", **WINE, "examples_per_class": 4, "l2": 0.2},
+    **{
+        f"softmax heads {how}": {
+            "kind": "hyper_representation",
+            "model": {"kind": "mlp", "hidden": [4]},
+            "query": 2,
+            "meta_batch": 3,
+            "l2": 0.3,
+            **way,
+        }
+        for how, way in {"of five classes": {}, "of two to five": {"way_from": 2}}.items()
+    },
     "linear representation": {
         "kind": "linear_representation",
         "features": {"kind": "pixels", "size": 4},

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from core.bilevel import dynamics, trees
+from core.bilevel.derivatives import WithGradient, gradient
 from core.bilevel.hypergradients.inner import run
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built, build_model, make_context
@@ -65,6 +66,20 @@ def written_out(own: Tree, optimizer: OptimizerNetwork, tasks: Stacked, *, secon
         theta = theta + move
         total = total + tasks.losses(t + 1, theta).sum()
     return total / (STEPS * len(tasks.start))
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [QUADRATICS, NETWORKS, {**NETWORKS, "batch": None}, {**NETWORKS, "model": {"kind": "linear"}}],
+    ids=["quadratics", "networks", "all examples", "linear"],
+)
+def test_gradients_that_are_written_out_are_those_of_the_losses(tasks: dict[str, Any]) -> None:
+    stacked = family(tasks).draw("training", 0, 3)
+    total = stacked.total()
+    assert isinstance(total, WithGradient)
+    theta = stacked.start + torch.rand(stacked.start.shape, generator=torch.Generator().manual_seed(0)).double()
+    for t in (None, 2):
+        torch.testing.assert_close(gradient(total, 1)(t, theta), gradient(total.value, 1)(t, theta))
 
 
 @pytest.mark.parametrize("second_order", [False, True])
