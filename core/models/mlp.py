@@ -19,11 +19,11 @@ _FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
 }
 _BACK: dict[Activation, Callable[[Tensor, Tensor], Tensor]] = {
-    "relu": lambda y, bar: bar * (y > 0),
-    "tanh": lambda y, bar: torch.addcmul(bar, bar * y, y, value=-1),
-    "sigmoid": lambda y, bar: bar * y * (1 - y),
+    "relu": lambda y, bar: torch.ops.aten.threshold_backward(bar, y, 0),
+    "tanh": lambda y, bar: torch.ops.aten.tanh_backward(bar, y),
+    "sigmoid": lambda y, bar: torch.ops.aten.sigmoid_backward(bar, y),
 }
-"""(value of the function, derivatives by it) -> derivatives by its argument."""
+"""(value of the function, derivatives by it) -> derivatives by its argument, as autograd makes them."""
 
 
 def mlp(

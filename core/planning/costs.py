@@ -1,6 +1,6 @@
 """A problem in the terms that methods are reckoned in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.planning.preconditioner import Preconditioner
 from core.planning.work import NOTHING, Work
@@ -61,6 +61,8 @@ class Costs:
     """Inner steps of the report at the end."""
     closing: Work = NOTHING
     """What else the report at the end takes."""
+    overhead: float = 1.0
+    """How much more derivatives of the gradient add to its operators than where it is a derivative itself."""
     analytic: bool = False
     """Whether inner steps are those of a linear model, written out, rather than found by a derivative."""
     classes: int = 1
@@ -71,6 +73,11 @@ class Costs:
     """How many times a hyperiteration does all this: chunks of tasks."""
     blocks: tuple[int, int] = (1, 1)
     """Minibatches that the inner and the outer examples are cut into, where an algorithm draws from both."""
+
+    @property
+    def differentiated(self) -> Work:
+        """The gradient, with as many operators as its derivatives are reckoned by."""
+        return replace(self.gradient, operators=self.overhead * self.gradient.operators)
 
 
 def item_size(spec: Experiment) -> int:

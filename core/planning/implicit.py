@@ -13,7 +13,7 @@ PRECONDITIONED = 25
 
 def implicit(solver: algorithms.LinearSolver, costs: Costs, step: Step, steps: int) -> Need:
     """Of one hyperiteration, the outer objective not counted."""
-    g = costs.gradient
+    g = costs.differentiated
     hessian_product = Work(1.2 * g.operations, 1.4 * g.traffic, 0.7 * g.operators)
     jacobian_product = Work(1.2 * step.once.operations, 1.4 * step.once.traffic, 0.7 * step.once.operators)
     vector = costs.item * costs.variables

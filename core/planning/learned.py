@@ -3,7 +3,7 @@
 from typing import NamedTuple, assert_never
 
 from core.planning.costs import Costs, NotModelled
-from core.planning.networks import GRADIENT_HOLDS, VALUE, activations, network_gradient
+from core.planning.networks import GRADIENT_HOLDS, VALUE, WRITTEN_OUT, activations, fit_gradient, network_gradient
 from core.planning.tables import blocks, item_size, loading, metrics, minibatches
 from core.planning.work import Work, product
 from core.spec import Experiment
@@ -72,7 +72,8 @@ def learned_data(spec: Experiment, problem: LearnedData) -> Costs:
         leaves=2 * (len(sizes) - 1),
         seen=lam,
         outer=lam,
-        gradient=network_gradient(sizes, n, item) + Work(0, 3 * item * variables, 15),
+        gradient=fit_gradient(sizes, n, item) + Work(0, 3 * item * variables),
+        overhead=WRITTEN_OUT,
         # Beside what a gradient on given examples keeps: the examples, and the first layer's slopes, their factor.
         graph=item * (activations(sizes, n) + variables + n * (dataset.features + sizes[1])),
         objective=network_gradient(sizes, checked, item) + Work(0, 2 * item * checked * dataset.features, 26),

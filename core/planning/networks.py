@@ -1,5 +1,6 @@
 """What networks cost: affine layers on feature vectors, and four blocks of convolution, norm and ReLU on images."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from core.planning.work import NOTHING, Work, multiplied, product
@@ -28,6 +29,15 @@ def network_gradient(sizes: tuple[int, ...], n: int, item: int) -> Work:
     forward = [product(n, rows, columns, item) for rows, columns in layers]
     total = sum([*forward, *forward, *forward[1:]], NOTHING)  # each once more for its weights, and for its inputs
     return total + Work(0, 8 * item * n * sum(sizes[1:]), 30 * len(layers))
+
+
+WRITTEN_OUT = 2.3
+"""`overhead` of a gradient that is written out."""
+
+
+def fit_gradient(sizes: tuple[int, ...], n: int, item: int) -> Work:
+    """As `network_gradient`, written out, with the loss and the penalty: a third of the operators."""
+    return replace(network_gradient(sizes, n, item), operators=8 * (len(sizes) - 1) + 5)
 
 
 def activations(sizes: tuple[int, ...], n: int) -> float:

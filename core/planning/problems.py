@@ -7,7 +7,7 @@ from core.planning.few_shot import few_shot, transfer
 from core.planning.initialization import initialization
 from core.planning.learned import layer_sizes, learned_data, learned_optimizer, not_a_plugin
 from core.planning.linear_representation import linear_representation
-from core.planning.networks import GRADIENT_HOLDS, VALUE, activations, network_gradient
+from core.planning.networks import GRADIENT_HOLDS, VALUE, WRITTEN_OUT, activations, fit_gradient, network_gradient
 from core.planning.preconditioner import preconditioner
 from core.planning.tables import blocks, item_size, loading, metrics, minibatches
 from core.planning.work import NOTHING, Work, product
@@ -144,7 +144,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         n = checked = scored = folds * pool
     sizes = layer_sizes(not_a_plugin(problem.model), d, classes)
     variables = inner_variables(problem)
-    gradient = network_gradient(sizes, n, item)
+    gradient = fit_gradient(sizes, n, item)
     if n < train:
         gradient += Work(0, 2 * item * n * d, 6)  # the rows of the minibatch are gathered
     weights = 1 if isinstance(problem, HyperCleaning) else 0
@@ -159,7 +159,8 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         leaves=2 * (len(sizes) - 1),
         seen=lam,
         outer=lam,
-        gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 15 + 10 * weights),
+        gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 5 * weights),
+        overhead=WRITTEN_OUT,
         graph=item * (activations(sizes, n) + weights * 2 * train + variables) + (item * n * d if n < train else 0),
         objective=network_gradient(sizes, checked, item) + Work(0, 0, 20),
         watching=item * GRADIENT_HOLDS * activations(sizes, max(n, train)),

@@ -46,7 +46,7 @@ class Step:
     back: Work | None = None
     """The way back through it, where that is written out."""
     overhead: float = 1.0
-    """How much more derivatives add to its operators than to those of a step that is found by a derivative itself."""
+    """As that of `Costs`."""
 
     @property
     def recorded(self) -> Work:
@@ -87,7 +87,7 @@ def step_of(dynamics: algorithms.Dynamics, costs: Costs) -> Step:
     gradient = written_out(costs, 3) if costs.analytic else costs.gradient
     once = gradients * gradient + update
     return Step(
-        overhead=2.3 if costs.analytic else 1.0,
+        overhead=costs.overhead,
         once=once,
         state=(MOMENTS if vectors > 1 else 1) * vectors * (costs.item * costs.variables + LEAF_BYTES * costs.leaves),
         graph=costs.graph + NODE_BYTES * once.operators + costs.item * costs.variables * operators / 2,

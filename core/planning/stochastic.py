@@ -34,9 +34,9 @@ class Oracles(NamedTuple):
 
 def _oracles(costs: Costs) -> Oracles:
     """On the examples that the costs are those of."""
-    g = costs.gradient
+    g = costs.differentiated
     return Oracles(
-        gradient=g + DRAW,
+        gradient=costs.gradient + DRAW,
         gradients=1.1 * g + DRAW,
         hessian=Work(2.2 * g.operations, 2.2 * g.traffic, 1.6 * g.operators) + DRAW,
         products=Work(2.4 * g.operations, 2.4 * g.traffic, 1.9 * g.operators) + DRAW,
