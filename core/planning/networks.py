@@ -31,13 +31,13 @@ def network_gradient(sizes: tuple[int, ...], n: int, item: int) -> Work:
     return total + Work(0, 8 * item * n * sum(sizes[1:]), 30 * len(layers))
 
 
-WRITTEN_OUT = 2.3
-"""`overhead` of a gradient that is written out."""
+WRITTEN_OUT, LINEAR_STEP = 2.0, 3.2
+"""`overhead` of a gradient that is written out, and of whole steps of linear models (measured)."""
 
 
 def fit_gradient(sizes: tuple[int, ...], n: int, item: int) -> Work:
-    """As `network_gradient`, written out, with the loss and the penalty: a third of the operators."""
-    return replace(network_gradient(sizes, n, item), operators=8 * (len(sizes) - 1) + 5)
+    """As `network_gradient`, written out, with the loss and the penalty: a quarter of the operators."""
+    return replace(network_gradient(sizes, n, item), operators=6 * (len(sizes) - 1) + 2)
 
 
 def activations(sizes: tuple[int, ...], n: int) -> float:

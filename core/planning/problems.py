@@ -7,7 +7,15 @@ from core.planning.few_shot import few_shot, transfer
 from core.planning.initialization import initialization
 from core.planning.learned import layer_sizes, learned_data, learned_optimizer, not_a_plugin
 from core.planning.linear_representation import linear_representation
-from core.planning.networks import GRADIENT_HOLDS, VALUE, WRITTEN_OUT, activations, fit_gradient, network_gradient
+from core.planning.networks import (
+    GRADIENT_HOLDS,
+    LINEAR_STEP,
+    VALUE,
+    WRITTEN_OUT,
+    activations,
+    fit_gradient,
+    network_gradient,
+)
 from core.planning.preconditioner import preconditioner
 from core.planning.tables import blocks, item_size, loading, metrics, minibatches
 from core.planning.work import NOTHING, Work, product
@@ -160,7 +168,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         seen=lam,
         outer=lam,
         gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 5 * weights),
-        overhead=WRITTEN_OUT,
+        overhead=LINEAR_STEP if written_out else WRITTEN_OUT,
         graph=item * (activations(sizes, n) + weights * 2 * train + variables) + (item * n * d if n < train else 0),
         objective=network_gradient(sizes, checked, item) + Work(0, 0, 20),
         watching=item * GRADIENT_HOLDS * activations(sizes, max(n, train)),
