@@ -64,13 +64,13 @@ def vjp_with_aux(function: Callable[..., tuple[Any, Any]], *arguments: Tree) -> 
     if _transformed() or torch.is_grad_enabled():  # with it, somebody may differentiate the product
         value, pull, aux = torch.func.vjp(function, *arguments, has_aux=True)  # type: ignore[misc]  # three of them
         return value, pull, aux
-    value, pull_again, aux = _on_tape(lambda given: function(*given), arguments, again=True)
+    value, pull_again, aux = _on_tape(function, arguments, again=True)
     return value, pull_again, aux
 
 
 def vjp_once(function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Pull]:
     """As `vjp` on the tape, with memory freed on the way back: once, and where nothing differentiates it further."""
-    value, pull, _ = _on_tape(lambda given: (function(*given), ()), arguments, again=False)
+    value, pull, _ = _on_tape(lambda *given: (function(*given), ()), arguments, again=False)
     return value, pull
 
 
@@ -139,13 +139,10 @@ def _twice_back(
     function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]
 ) -> tuple[Any, Any]:
     """`jvps` on the tape: J v is the derivative of u' J v by u, whatever u is."""
-    leaves, structure = trees.flatten(arguments)
-    inputs = [leaf.detach().requires_grad_() for leaf in leaves]
-    given: Any = trees.unflatten(inputs, structure)
-    with torch.enable_grad():
-        outputs, shape = trees.flatten(function(*given))
-        probes = [torch.zeros_like(output, requires_grad=True) for output in outputs]
-        products = _pulled(outputs, inputs, probes, create_graph=True)
+    inputs, structure, value = _recorded(function, arguments)
+    outputs, shape = trees.flatten(value)
+    probes = [torch.zeros_like(output, requires_grad=True) for output in outputs]
+    products = _pulled(outputs, inputs, probes, create_graph=True)
     along = trees.leaves_as(structure, tangents)
     pairs = [pair for pair in zip(products, along, strict=True) if pair[0].requires_grad]
     found: Sequence[Tensor | None] = [None] * len(probes)
@@ -178,15 +175,11 @@ def _differentiated(arguments: tuple[Any, ...]) -> bool:
 
 
 def _on_tape(
-    function: Callable[[tuple[Tree, ...]], tuple[Any, Any]], arguments: tuple[Tree, ...], *, again: bool
+    function: Callable[..., tuple[Any, Any]], arguments: tuple[Tree, ...], *, again: bool
 ) -> tuple[Any, Pull, Any]:
     """(value, pull, aux) by reverse differentiation on torch's tape; `again`: the pull can be called more than once."""
     _refuse_inference_mode()
-    leaves, structure = trees.flatten(arguments)
-    inputs = [leaf.detach().requires_grad_() for leaf in leaves]
-    given: Any = trees.unflatten(inputs, structure)
-    with torch.enable_grad():
-        value, aux = function(given)
+    inputs, structure, (value, aux) = _recorded(function, arguments)
     outputs, shape = trees.flatten(value)
 
     def pull(cotangent: Any) -> tuple[Any, ...]:
@@ -195,6 +188,15 @@ def _on_tape(
         return tuple(back)
 
     return trees.detach(value), pull, trees.detach(aux)
+
+
+def _recorded(function: Callable[..., Any], arguments: tuple[Tree, ...]) -> tuple[list[Tensor], trees.Structure, Any]:
+    """The leaves of the arguments as inputs of the tape, their structure, and the value that is written on it."""
+    leaves, structure = trees.flatten(arguments)
+    inputs = [leaf.detach().requires_grad_() for leaf in leaves]
+    given: Any = trees.unflatten(inputs, structure)
+    with torch.enable_grad():
+        return inputs, structure, function(*given)
 
 
 def _pulled(
