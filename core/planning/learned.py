@@ -1,5 +1,6 @@
 """What learned optimizers and learned training data cost."""
 
+from dataclasses import replace
 from typing import NamedTuple, assert_never
 
 from core.planning.costs import Costs, NotModelled
@@ -105,18 +106,18 @@ def _tasks(problem: LearnedOptimizer, tasks: int, item: int) -> Task:
         case QuadraticTasks():
             d = chosen.dimension
             value = Work(tasks * 2 * d * d, item * tasks * d * d, 8)
-            return Task(3 * value, value, value, 4 * tasks * d)
+            return Task(replace(2 * value, operators=6), value, value, 4 * tasks * d)
         case Classification():
             n = chosen.batch or chosen.dataset.examples // 2  # all of those of meta-training
             looked_at = min(LOOKED_AT, chosen.dataset.examples // 4)
             sizes = layer_sizes(chosen.model, chosen.dataset.features, chosen.dataset.classes)
             # The minibatches of all tasks are gathered; each task has a product of its own.
             once = tasks * network_gradient(sizes, n, item)
-            gradient = Work(once.operations, once.traffic + 2 * item * tasks * n * sizes[0], 30 * len(sizes))
+            gradient = Work(once.operations, once.traffic + 2 * item * tasks * n * sizes[0], 8 * len(sizes) + 4)
             whole = VALUE * tasks * network_gradient(sizes, looked_at, item)
             return Task(
                 gradient,
-                VALUE * gradient,
+                replace(VALUE * gradient, operators=12 * len(sizes)),
                 Work(whole.operations, whole.traffic, 12 * len(sizes)),
                 tasks * (activations(sizes, n) + n * sizes[0]),
             )

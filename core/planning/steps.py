@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from core.planning.costs import Costs
@@ -85,12 +85,14 @@ def step_of(dynamics: algorithms.Dynamics, costs: Costs) -> Step:
             assert_never(dynamics)
     update = Work(0, costs.item * costs.variables * (3 * operators), operators * costs.leaves)
     gradient = written_out(costs, 3) if costs.analytic else costs.gradient
+    if isinstance(dynamics, algorithms.LineSearch):  # with its value, as the tape gives both
+        gradient = replace(gradient, operators=costs.overhead**2 * gradient.operators)
     once = gradients * gradient + update
     return Step(
         overhead=costs.overhead,
         once=once,
         state=(MOMENTS if vectors > 1 else 1) * vectors * (costs.item * costs.variables + LEAF_BYTES * costs.leaves),
-        graph=costs.graph + NODE_BYTES * once.operators + costs.item * costs.variables * operators / 2,
+        graph=costs.graph + NODE_BYTES * once.operators + 0.4 * costs.item * costs.variables * operators,
         numbers=vectors * costs.variables,
     )
 
