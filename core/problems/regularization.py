@@ -127,24 +127,29 @@ def penalty(w: Tree, strength: Tensor, *, by_class: bool = False) -> Tensor:
 
     If `by_class`, strength is [scores] of one layer.
     """
-    weights = [layer["weight"] for layer in _layers(w)]
-    if strength.ndim and len(weights) == 1:
-        return 0.5 * (strength * (weights[0] ** 2).sum(0 if by_class else 1)).sum()
-    sums = torch.stack([(weight**2).sum() for weight in weights])
-    return 0.5 * (strength * sums).sum()
+    layers = _layers(w)
+    pairs = zip(_each(strength, len(layers), by_class=by_class), layers, strict=True)
+    return 0.5 * torch.stack([(own * layer["weight"] ** 2).sum() for own, layer in pairs]).sum()
 
 
 def penalized(fit: Tree, w: Tree, lam: Tree, *, by_class: bool = False) -> Tree:
     """`fit` + grad_w of `penalty`, whatever leading axes both trees have."""
-    layers, found, strength = _layers(w), _layers(fit), strength_of(lam)
-    each = list(strength.unbind()) if strength.ndim and len(layers) > 1 else [strength] * len(layers)
-    if strength.ndim and len(layers) == 1 and not by_class:
-        each = [strength.unsqueeze(-1)]
+    layers, found = _layers(w), _layers(fit)
+    each = _each(strength_of(lam), len(layers), by_class=by_class)
     added: list[Tree] = [
         {**part, "weight": torch.addcmul(part["weight"], own, layer["weight"])}
         for part, own, layer in zip(found, each, layers, strict=True)
     ]
     return added[0] if isinstance(w, dict) else added
+
+
+def _each(strength: Tensor, layers: int, *, by_class: bool) -> list[Tensor]:
+    """What the weight of each layer is multiplied by."""
+    if not strength.ndim:
+        return [strength] * layers
+    if layers > 1:
+        return list(strength.unbind())
+    return [strength if by_class else strength.unsqueeze(-1)]
 
 
 def strength_of(lam: Tree) -> Tensor:
