@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from bilevel_plugin_example.spec import RobustRegression
+from core.bilevel.finite_sum import Rows
 from core.bilevel.problem import Problem, Tree
 from core.bilevel.randomness import stream
-from core.problems.inner import Inner, Rows, entry, minibatches
+from core.problems.inner import Inner, entry, minibatches
 from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics, metric
 
 
