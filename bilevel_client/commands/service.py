@@ -57,7 +57,7 @@ class Service:
 
 @contextmanager
 def waiting(then: str) -> Iterator[None]:
-    """While something runs on the service: Ctrl-C ends the command, not that, and it says how to go on.
+    """While something runs on the service: Ctrl-C or a lost service ends the command, not that; it says how to go on.
 
     Args:
         then: what to do, a sentence.
@@ -67,6 +67,8 @@ def waiting(then: str) -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo(f"\nInterrupted here; what was submitted goes on. {then}", err=True)
         raise SystemExit(INTERRUPTED) from None
+    except Unreachable as error:
+        raise Unreachable(f"{error.detail} {then}") from error
 
 
 def with_service(command: Callable[..., None]) -> Callable[..., None]:

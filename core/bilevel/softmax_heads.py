@@ -54,9 +54,8 @@ def inner_gradient(w: Tree, z: Tree, *, support_labels: Tensor, ways: Tensor | N
     """grad_w of `inner_objective`, written out: X'R + l2 w [B, d + 1, C], R = (softmax(X w) - Y) / n."""
     assert isinstance(w, Tensor)
     x = entry(z, "support")
-    expected = support_labels.unsqueeze(-1) == torch.arange(w.shape[-1], device=w.device)  # none of who is absent
-    probabilities = masked(scores(w, x), ways).softmax(-1)
-    residuals = shares(support_labels, x) * (probabilities - expected.to(x.dtype))
+    expected = one_hot(support_labels, x, w.shape[-1]).mT  # none of who is absent
+    residuals = shares(support_labels, x) * (masked(scores(w, x), ways).softmax(-1) - expected)
     grad = torch.cat([x.mT @ residuals, residuals.sum(1, keepdim=True)], 1)
     return grad + l2 * w if l2 else grad
 

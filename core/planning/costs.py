@@ -63,6 +63,8 @@ class Costs:
     """What else the report at the end takes."""
     overhead: float = 1.0
     """How much more derivatives of the gradient add to its operators than where it is a derivative itself."""
+    by_tape: float = 1.0
+    """How many more operators the gradient has where it comes with its value, from torch's tape."""
     analytic: bool = False
     """Whether inner steps are those of a linear model, written out, rather than found by a derivative."""
     classes: int = 1

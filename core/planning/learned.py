@@ -4,7 +4,15 @@ from dataclasses import replace
 from typing import NamedTuple, assert_never
 
 from core.planning.costs import Costs, NotModelled
-from core.planning.networks import GRADIENT_HOLDS, VALUE, WRITTEN_OUT, activations, fit_gradient, network_gradient
+from core.planning.networks import (
+    BY_TAPE,
+    GRADIENT_HOLDS,
+    VALUE,
+    WRITTEN_OUT,
+    activations,
+    fit_gradient,
+    network_gradient,
+)
 from core.planning.tables import blocks, item_size, loading, metrics, minibatches
 from core.planning.work import Work, product
 from core.spec import Experiment
@@ -75,6 +83,7 @@ def learned_data(spec: Experiment, problem: LearnedData) -> Costs:
         outer=lam,
         gradient=fit_gradient(sizes, n, item) + Work(0, 3 * item * variables),
         overhead=WRITTEN_OUT,
+        by_tape=BY_TAPE,
         # Beside what a gradient on given examples keeps: the examples, and the first layer's slopes, their factor.
         graph=item * (activations(sizes, n) + variables + n * (dataset.features + sizes[1])),
         objective=network_gradient(sizes, checked, item) + Work(0, 2 * item * checked * dataset.features, 26),

@@ -33,6 +33,8 @@ def network_gradient(sizes: tuple[int, ...], n: int, item: int) -> Work:
 
 WRITTEN_OUT, LINEAR_STEP = 2.0, 3.2
 """`overhead` of a gradient that is written out, and of whole steps of linear models (measured)."""
+BY_TAPE = 4.0
+"""`by_tape` of a gradient that is written out."""
 
 
 def fit_gradient(sizes: tuple[int, ...], n: int, item: int) -> Work:

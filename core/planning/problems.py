@@ -8,6 +8,7 @@ from core.planning.initialization import initialization
 from core.planning.learned import layer_sizes, learned_data, learned_optimizer, not_a_plugin
 from core.planning.linear_representation import linear_representation
 from core.planning.networks import (
+    BY_TAPE,
     GRADIENT_HOLDS,
     LINEAR_STEP,
     VALUE,
@@ -169,6 +170,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
         outer=lam,
         gradient=gradient + Work(0, item * (3 * weights * train + 3 * variables), 5 * weights),
         overhead=LINEAR_STEP if written_out else WRITTEN_OUT,
+        by_tape=BY_TAPE,
         graph=item * (activations(sizes, n) + weights * 2 * train + variables) + (item * n * d if n < train else 0),
         objective=network_gradient(sizes, checked, item) + Work(0, 0, 20),
         watching=item * GRADIENT_HOLDS * activations(sizes, max(n, train)),

@@ -85,8 +85,8 @@ def step_of(dynamics: algorithms.Dynamics, costs: Costs) -> Step:
             assert_never(dynamics)
     update = Work(0, costs.item * costs.variables * (3 * operators), operators * costs.leaves)
     gradient = written_out(costs, 3) if costs.analytic else costs.gradient
-    if isinstance(dynamics, algorithms.LineSearch):  # with its value, as the tape gives both
-        gradient = replace(gradient, operators=costs.overhead**2 * gradient.operators)
+    if isinstance(dynamics, algorithms.LineSearch):
+        gradient = replace(gradient, operators=costs.by_tape * gradient.operators)
     once = gradients * gradient + update
     return Step(
         overhead=costs.overhead,

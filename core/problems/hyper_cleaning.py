@@ -6,6 +6,7 @@ Weights are sigmoid(lam_i), or lam_i itself in [0, 1] with a bounded sum (France
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, assert_never, cast
 
 import torch
@@ -122,6 +123,7 @@ class Cleaning:
     clean: bool
     """Whether no label is corrupted."""
 
+    @cached_property
     def targets(self) -> Tensor:
         """The given labels, one-hot [n, classes]."""
         return losses.desired(self.labels.given, self.problem.dataset.classes, self.split.train.x.dtype)
@@ -145,7 +147,7 @@ class Cleaning:
             objective,
             self.model,
             SOFTMAX,
-            self.targets(),
+            self.targets,
             inputs=lambda lam, rows: train.x[rows],
             penalized=decayed(self.problem.l2),
             weights=weights,
@@ -170,7 +172,7 @@ class Cleaning:
         linear = stated_as_linear(
             self.problem.model,
             train.x,
-            self.targets(),
+            self.targets,
             SOFTMAX,
             strengths=lambda lam: train.x.new_tensor(self.problem.l2),
             offset_strength=self.problem.l2,

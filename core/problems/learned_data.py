@@ -6,6 +6,7 @@ L(w, lam) = mean loss of the learned examples + l2/2 ||w||^2, E(w) = mean loss o
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -64,6 +65,11 @@ class Distilling:
         """What the outer objective sees."""
         return self.split.train if self.problem.objective == "training" else self.split.validation
 
+    @cached_property
+    def targets(self) -> Tensor:
+        """The labels of the learned examples, one-hot [n, classes]."""
+        return losses.desired(self.labels, self.problem.dataset.classes, self.context.dtype)
+
     def parts(self) -> FiniteSum:
         """Both objectives over some of the examples."""
         real = self.real
@@ -78,7 +84,7 @@ class Distilling:
             inner,
             self.model,
             SOFTMAX,
-            losses.desired(self.labels, self.problem.dataset.classes, self.context.dtype),
+            self.targets,
             inputs=lambda lam, rows: learned(lam)[rows],
             penalized=decayed(self.problem.l2),
         )

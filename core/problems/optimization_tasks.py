@@ -1,11 +1,13 @@
 """Small optimizations for an optimizer to learn on: many tasks stacked, drawn by (seed, part, number)."""
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import count
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional
 
@@ -17,6 +19,7 @@ from core.bilevel.randomness import stream
 from core.datasets.splits import Examples, convert, split_table, standardize
 from core.datasets.tables import load_table
 from core.models.model import Model
+from core.problems.inner import MOST_ROWS
 from core.problems.instance import Context
 from core.problems.losses import desired
 from core.spec import learned_problems as spec
@@ -71,7 +74,7 @@ def quadratics(tasks: spec.Quadratics, context: Context) -> TaskFamily:
             return rest(theta).square().sum(-1)
 
         def slopes(t: int | None, theta: Tensor) -> Tensor:
-            found: Tensor = (2 * W.mT @ rest(theta).unsqueeze(-1)).squeeze(-1)
+            found: Tensor = 2 * (W.mT @ rest(theta).unsqueeze(-1)).squeeze(-1)
             return found
 
         return Stacked(torch.zeros_like(y), losses, slopes)
@@ -98,12 +101,17 @@ def classification(tasks: spec.Classification, model: Model, context: Context) -
         examples, index = parts[part], (context.seed, "tasks", part, number)
         starts = torch.stack([start(stream(*index, task)) for task in range(size)])
 
+        batch = min(tasks.batch or len(examples.x), len(examples.x))
+
+        @lru_cache(maxsize=max(2, MOST_ROWS // (size * batch)))  # step t is looked at, and then made
+        def drawn(t: int) -> NDArray[np.int64]:
+            return minibatches(len(examples.x), batch, size, stream(*index, "step", t))
+
         def rows(t: int | None) -> Rows:
             """Of all tasks, or with a leading axis for them."""
             if t is None or tasks.batch is None:
                 return slice(LOOKED_AT if t is None else None)
-            batch = min(tasks.batch, len(examples.x))
-            return minibatches(len(examples.x), batch, size, stream(*index, "step", t)).to(context.device)
+            return torch.from_numpy(drawn(t)).to(context.device)
 
         def losses(t: int | None, theta: Tensor) -> Tensor:
             seen = rows(t)
@@ -121,10 +129,10 @@ def classification(tasks: spec.Classification, model: Model, context: Context) -
     return TaskFamily(sum(sizes), draw)
 
 
-def minibatches(examples: int, batch: int, tasks: int, generator: Generator) -> Tensor:
+def minibatches(examples: int, batch: int, tasks: int, generator: Generator) -> NDArray[np.int64]:
     """Rows [tasks, batch], without replacement within a task; drawn with numpy, as torch draws nothing under vmap."""
     draws = np.random.default_rng(generator.initial_seed())
-    return torch.from_numpy(np.stack([draws.choice(examples, batch, replace=False) for _ in range(tasks)]))
+    return np.stack([draws.choice(examples, batch, replace=False) for _ in range(tasks)])
 
 
 def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:

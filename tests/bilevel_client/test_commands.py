@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from bilevel_client import Client
 from bilevel_client.commands import main
+from bilevel_client.transport import Transport
 from core.store import finishing
 from core.store.blobs import Blobs
 
@@ -334,6 +335,24 @@ def test_ctrl_c_is_exit_status_130_and_the_experiment_goes_on(
     assert f"`bilevel watch {record['id']}`" in ended.stderr
     monkeypatch.setattr("bilevel_client.client.Client.list", interrupt)
     assert bilevel("list", status=130).stderr == "Interrupted.\n"
+
+
+def test_a_service_that_goes_away_is_exit_status_3_and_says_how_to_go_on(
+    bilevel: Any, address: str, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: Transport, method: str, path: str, **options: Any) -> Any:
+        if "wait" in options:  # a look at an experiment that was submitted before
+            self._http.base_url = "http://127.0.0.1:1"
+        return send(self, method, path, **options)
+
+    send = Transport.send
+    monkeypatch.setattr(Transport, "send", gone)
+    monkeypatch.setattr("bilevel_client.commands.experiments.PATIENT", 0.2)
+    ended = bilevel("submit", spec, "--wait", status=3)
+    with Client(address) as client:
+        (record,) = client.list()
+    assert "No answer from http://127.0.0.1:1" in ended.stderr
+    assert f"`bilevel watch {record['id']}` shows it again" in ended.stderr
 
 
 def test_an_address_without_a_scheme_is_exit_status_2() -> None:
