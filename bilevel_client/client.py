@@ -1,5 +1,6 @@
 """The service from Python: submit, look, wait, take the result."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,10 +10,10 @@ from uuid import uuid4
 
 import httpx_sse
 
-from bilevel_client.errors import ServiceError, StillRunning, Unreachable
+from bilevel_client.errors import ServiceError, StillRunning
 from bilevel_client.pages import find, labelled, pages
 from bilevel_client.records import TERMINAL, Curves, Event, Record, Series
-from bilevel_client.transport import Transport
+from bilevel_client.transport import Transport, may_pass
 
 __all__ = ["TERMINAL", "Client", "Curves", "Event", "Record", "Series"]
 
@@ -192,21 +193,28 @@ class Client:
             experiment_id: which experiment.
             after: only events after this version.
         """
-        last, lost_at = after, time.monotonic()
+        last, lost_at = after, math.inf
         while True:
+            headers = {"Last-Event-ID": str(last), "Accept": "text/event-stream", "Cache-Control": "no-store"}
             try:
-                for event in self._events(experiment_id, last):
-                    last, lost_at = event.version, time.monotonic()
-                    yield event
-                    if event.kind in TERMINAL:
+                with self._transport.stream(f"{_place(experiment_id)}/events", headers) as answer:
+                    lost_at = math.inf
+                    if answer.status_code == 204:
                         return
+                    for event in httpx_sse.EventSource(answer).iter_sse():
+                        if not event.data:  # the service says now and then that it is there
+                            continue
+                        last = int(event.id)
+                        yield Event(event.event, last, event.json())
+                        if event.event in TERMINAL:
+                            return
                 if self.get(experiment_id)["status"] in TERMINAL:
                     return
-                time.sleep(0.5)
-            except Unreachable:
-                if time.monotonic() - lost_at > self.patience:
+            except ServiceError as error:
+                lost_at = min(lost_at, time.monotonic())
+                if not may_pass(error) or time.monotonic() - lost_at > self.patience:
                     raise
-                time.sleep(0.5)
+            time.sleep(0.5)
 
     def artifacts(self, experiment_id: str) -> Sequence[dict[str, Any]]:
         """The files that the experiment made: name, media type, size, sha256 of each."""
@@ -283,14 +291,6 @@ class Client:
     def catalog(self) -> dict[str, Any]:
         """Every kind that a spec can name, with its JSON Schema and an example."""
         return self._transport.json("GET", "/v1/catalog")
-
-    def _events(self, experiment_id: str, after: int) -> Iterator[Event]:
-        headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream", "Cache-Control": "no-store"}
-        with self._transport.stream(f"{_place(experiment_id)}/events", headers) as answer:
-            if answer.status_code == 204:
-                return
-            for event in httpx_sse.EventSource(answer).iter_sse():
-                yield Event(event.event, int(event.id), event.json())
 
 
 def _place(experiment_id: str) -> str:

@@ -26,7 +26,7 @@ class Transport:
 
     def __init__(self, base_url: str, api_key: str | None, *, patience: float, timeout: float) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout, follow_redirects=True)
+        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout)
         self.patience = patience
         self.timeout = timeout
 
@@ -55,8 +55,9 @@ class Transport:
             else:
                 if answer.is_success:
                     return answer
-                if pause is None or answer.status_code not in PASSING:
-                    raise refused(answer)
+                refusal = refused(answer)
+                if pause is None or not may_pass(refusal):
+                    raise refusal
             time.sleep(pause)
         raise AssertionError("the pauses end with None")
 
@@ -100,8 +101,16 @@ class Transport:
         return Unreachable(f"No answer from {self._http.base_url}: {reason}. Is the service running (`bilevel up`)?")
 
 
+def may_pass(error: ServiceError) -> bool:
+    """Whether the same request may succeed a moment later."""
+    return isinstance(error, Unreachable) or error.status in PASSING
+
+
 def refused(answer: httpx.Response) -> ServiceError:
     """The exception for an answer that is no success; the body has been read."""
+    if answer.next_request is not None:  # followed, a submission could become a look at the list
+        elsewhere = str(answer.next_request.url).partition("/v1/")[0]
+        return ServiceError(f"The service is at {elsewhere}: give that address.", status=answer.status_code)
     try:
         problem = answer.json()
     except ValueError:

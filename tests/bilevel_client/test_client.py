@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,62 @@ def test_events_go_on_when_the_server_comes_back(
         client._transport._http.base_url = again
         assert [event.kind for event in events] == ["started", "succeeded"]
         client.close()
+
+
+def test_events_of_an_experiment_that_waits(client: Client, slot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)
+    experiment_id = client.submit(SPEC)["id"]
+    events = client.events(experiment_id)
+    assert next(events).kind == "queued"
+    later = threading.Timer(0.5, lambda: slot.succeed(experiment_id, slot.start(experiment_id), RESULT))
+    later.start()
+    assert [event.kind for event in events][-1] == "succeeded"
+    later.join()
+
+
+class Cut(httpx.BaseTransport):
+    """Streams of events that say nothing for a while and break off, or are refused, before they are the real ones."""
+
+    def __init__(self, plan: list[str], real: httpx.BaseTransport) -> None:
+        self.plan, self.real = plan, real
+
+    def close(self) -> None:
+        self.real.close()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not self.plan or not request.url.path.endswith("/events"):
+            return self.real.handle_request(request)
+        if (step := self.plan.pop(0)).isdigit():
+            return httpx.Response(int(step), json={"detail": "later", "code": "x"}, request=request)
+        return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=self.quiet(request))
+
+    def quiet(self, request: httpx.Request) -> Iterator[bytes]:
+        time.sleep(1.2)
+        yield b": ping\n\n"
+        raise httpx.ReadError("cut", request=request)
+
+
+@pytest.mark.parametrize("plan", [["503"], ["quiet"], ["quiet", "503", "quiet"]])
+def test_events_go_on_after_streams_that_were_quiet_or_refused(address: str, slot: Any, plan: list[str]) -> None:
+    with Client(address, patience=1) as client:
+        experiment_id = client.submit(SPEC)["id"]
+        slot.succeed(experiment_id, slot.start(experiment_id), RESULT)
+        real = client._transport._http._transport
+        client._transport._http._transport, client._transport._http._mounts = Cut(plan, real), {}
+        assert [event.kind for event in client.events(experiment_id)] == ["queued", "started", "succeeded"]
+        client._transport._http._transport = Cut(["404"], real)
+        with pytest.raises(NotFound):
+            list(client.events(experiment_id))
+
+
+def test_a_service_that_is_elsewhere() -> None:
+    def moved(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(301, headers={"Location": str(request.url.copy_with(scheme="https"))})
+
+    with Client("http://here.example/bilevel") as client:
+        client._transport._http._transport, client._transport._http._mounts = httpx.MockTransport(moved), {}
+        with pytest.raises(ServiceError, match=r"is at https://here\.example/bilevel: give that address"):
+            client.submit(SPEC)
 
 
 def test_artifacts(client: Client, slot: Any, storage_dir: Path, tmp_path: Path) -> None:
