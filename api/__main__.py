@@ -5,6 +5,7 @@ from ipaddress import ip_address
 
 import uvicorn
 
+from core.errors import SettingsInvalid
 from core.settings import settings
 
 
@@ -16,7 +17,11 @@ def main() -> None:
     parser.add_argument("--fd", type=int, help="number of an open socket to listen at, instead of an address")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     arguments = parser.parse_args()
-    if arguments.fd is None and not _loopback(arguments.host) and settings().api_key is None:
+    try:
+        found = settings()
+    except SettingsInvalid as error:
+        parser.error(str(error))
+    if arguments.fd is None and not _loopback(arguments.host) and found.api_key is None:
         parser.error(f"{arguments.host} can be reached by others: set BILEVEL_API_KEY, or listen at 127.0.0.1")
     uvicorn.run(
         "api.main:create_app",

@@ -1,15 +1,11 @@
 """The end of every submission: the hint to the workers, and the headers of the answer."""
 
-import logging
 from typing import Annotated
 
 from fastapi import BackgroundTasks, Header, Response
 
 from api.deps import Service, etag
-from core.errors import BrokerUnreachable
 from core.store.idempotency import IdempotencyKey
-
-logger = logging.getLogger("api.accepting")
 
 Key = Annotated[
     str | None,
@@ -33,17 +29,9 @@ def accept(
 ) -> None:
     """Says where what was submitted is; rings for the workers once the answer has left, unless it was there before."""
     if created:
-        background.add_task(hint, uses)
+        background.add_task(uses.ring)
     else:
         response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = location
     response.headers["Retry-After"] = "1"
     response.headers["ETag"] = etag(version)
-
-
-def hint(uses: Service) -> None:
-    """Rings for the workers; where the broker does not answer, the reaper rings later."""
-    try:
-        uses.ring()
-    except BrokerUnreachable as error:
-        logger.warning("%s", error)

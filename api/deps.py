@@ -23,7 +23,7 @@ class Service:
     engine: Engine
     watch: Watch
     ring: Callable[[], None]
-    """Sends a hint to the workers."""
+    """Sends a hint to the workers; a broker that does not answer is the reaper's business."""
     check_broker: Callable[[], None]
     """Raises BrokerUnreachable if hints cannot be sent."""
 
@@ -40,14 +40,26 @@ Uses = Annotated[Service, Depends(service)]
 _bearer = HTTPBearer(auto_error=False, description="The key in BILEVEL_API_KEY of the service, if it has one.")
 
 
-def caller(uses: Uses, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
+THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Names by which a service without a key is reached: it listens on this machine only."""
+
+
+def caller(
+    request: Request, uses: Uses, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> str:
     """Who calls, for the scope of idempotency keys.
 
     Raises:
-        Refusal: 401, the service has a key and the request has not or has another.
+        Refusal: 401, the service has a key and the request has not or has another; 403, it has none, and a web page
+            speaks with it under a name of its own that it has led to this machine (DNS rebinding).
     """
     expected = uses.settings.api_key
     if expected is None:
+        if request.url.hostname not in THIS_MACHINE:
+            detail = (
+                f"Without a key this service is not `{request.url.hostname}`: set BILEVEL_API_KEY, or use 127.0.0.1."
+            )
+            raise Refusal(403, "unknown_host", detail)
         return "anonymous"
     key = given.credentials if given is not None else ""
     if hmac.compare_digest(key.encode(), expected.get_secret_value().encode()):

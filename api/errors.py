@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.pointers import SPECS, FieldError, describe
 from core.errors import (
@@ -42,6 +43,9 @@ CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+
+MOST_TOLD = 100
+"""Fields that one refusal describes."""
 
 
 class Refusal(Exception):
@@ -106,14 +110,17 @@ def _invalid(request: Request, error: Exception) -> Response:
         detail = "The body is not marked as JSON: send `Content-Type: application/json`."
         return problem(Refusal(415, CODES[415], detail))
     if first["loc"][0] == "path":
-        what = "a sweep" if first["loc"][1] == "sweep_id" else "an experiment"
-        return problem(Refusal(404, "not_found", f"`{first['input']}` is not the id of {what}."))
+        what = {"sweep_id": "the id of a sweep", "name": "the name of an artifact"}
+        found = what.get(str(first["loc"][1]), "the id of an experiment")
+        return problem(Refusal(404, "not_found", f"`{first['input']}` is not {found}."))
     parameters = _query_parameters(request) if first["loc"][0] == "query" else ()
     spec = SPECS.get(request.scope["route"].operation_id, Experiment)
-    found = [describe(each, error.body, parameters, spec) for each in error.errors()]
-    more = f" (and {len(found) - 1} more, see `errors`)" if len(found) > 1 else ""
-    place = found[0].get("pointer") or found[0].get("parameter") or "body"
-    return problem(Refusal(422, "invalid", f"{place}: {found[0]['detail']}{more}", errors=found))
+    every = error.errors()
+    told = [describe(each, error.body, parameters, spec) for each in every[:MOST_TOLD]]
+    where = "see `errors`" if len(told) == len(every) else f"see `errors` for the first {len(told)}"
+    more = f" (and {len(every) - 1} more, {where})" if len(every) > 1 else ""
+    place = told[0].get("pointer") or told[0].get("parameter") or "body"
+    return problem(Refusal(422, "invalid", f"{place}: {told[0]['detail']}{more}", errors=told))
 
 
 def _query_parameters(request: Request) -> list[str]:
@@ -136,11 +143,23 @@ def _http(request: Request, error: Exception) -> Response:
     if status in (204, 304):
         return Response(status_code=status, headers=error.headers)
     details = {
+        400: "The body cannot be read: send JSON in UTF-8, not nested too deep, with numbers below 4300 digits.",
         404: f"There is nothing at {request.url.path}: see /docs for what there is.",
         405: f"{request.method} is not possible at {request.url.path}: see the header Allow.",
     }
     detail = details.get(status, str(error.detail))
-    return problem(Refusal(status, CODES.get(status, "error"), detail, headers=error.headers))
+    headers = {"Allow": ", ".join(_possible(request))} if status == 405 else error.headers
+    return problem(Refusal(status, CODES.get(status, "error"), detail, headers=headers))
+
+
+def _possible(request: Request) -> list[str]:
+    """Methods of all routes at this path; each route by itself knows its own only."""
+
+    def possible(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE") if possible(method)]
 
 
 def _known(request: Request, error: Exception) -> Response:

@@ -9,9 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from api import errors, schemas
+from api.bell import Bell
 from api.deps import Service
 from api.limits import BodyLimit
 from api.routes import catalog, curves, events, experiments, health, plans, results, sweeps
@@ -29,12 +31,18 @@ Every error is `application/problem+json` with a `code` for programs and, where 
 """
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The key is missing or wrong.", "model": schemas.Problem},
+    403: {
+        "description": "The service has no key and was addressed by a name of another machine.",
+        "model": schemas.Problem,
+    },
     404: {"description": "There is no such thing.", "model": schemas.Problem},
     409: {"description": "The experiment's state does not allow it.", "model": schemas.Problem},
     413: {"description": "The body is too large.", "model": schemas.Problem},
     422: {"description": "Something in the request is not possible; `errors` says what.", "model": schemas.Problem},
     503: {"description": "The database does not answer.", "model": schemas.Problem},
 }
+BODY_REFUSALS = {"400": "The body is not JSON.", "415": "The body is not marked as JSON."}
+"""Of the operations that take a body."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -60,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for resource in (experiments, sweeps, plans, curves, results, events, catalog):
         app.include_router(resource.router, prefix="/v1", responses=REFUSALS)
     app.include_router(health.router)
+    app.add_api_route("/", lambda: RedirectResponse("docs"), include_in_schema=False)
     plain = app.openapi
     app.openapi = lambda: _completed(plain())  # type: ignore[method-assign] # the documented way to extend it
     return app
@@ -72,7 +81,7 @@ def _service(settings: Settings) -> Service:
         settings=settings,
         engine=make_engine(database_url, pool_size=8, name="bilevel-api"),
         watch=Watch(database_url),
-        ring=partial(ring, queue),
+        ring=Bell(partial(ring, queue)),
         check_broker=partial(check, queue),
     )
 
@@ -93,6 +102,8 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
+            for status, words in BODY_REFUSALS.items() if "requestBody" in operation else ():
+                operation["responses"][status] = {**operation["responses"]["422"], "description": words}
             for status, response in operation["responses"].items():
                 content = [each for each in response.get("content", {}).values() if "schema" in each]
                 if status[0] in "45" and content:

@@ -43,6 +43,8 @@ class Watch:
                         self._wake(experiment_id)
             except Disconnected as error:
                 logger.warning("not listening to Postgres, next attempt in %.1f s: %s", backoff, error)
+            except Exception:  # whoever waits looks less often; nobody would be told why
+                logger.exception("not listening to Postgres, next attempt in %.1f s", backoff)
             finally:
                 self.connected.clear()
             await asyncio.sleep(backoff)

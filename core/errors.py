@@ -15,6 +15,12 @@ class BilevelError(Exception):
         super().__init__(message or (type(self).__doc__ or "").strip())
 
 
+class SettingsInvalid(BilevelError):
+    """An environment variable is not possible."""
+
+    code = "settings_invalid"
+
+
 class Diverged(BilevelError):
     """The hypergradient is not finite: lower the rate of the inner dynamics or of the outer optimizer."""
 

@@ -1,13 +1,17 @@
 """The only reader of the environment: with which knobs the processes run."""
 
 import os
+import re
 from collections.abc import MutableMapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import SettingsInvalid
 
 
 class Settings(BaseSettings):
@@ -29,7 +33,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("~/.bilevel/data").expanduser()
     """Folder of prepared data sets, read by API and workers."""
     api_key: SecretStr | None = None
-    """If set, every request under /v1 needs `Authorization: Bearer <key>`."""
+    """If set, every request under /v1 needs `Authorization: Bearer <key>`; printable ASCII, as headers are."""
 
     slots: Annotated[int, Field(ge=0, le=1024)] = 0
     """Experiments that a worker runs at a time; 0: one for each device (one on a CPU)."""
@@ -58,11 +62,46 @@ class Settings(BaseSettings):
     backoff_seconds: Annotated[float, Field(ge=0)] = 5.0
     """Wait before the second infrastructure attempt; doubles with each further one."""
 
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch("[!-~]+", key.get_secret_value()):
+            raise ValueError("a key has letters, digits and signs of ASCII only, and no blanks")
+        return key
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Self:
+        """A slot hears of a lost lease before anybody else may claim: else two would run one experiment."""
+        if not self.heartbeat_seconds < self.abandon_seconds < self.lease_seconds:
+            raise ValueError(
+                f"BILEVEL_ABANDON_SECONDS ({self.abandon_seconds:g}) has to be more than BILEVEL_HEARTBEAT_SECONDS "
+                f"({self.heartbeat_seconds:g}) and less than BILEVEL_LEASE_SECONDS ({self.lease_seconds:g})"
+            )
+        return self
+
 
 @cache
 def settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once.
+
+    Raises:
+        SettingsInvalid: some are not possible; the message has a line for each, with the name of the variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsInvalid("\n".join(map(_told, error.errors()))) from None
+
+
+def _told(error: ErrorDetails) -> str:
+    """One line; the value of a key or an address is not shown."""
+    reason = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return reason
+    name = str(error["loc"][0])
+    variable = f"BILEVEL_{name.upper()}" if name.islower() else name
+    shown = "" if name == "api_key" or not name.islower() else f" {error['input']!r}"
+    return f"{variable}{shown}: {reason[0].lower()}{reason[1:]}"
 
 
 def child_environment(**knobs: str) -> dict[str, str]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from core.settings import Settings
+from core.errors import SettingsInvalid
+from core.settings import settings
 from local.home import Refused
 
 
@@ -48,12 +49,12 @@ def up(home: Path, host: str, port: int, slots: int | None) -> None:
     """
     from local.up import up as run
 
-    settings = Settings()
-    if slots is not None:
-        settings = settings.model_copy(update={"slots": slots})
     try:
-        run(settings, home=home, host=host, port=port, say=_say)
-    except Refused as refusal:
+        found = settings()
+        if slots is not None:
+            found = found.model_copy(update={"slots": slots})
+        run(found, home=home, host=host, port=port, say=_say)
+    except (Refused, SettingsInvalid) as refusal:
         raise click.ClickException(str(refusal)) from None
 
 

@@ -37,6 +37,8 @@ class Service(NamedTuple):
     """Working folder."""
     descriptors: tuple[int, ...] = ()
     """Open files that it inherits."""
+    hopeless: int | None = None
+    """Exit code with which it says that starting it again would not help."""
 
 
 class Identity(NamedTuple):

@@ -84,7 +84,7 @@ class Supervisor:
         """Starts again what dies, until we are asked to stop.
 
         Raises:
-            Refused: a service died too often in a row.
+            Refused: a service died too often in a row, or says that it cannot run.
         """
         while not self.stopping:
             for name, one in list(self.running.items()):
@@ -96,6 +96,8 @@ class Supervisor:
         now = time.monotonic()
         if name not in self.waiting:
             failures = one.failures + 1 if now - one.started < QUICK else 1
+            if one.process.returncode == one.service.hopeless:
+                raise Refused(f"{name} cannot run; {one.service.log} ends with:\n{tail(one.service.log)}")
             if failures > ATTEMPTS:
                 raise Refused(f"{name} keeps dying; {one.service.log} ends with:\n{tail(one.service.log)}")
             self.running[name] = one._replace(failures=failures)

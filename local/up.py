@@ -140,6 +140,7 @@ def _api(home: Home, environment: dict[str, str], listener: socket.socket) -> Se
         ready=_api_ready(listener),
         folder=PACKAGES,
         descriptors=(listener.fileno(),),
+        hopeless=2,
     )
 
 
@@ -168,4 +169,5 @@ def _worker(home: Home, environment: dict[str, str], settings: Settings) -> Serv
         log=home.log("worker"),
         grace=settings.grace_seconds + 10,  # its children write checkpoints
         folder=PACKAGES,
+        hopeless=2,
     )

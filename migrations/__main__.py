@@ -4,15 +4,20 @@ import logging
 import sys
 
 import migrations
+from core.errors import SettingsInvalid
 from core.settings import settings
 
 logger = logging.getLogger("migrations")
 
 
 def main() -> int:
-    """Migrates; the exit status is 2 if there is no DATABASE_URL."""
+    """Migrates; the exit status is 2 if there is no DATABASE_URL, or another setting is not possible."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    url = settings().database_url.get_secret_value()
+    try:
+        url = settings().database_url.get_secret_value()
+    except SettingsInvalid as error:
+        logger.error("%s", error)
+        return 2
     if not url:
         logger.error("DATABASE_URL is empty: set it to the database to migrate")
         return 2

@@ -3,6 +3,7 @@
 import logging
 import sys
 
+from core.errors import SettingsInvalid
 from core.settings import settings
 from worker.app import Worker
 from worker.logs import configure
@@ -12,7 +13,11 @@ def main() -> int:
     """Works; the exit status is 2 if the settings do not allow it."""
     configure("worker")
     logger = logging.getLogger("worker")
-    found = settings()
+    try:
+        found = settings()
+    except SettingsInvalid as error:
+        logger.error("%s", error)
+        return 2
     for name, url in (("DATABASE_URL", found.database_url), ("BROKER_URL", found.broker_url)):
         if not url.get_secret_value():
             logger.error("%s is empty: set it to the service's address", name)

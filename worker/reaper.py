@@ -11,7 +11,7 @@ from core.errors import BrokerUnreachable, DatabaseUnreachable
 from core.queue import ring, unheard
 from core.settings import Settings
 from core.store.blobs import Blobs
-from core.store.checkpoints import sweep_stale
+from core.store.checkpoints import forgotten, sweep
 from core.store.claiming import due
 from core.store.engine import Engine
 from core.store.finishing import Budget
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 24 * 3600.0
 """Time between looking for forgotten files; the first look is at the start."""
+PORTION = 100
+"""Files that are removed in one round at most, so that leases do not wait."""
 
 MOST_HINTS = 16
 """Rung in one round at most; a slot that hears one goes on until nothing is left."""
@@ -34,6 +36,8 @@ class Reaper:
         self._engine, self._queue, self._stopping = engine, queue, stopping
         self._every, self._blobs = settings.reap_seconds, Blobs(settings.storage_dir)
         self._alive_file = settings.alive_file
+        self._forgotten: list[str] = []
+        self._look_at = 0.0
         self._budget = Budget(settings.infrastructure_attempts, settings.backoff_seconds)
         self._thread = threading.Thread(target=self._go, name="reaper", daemon=True)
 
@@ -56,22 +60,25 @@ class Reaper:
                 ring(self._queue)
 
     def sweep(self) -> None:
-        """Removes files that processes left when they died.
+        """Removes a portion of the files that nothing refers to; looks for such files once a day.
 
         Raises:
             DatabaseUnreachable: Postgres did not answer.
         """
-        if swept := retrying(self._engine, partial(sweep_stale, blobs=self._blobs), patience=0.0):
-            logger.info("removed %d forgotten files from the storage folder", swept)
+        if not self._forgotten and time.monotonic() >= self._look_at:
+            self._forgotten = retrying(self._engine, partial(forgotten, blobs=self._blobs), patience=0.0)
+            self._look_at = time.monotonic() + SWEEP_SECONDS
+            if self._forgotten:
+                logger.info("removing %d forgotten files from the storage folder", len(self._forgotten))
+        if portion := self._forgotten[:PORTION]:
+            retrying(self._engine, partial(sweep, blobs=self._blobs, hashes=portion), patience=0.0)
+            del self._forgotten[:PORTION]
 
     def _go(self) -> None:
-        sweep_at = 0.0
         while not self._stopping.is_set():
             try:
                 self.round()
-                if time.monotonic() >= sweep_at:
-                    self.sweep()
-                    sweep_at = time.monotonic() + SWEEP_SECONDS
+                self.sweep()
                 if self._alive_file is not None:
                     self._alive_file.touch()
             except (DatabaseUnreachable, BrokerUnreachable) as error:

@@ -1,7 +1,7 @@
 """Curves: thinned for looking at, or every point for taking away."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -19,8 +19,8 @@ from core.store.engine import transaction
 router = APIRouter(tags=["curves"])
 
 CSV, NDJSON = "text/csv", "application/x-ndjson"
-ROWS_A_PAGE = 10_000
-"""Points that an export reads at a time, so that it takes little memory whatever its length."""
+STEPS_A_PAGE = 10_000
+"""Hyperiterations of a series that an export reads at a time: little memory, and time in proportion to its length."""
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
@@ -48,7 +48,8 @@ FORMATS: dict[int | str, dict[str, Any]] = {
                 "example": '{"series": "outer_objective", "step": 0, "value": 2.3026, "attempt": 1}\n',
             },
         }
-    }
+    },
+    406: {"description": "None of the accepted media types is here.", "model": schemas.Problem},
 }
 
 
@@ -64,17 +65,19 @@ def get(
     query: Annotated[CurvesQuery, Query()],
     uses: Uses,
     caller: Caller,
+    response: Response,
     accept: Annotated[str | None, Header(description=f"application/json, {CSV} or {NDJSON}.")] = None,
 ) -> schemas.Curves | Response:
     """Curves by the name of the series; where several attempts made a point, that of the highest."""
     media_type = choose(accept, ("application/json", CSV, NDJSON))
+    response.headers["Vary"] = "Accept"
     if media_type == "application/json":
         return _columns(uses, experiment_id, query)
     with transaction(uses.engine) as session:
         reading.version(session, experiment_id)
-        names = [span.series for span in curves.spans(session, experiment_id, query.series, after=query.after)]
+        found = curves.spans(session, experiment_id, query.series, after=query.after)
     lines = _csv if media_type == CSV else _ndjson
-    content = lines(_points(uses, experiment_id, names, query.after))
+    content = lines(_points(uses, experiment_id, found))
     name = f"{experiment_id}.{'csv' if media_type == CSV else 'ndjson'}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Vary": "Accept"}
     return StreamingResponse(content, media_type=media_type, headers=headers)
@@ -101,18 +104,14 @@ def _column(series: curves.Series) -> schemas.SeriesColumns:
 
 
 def _points(
-    uses: Service, experiment_id: UUID, names: list[str], after: int
+    uses: Service, experiment_id: UUID, spans: Sequence[curves.Span]
 ) -> Iterator[tuple[str, list[curves.Point]]]:
     """Every point, page by page, each read in a transaction of its own: a slow client holds no connection."""
-    for name in names:
-        last = after
-        while True:
+    for span in spans:
+        for after in range(span.first - 1, span.last, STEPS_A_PAGE):
             with transaction(uses.engine) as session:
-                page = curves.rows(session, experiment_id, name, after=last, limit=ROWS_A_PAGE)
-            yield name, page
-            if len(page) < ROWS_A_PAGE:
-                break
-            last = page[-1].step
+                page = curves.rows(session, experiment_id, span.series, after=after, until=after + STEPS_A_PAGE)
+            yield span.series, page
 
 
 def _csv(pages: Iterator[tuple[str, list[curves.Point]]]) -> Iterator[str]:

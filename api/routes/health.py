@@ -15,12 +15,14 @@ READINESS: dict[int | str, dict[str, Any]] = {
 }
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", operation_id="get_health")
 def health() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", operation_id="get_readiness", responses=READINESS)
 def readiness(uses: Uses, response: Response) -> dict[str, Any]:
     """Each thing that the service needs, and whether it is as it has to be."""

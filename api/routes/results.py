@@ -74,6 +74,7 @@ def artifacts(experiment_id: ExperimentId, uses: Uses, caller: Caller) -> schema
     return schemas.Artifacts(artifacts=[schemas.artifact(row) for row in rows])
 
 
+@router.head("/experiments/{experiment_id}/artifacts/{name}", response_model=None, include_in_schema=False)
 @router.get(
     "/experiments/{experiment_id}/artifacts/{name}",
     operation_id="get_artifact",

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Response
 
 from api import sweep_schemas as schemas
-from api.accepting import Key, accept, hint, key_of
+from api.accepting import Key, accept, key_of
 from api.data import require_data_of_member
 from api.deps import Caller, SweepId, Uses, etag, matches
 from api.listing import SweepListQuery, cursor_at
@@ -128,6 +128,6 @@ def retry(
         retried = sweeping.retry_sweep(session, sweep_id)
         record = schemas.record(reading.get(session, sweep_id))
     if retried:
-        background.add_task(hint, uses)
+        background.add_task(uses.ring)
     response.headers["ETag"] = etag(record.version)
     return schemas.Retried(retried=retried, sweep=record)

@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Text, func, insert, literal, select, update
+from sqlalchemy import ARRAY, ColumnElement, Text, delete, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.status import ACTIVE, PREDECESSORS, Status
-from core.store.tables import EventRow, ExperimentRow
+from core.store.tables import CheckpointRow, EventRow, ExperimentRow
 
 CHANNEL = "bilevel_experiments"
 """NOTIFY channel; the payload is the experiment's id."""
@@ -71,6 +71,8 @@ def change_all(
     versions = {found.id: found.version for found in session.execute(statement)}
     if event is not None:
         append_events(session, versions, event, data or {})
+    if "status" in columns and Status(columns["status"]).terminal:  # nobody goes on from there; files are swept in time
+        session.execute(delete(CheckpointRow).where(CheckpointRow.experiment_id.in_(versions)))
     if versions:
         notify(session, *versions)
     return versions

@@ -84,16 +84,17 @@ def hold(session: Session, sha256: str) -> None:
     session.execute(select(func.pg_advisory_xact_lock(int.from_bytes(bytes.fromhex(sha256)[:8], "big", signed=True))))
 
 
-def sweep_stale(session: Session, blobs: Blobs) -> int:
-    """Removes old blobs that nothing refers to, left where a process died in between; returns how many there were."""
+def forgotten(session: Session, blobs: Blobs) -> list[str]:
+    """Old blobs that nothing refers to, left where a process died in between or an experiment ended."""
     referred = select(CheckpointRow.sha256).union(select(ArtifactRow.sha256))
-    forgotten = blobs.stale() - set(session.scalars(referred))
-    sweep(session, blobs, forgotten)
-    return len(forgotten)
+    return sorted(blobs.stale() - set(session.scalars(referred)))
 
 
 def sweep(session: Session, blobs: Blobs, hashes: Iterable[str]) -> None:
-    """Removes the blobs that nothing refers to any more; two experiments may share one."""
+    """Removes the blobs that nothing refers to any more; two experiments may share one.
+
+    Each takes a lock until the transaction ends, of which a server has some thousands: a hundred at a time.
+    """
     for sha256 in sorted(set(hashes)):
         hold(session, sha256)
         references = union_all(

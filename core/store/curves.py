@@ -8,6 +8,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+FOR_EVER = 2**63 - 1
+"""A step that no series reaches."""
 POINTS_A_BUCKET = 3
 """A bucket gives its lowest, its highest and its last point."""
 
@@ -53,7 +55,8 @@ _SPANS = text("""
 _EFFECTIVE = """
     SELECT DISTINCT ON (series, step) series, step, value, attempt
     FROM curve_chunks CROSS JOIN LATERAL unnest(steps, points) AS point(step, value)
-    WHERE experiment_id = :id AND last > :after AND step > :after AND series = ANY (:names)
+    WHERE experiment_id = :id AND series = ANY (:names)
+        AND last > :after AND first <= :until AND step > :after AND step <= :until
     ORDER BY series, step, attempt DESC
 """
 
@@ -74,8 +77,6 @@ _THINNED = text(f"""
     GROUP BY series, CASE WHEN step = lowest THEN -1 ELSE (step - lowest) * :buckets / (highest - lowest + 1) END
     ORDER BY series, max(step)
 """)
-
-_PAGE = text(f"{_EFFECTIVE} LIMIT :limit")
 
 
 def spans(session: Session, experiment_id: UUID, patterns: Sequence[str] = (), *, after: int = -1) -> list[Span]:
@@ -120,7 +121,7 @@ def read(
     curves = {span.series: Series() for span in found}
     short = [span.series for span in found if span.stored <= max_points]
     if short:
-        parameters = {"id": experiment_id, "after": after, "names": short}
+        parameters = {"id": experiment_id, "after": after, "until": FOR_EVER, "names": short}
         for name, *point in session.execute(_ALL, parameters):
             curves[name].points.append(Point(*point))
     if long := [span for span in found if span.stored > max_points]:
@@ -129,10 +130,10 @@ def read(
     return curves
 
 
-def rows(session: Session, experiment_id: UUID, series: str, *, after: int, limit: int) -> list[Point]:
-    """Every point of one series after a step, at most `limit` of them: a page of an export."""
-    parameters = {"id": experiment_id, "names": [series], "after": after, "limit": limit}
-    return [Point(step, value, attempt) for _, step, value, attempt in session.execute(_PAGE, parameters)]
+def rows(session: Session, experiment_id: UUID, series: str, *, after: int, until: int) -> list[Point]:
+    """Every point of one series after a step and up to another: a page of an export."""
+    parameters = {"id": experiment_id, "names": [series], "after": after, "until": until}
+    return [Point(step, value, attempt) for _, step, value, attempt in session.execute(_ALL, parameters)]
 
 
 def _thinned(
@@ -141,6 +142,7 @@ def _thinned(
     parameters = {
         "id": experiment_id,
         "after": after,
+        "until": FOR_EVER,
         "names": [span.series for span in long],
         "firsts": [span.first for span in long],
         "lasts": [span.last for span in long],

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
@@ -18,6 +19,15 @@ left: try again."""
 STALL_SECONDS = 10.0
 """A process that freezes, or is cut off, in the middle of a transaction holds its locks no longer than this: nobody
 else could take its experiment over. Shorter than a lease."""
+
+REACHABLE: dict[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A connection whose host has gone silent is given up after 25 s without an answer, or 15 s (15 000 ms) after sending:
+Linux by itself tries for a quarter of an hour to send, and waits for two hours."""
 
 
 def make_engine(url: str, *, pool_size: int = 5, name: str = "bilevel", stall_seconds: float = STALL_SECONDS) -> Engine:
@@ -37,7 +47,7 @@ def make_engine(url: str, *, pool_size: int = 5, name: str = "bilevel", stall_se
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        connect_args={"application_name": name, "connect_timeout": 10, "options": options},
+        connect_args={"application_name": name, "connect_timeout": 10, "options": options, **REACHABLE},
     )
 
 

@@ -13,7 +13,7 @@ from core.status import Status
 from core.store.blobs import Blob
 from core.store.changes import change, held_by
 from core.store.clock import later, now
-from core.store.tables import ArtifactRow, AttemptRow, CheckpointRow, ExperimentRow, LeaseRow
+from core.store.tables import ArtifactRow, AttemptRow, ExperimentRow, LeaseRow
 
 LONGEST_BACKOFF_SECONDS = 600.0
 
@@ -77,8 +77,6 @@ def succeed(
         result=dict(result),
         hyperiteration=hyperiteration,
     )
-    if status is not None:
-        session.execute(delete(CheckpointRow).where(CheckpointRow.experiment_id == experiment_id))  # swept in time
     for name, artifact in artifacts.items() if status else ():
         values = {"attempt": attempt, "media_type": artifact.media_type, **artifact.blob._asdict()}
         session.execute(

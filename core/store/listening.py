@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from psycopg import AsyncConnection, OperationalError
+from sqlalchemy.engine import make_url
 
 from core.store.changes import CHANNEL
+from core.store.engine import REACHABLE
 
 Disconnected = OperationalError
 """What listening raises when the server cannot be reached or goes away."""
@@ -23,13 +25,11 @@ async def listening(url: str) -> AsyncIterator[AsyncIterator[UUID]]:
         Disconnected: on entering, or from the stream later.
     """
     connection = await AsyncConnection.connect(
-        url,
+        make_url(url).set(drivername="postgresql").render_as_string(hide_password=False),
         autocommit=True,
         application_name="bilevel-listen",
         connect_timeout=10,
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
+        **REACHABLE,
     )
     async with connection:
         await connection.execute(f"LISTEN {CHANNEL}".encode())

@@ -174,7 +174,7 @@ class CheckpointRow(Base):
     experiment_id: Mapped[UUID] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
     hyperiteration: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    sha256: Mapped[str]
+    sha256: Mapped[str] = mapped_column(index=True)
     size: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -194,7 +194,7 @@ class ArtifactRow(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int]
     media_type: Mapped[str]
-    sha256: Mapped[str]
+    sha256: Mapped[str] = mapped_column(index=True)
     size: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Engine, text
 
 
 @pytest.fixture
@@ -165,6 +166,21 @@ class TestFormats:
         rows = [json.loads(line) for line in answer.text.splitlines()]
         assert rows[0] == {"series": "x", "step": 24_991, "value": 24_991.0, "attempt": 1}
         assert rows[-1]["value"] == "NaN"
+
+    def test_series_with_long_gaps_are_whole(
+        self, client: httpx.Client, engine: Engine, place: str, submitted: str, slot: Any
+    ) -> None:
+        steps = [0, 9_999, 10_000, 10_001, 25_000, 61_000]
+        with engine.connect() as connection:
+            (attempt,) = connection.execute(text("SELECT number FROM attempts")).scalars()
+        slot.write(submitted, attempt, {"sparse": dict.fromkeys(steps, 1.0)})
+        for after, expected in ((-1, steps), (9_999, steps[2:]), (60_999, [61_000]), (61_000, [])):
+            params: dict[str, Any] = {"series": "sparse", "after": after}
+            answer = client.get(place, params=params, headers={"Accept": "application/x-ndjson"})
+            assert [json.loads(line)["step"] for line in answer.text.splitlines()] == expected
+
+    def test_every_form_says_that_it_depends_on_what_is_accepted(self, client: httpx.Client, place: str) -> None:
+        assert client.get(place).headers["Vary"] == "Accept"
 
     @pytest.mark.parametrize(
         ("accept", "media_type"),

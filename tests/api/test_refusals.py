@@ -251,7 +251,26 @@ def test_cancelling_what_is_not_there(refusing: httpx.Client) -> None:
 def test_methods_that_are_not_there(refusing: httpx.Client) -> None:
     answer = refusing.put("/v1/experiments", json={})
     assert refusal(answer, 405)["code"] == "method_not_allowed"
-    assert {"GET", "POST"} >= set(answer.headers["Allow"].replace(" ", "").split(","))
+    assert answer.headers["Allow"] == "GET, POST"
+
+
+def test_bodies_that_cannot_be_read(refusing: httpx.Client) -> None:
+    headers = {"Content-Type": "application/json"}
+    for body in (b'{"name": "\xff"}', b'{"seed": ' + 5000 * b"1" + b"}", 20_000 * b"[" + 20_000 * b"]"):
+        problem = refusal(refusing.post("/v1/experiments", content=body, headers=headers), 400)
+        assert "UTF-8" in problem["detail"] or "not JSON" in problem["detail"]
+
+
+def test_of_very_many_faults_the_first_are_described(refusing: httpx.Client) -> None:
+    body = {"problem": {"kind": "quadratic"}, **{f"field{n}": n for n in range(5000)}}
+    problem = refusal(refusing.post("/v1/experiments", json=body), 422)
+    assert len(problem["errors"]) == 100
+    assert "(and 4999 more, see `errors` for the first 100)" in problem["detail"]
+
+
+def test_a_name_of_an_artifact_that_is_too_long(refusing: httpx.Client) -> None:
+    place = f"/v1/experiments/6f0c1f6e-0000-4000-8000-000000000000/artifacts/{201 * 'a'}"
+    assert "is not the name of an artifact" in refusal(refusing.get(place), 404)["detail"]
 
 
 @pytest.mark.parametrize(

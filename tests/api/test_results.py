@@ -59,6 +59,8 @@ def test_artifacts(client: httpx.Client, submitted: str, slot: Any, storage_dir:
     assert answer.headers["ETag"] == f'"{sha256}"'
     assert 'filename="outer_variables.safetensors"' in answer.headers["Content-Disposition"]
     assert client.get(listed["links"]["content"], headers={"If-None-Match": f'"{sha256}"'}).status_code == 304
+    head = client.head(listed["links"]["content"])
+    assert (head.status_code, head.headers["ETag"], head.content) == (200, f'"{sha256}"', b"")
     assert client.get(listed["links"]["content"], headers={"Range": "bytes=0-6"}).content == b"tensors"
 
     missing = client.get(f"/v1/experiments/{submitted}/artifacts/weights")

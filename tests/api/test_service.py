@@ -28,7 +28,7 @@ class TestKey:
     @pytest.fixture
     def locked(self, settings: Settings, serve: Serve) -> Any:
         with (
-            serve(settings.model_copy(update={"api_key": SecretStr("geheim ü")})) as address,
+            serve(settings.model_copy(update={"api_key": SecretStr("geheim")})) as address,
             httpx.Client(base_url=address) as client,
         ):
             yield client
@@ -65,7 +65,29 @@ class TestKey:
             assert httpx.get(f"{address}/healthz").status_code == 200
 
 
+class TestNames:
+    def test_without_a_key_it_has_no_name_of_another_machine(self, client: httpx.Client) -> None:
+        for name in ("localhost:8000", "127.0.0.1", "[::1]:8000", "LOCALHOST"):
+            assert client.get("/v1/experiments", headers={"Host": name}).status_code == 200
+        answer = client.post(
+            "/v1/experiments", json={"problem": {"kind": "quadratic"}}, headers={"Host": "evil.example"}
+        )
+        assert answer.status_code == 403
+        assert answer.json()["code"] == "unknown_host"
+        assert "BILEVEL_API_KEY" in answer.json()["detail"]
+
+    def test_with_a_key_it_has_any(self, settings: Settings, serve: Serve) -> None:
+        with serve(settings.model_copy(update={"api_key": SecretStr("secret")})) as address:
+            headers = {"Authorization": "Bearer secret", "Host": "bilevel.example"}
+            assert httpx.get(f"{address}/v1/experiments", headers=headers).status_code == 200
+
+
 class TestHealth:
+    def test_probes_may_ask_for_the_head(self, client: httpx.Client) -> None:
+        for place in ("/healthz", "/readyz"):
+            answer = client.head(place)
+            assert (answer.status_code, answer.content) == (200, b"")
+
     def test_all_is_well(self, client: httpx.Client) -> None:
         assert client.get("/healthz").json() == {"status": "ok"}
         answer = client.get("/readyz")
@@ -125,6 +147,9 @@ class TestCatalog:
 
 
 class TestPages:
+    def test_the_door_leads_to_the_documentation(self, refusing: httpx.Client) -> None:
+        assert refusing.get("/", follow_redirects=True).url.path == "/docs"
+
     @pytest.mark.parametrize("page", ["/docs", "/redoc"])
     def test_all_that_a_page_shows_comes_with_the_service(self, refusing: httpx.Client, page: str) -> None:
         addresses = re.findall(r"""(?:src|href|spec-url|url)(?:=|: )["']([^"']*)["']""", refusing.get(page).text)
@@ -178,6 +203,12 @@ class TestOpenApi:
                 for status, response in operation["responses"].items():
                     if status[0] == "4" and path.startswith("/v1"):
                         assert set(response["content"]) == {"application/problem+json"}, (path, status)
+
+    def test_operations_with_a_body_may_not_understand_it(self, document: dict[str, Any]) -> None:
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                there = {"400", "415"} <= operation["responses"].keys()
+                assert there == ("requestBody" in operation), operation["operationId"]
 
     def test_examples_can_be_submitted(self) -> None:
         for example in SPEC_EXAMPLES.values():

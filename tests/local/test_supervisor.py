@@ -104,6 +104,15 @@ def test_what_keeps_dying_ends_everything(
     assert not left_behind()
 
 
+def test_what_says_that_it_cannot_run_ends_everything_at_once(
+    supervisor: Supervisor, home: Home, said: list[str]
+) -> None:
+    supervisor.start(service(home, "print('wrong setting'); raise SystemExit(2)", hopeless=2))
+    with pytest.raises(Refused, match=r"(?s)test cannot run; .*wrong setting"):
+        supervisor.watch()
+    assert said == []
+
+
 def test_signals_ask_to_stop_and_then_to_hurry(
     supervisor: Supervisor, home: Home, left_behind: Callable[[], set[psutil.Process]]
 ) -> None:

@@ -193,6 +193,14 @@ def test_listening_for_others_needs_a_key(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
+def test_settings_that_cannot_be_are_named(tmp_path: Path) -> None:
+    said = refused(command(tmp_path / "home"), BILEVEL_SLOTS="-1")
+    assert said == "Error: BILEVEL_SLOTS '-1': input should be greater than or equal to 0\n"
+    said = refused(command(tmp_path / "home", "--port", "0"), BILEVEL_DEVICES="gpu")
+    assert "worker cannot run" in said
+    assert "BILEVEL_DEVICES: `gpu` is neither" in said
+
+
 def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]

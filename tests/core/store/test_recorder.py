@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator
+from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -11,8 +12,9 @@ from sqlalchemy import Engine
 
 from core.checkpointing import Checkpoint
 from core.errors import DatabaseUnreachable, Fenced
-from core.store import checkpoints, retrying
+from core.store import checkpoints, finishing, retrying
 from core.store.blobs import Blobs
+from core.store.cancelling import request_cancel
 from core.store.engine import make_engine
 from core.store.finishing import StoredArtifact, release, succeed
 from core.store.recorder import StoreCheckpoints, StoreRecorder
@@ -236,10 +238,41 @@ def test_old_files_that_nothing_refers_to_are_swept_away(store, claimed, blobs):
     kept = store.do(checkpoints.manifests, claimed.experiment_id)[0]
     for sha256 in (forgotten.sha256, kept.sha256):
         os.utime(blobs.path(sha256), (0, 0))
-    assert store.do(checkpoints.sweep_stale, blobs) == 1
+    (found,) = store.do(checkpoints.forgotten, blobs)
+    assert found == forgotten.sha256
+    store.do(checkpoints.sweep, blobs, [found, kept.sha256])
     assert not blobs.path(forgotten.sha256).exists()
     assert blobs.get(kept.sha256) == b"kept"
     assert blobs.get(recent.sha256) == b"recent"
+
+
+@pytest.mark.parametrize(
+    ("end", "kept"),
+    [
+        (partial(finishing.fail, failure=finishing.Failure("user", "diverged", "It has.")), 0),
+        (partial(finishing.lose, failure=finishing.Failure("user", "x", "y"), budget=finishing.Budget(1, 0.0)), 0),
+        (partial(finishing.succeed, hyperiteration=100, result={}, artifacts={}), 0),
+        (finishing.release, 1),
+    ],
+)
+def test_checkpoints_are_kept_until_the_end(store, claimed, blobs, end, kept):
+    keeper(store, blobs, claimed.experiment_id).save(Checkpoint(1, b"state"))
+    assert store.do(end, claimed.experiment_id, 1)
+    assert len(store.do(checkpoints.manifests, claimed.experiment_id)) == kept
+
+
+def test_cancelled_while_it_runs_it_needs_its_checkpoints_no_more(store, claimed, blobs):
+    keeper(store, blobs, claimed.experiment_id).save(Checkpoint(1, b"state"))
+    store.do(request_cancel, claimed.experiment_id)
+    store.do(finishing.cancel, claimed.experiment_id, 1)
+    assert store.do(checkpoints.manifests, claimed.experiment_id) == []
+
+
+def test_cancelled_while_it_waits_it_needs_its_checkpoints_no_more(store, claimed, blobs):
+    keeper(store, blobs, claimed.experiment_id).save(Checkpoint(1, b"state"))
+    store.do(finishing.release, claimed.experiment_id, 1)
+    store.do(request_cancel, claimed.experiment_id)
+    assert store.do(checkpoints.manifests, claimed.experiment_id) == []
 
 
 def test_points_before_a_checkpoint_are_durable_when_it_is(store, claimed, blobs):
