@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, any_, func, select
 from sqlalchemy.orm import Session, defer
 
 from core.errors import NotFound
@@ -157,5 +157,7 @@ def _filtered(statement: Select[Any], filters: ExperimentFilters) -> Select[Any]
     if filters.kinds:
         statement = statement.where(ExperimentRow.kind.in_(filters.kinds))
     if filters.sweep is not None:
-        statement = statement.where(SweepMemberRow.sweep_id == filters.sweep)
+        # As an array, so that these rows are looked up: else all experiments might be, from the newest on.
+        members = select(SweepMemberRow.experiment_id).where(SweepMemberRow.sweep_id == filters.sweep)
+        statement = statement.where(ExperimentRow.id == any_(func.array(members.scalar_subquery())))
     return filtered(statement, ExperimentRow, filters)
