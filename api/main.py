@@ -61,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=_lifespan,
+        swagger_ui_parameters={"defaultModelsExpandDepth": 0},  # a hundred schemas, below the operations
     )
     app.state.service = _service(settings)
     app.add_middleware(BodyLimit)
@@ -104,11 +105,21 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
             operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
             for status, words in BODY_REFUSALS.items() if "requestBody" in operation else ():
                 operation["responses"][status] = {**operation["responses"]["422"], "description": words}
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _without_null(parameter["schema"])
             for status, response in operation["responses"].items():
                 content = [each for each in response.get("content", {}).values() if "schema" in each]
                 if status[0] in "45" and content:
                     response["content"] = {errors.MEDIA_TYPE: content[0]}
     return document
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter, which can be left out and cannot be null."""
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) != 1:
+        return schema
+    return {**{name: value for name, value in schema.items() if name != "anyOf"}, **choices[0]}
 
 
 def _version() -> str:

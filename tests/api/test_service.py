@@ -204,6 +204,18 @@ class TestOpenApi:
                     if status[0] == "4" and path.startswith("/v1"):
                         assert set(response["content"]) == {"application/problem+json"}, (path, status)
 
+    def test_parameters_are_left_out_and_never_null(self, document: dict[str, Any]) -> None:
+        operations = [operation for path in document["paths"].values() for operation in path.values()]
+        schemas = [parameter["schema"] for operation in operations for parameter in operation.get("parameters", ())]
+        assert {"type": "null"} not in [choice for schema in schemas for choice in schema.get("anyOf", ())]
+        (key,) = {
+            str(parameter["schema"])
+            for operation in operations
+            for parameter in operation.get("parameters", ())
+            if parameter["name"] == "Idempotency-Key"
+        }
+        assert "'maxLength': 255" in key
+
     def test_operations_with_a_body_may_not_understand_it(self, document: dict[str, Any]) -> None:
         for operations in document["paths"].values():
             for operation in operations.values():
