@@ -89,7 +89,8 @@ h1 { font-size: 1.7rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
 table { display: block; overflow-x: auto }
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid #e7e9ed; vertical-align: top }
-th { border-bottom: 2px solid #c4c9d1 } figure { margin: 1.2rem 0 } img { max-width: 100% }
+th { border-bottom: 2px solid #c4c9d1 } figure { margin: 1.2rem 0; overflow-x: auto }
+img { max-width: 100%; min-width: 34rem } td:first-child { min-width: 8rem }
 figcaption { color: #5b6370; font-size: .9rem } code { background: #f3f4f6; padding: .1rem .25rem; border-radius: 3px }
 pre { background: #f3f4f6; padding: .7rem; overflow-x: auto } pre code { background: none; padding: 0 }
 """
@@ -137,8 +138,8 @@ def _paragraph(words: str) -> str:
 
 
 def _inline(words: str) -> str:
-    """Code, bold and links of Markdown; everything else as it is."""
-    text = html.escape(words, quote=False)
+    """Code, bold and links of Markdown, intervals in one line; everything else as it is."""
+    text = html.escape(words, quote=False).replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
     text = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", text)
     return re.sub(r"\[([^\]]+)\]\((https?://[^)\s]+)\)", r'<a href="\2">\1</a>', text)
