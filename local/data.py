@@ -1,6 +1,7 @@
 """`bilevel data`: which data sets there are, and prepared files from what their makers distribute."""
 
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,11 @@ import click
 import httpx
 
 from core.datasets.catalog import ENTRIES, Entry, require
+from core.datasets.own_files import added
 from core.errors import BilevelError, DataInvalid, DataMissing
 from core.settings import Settings
 from core.spec.catalog import KINDS, kind_of
+from core.spec.datasets import TABLE_NAME, OwnTable
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, exists=True)
@@ -29,7 +32,8 @@ def data() -> None:
 def list_data(folder: Path | None, as_json: bool) -> None:
     """List the data sets, and whether each can be used."""
     folder = folder or Settings().data_dir
-    rows = [_row(entry, folder) for entry in ENTRIES.values()]
+    own = [_own(dataset) for dataset in added(folder)]
+    rows = [*(_row(entry, folder) for entry in ENTRIES.values() if entry.kind != "table"), *own]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -38,6 +42,7 @@ def list_data(folder: Path | None, as_json: bool) -> None:
         click.echo(f"{row['name']:<14} {row['state']:<9} {row['description']}")
     if any(row["state"] == "missing" for row in rows):
         click.echo("\nTo get one that is missing: bilevel data prepare NAME --download (or --from FILES...)")
+    click.echo("\nTo add a table of your own: bilevel data add NAME FILE.csv")
 
 
 def _row(entry: Entry, folder: Path) -> dict[str, str | list[str] | None]:
@@ -59,6 +64,66 @@ def _row(entry: Entry, folder: Path) -> dict[str, str | list[str] | None]:
         "originals": list(entry.originals),
         "problem": problem,
     }
+
+
+def _own(dataset: OwnTable) -> dict[str, str | list[str] | None]:
+    target = f"{dataset.labels} classes" if dataset.labels else "a number"
+    test = f", {dataset.test_rows} for test" if dataset.test_rows else ""
+    return {
+        "name": dataset.name,
+        "state": "yours",
+        "description": f"{dataset.rows} examples{test}, {dataset.columns} features, {target}",
+        "source": "yours",
+        "licence": "yours",
+        "files": [],
+        "originals": [],
+        "problem": None,
+        "dataset": dataset.model_dump_json(),
+    }
+
+
+@data.command("add")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--target", metavar="COLUMN", help="Column of the target in a CSV file.  [default: the last]")
+@click.option("--regression", is_flag=True, help="The target is a number; without it its values are classes.")
+@click.option(
+    "--test",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="A file of the same form: its own test set.",
+)
+@click.option("--to", "folder", type=_FOLDER, help="Folder of data sets.  [default: BILEVEL_DATA_DIR]")
+@click.option("--json", "as_json", is_flag=True, help="Print the `dataset` of a spec alone.")
+def add_data(
+    name: str,
+    file: Path,
+    target: str | None,
+    regression: bool,
+    test: Path | None,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a table of your own ready, as NAME: FILE is a CSV file with a header, or an npz file with arrays X and y.
+
+    Features are numbers; an empty cell (NaN) is a missing value, which becomes the mean over the training set. Added
+    again, a table is replaced: experiments that were given its sizes are refused if it has others.
+    """
+    from core.datasets.own import add  # imports torch, which `list` need not wait for
+
+    if not re.fullmatch(TABLE_NAME, name):
+        raise click.UsageError(f"`{name}`: a name is up to 64 small letters, digits, - and _")
+    try:
+        made = add(name, file, folder or Settings().data_dir, test=test, target=target, regression=regression)
+    except (BilevelError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(made.dataset.model_dump_json())
+        return
+    if made.classes:
+        shown = ", ".join(f"{number} = {word}" for number, word in enumerate(made.classes[:20]))
+        click.echo(f"Classes: {shown}{', ...' if len(made.classes) > 20 else ''}")
+    click.echo(f'In a spec: "dataset": {json.dumps(made.dataset.model_dump(mode="json"))}')
 
 
 @data.command("prepare")

@@ -7,10 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from core.datasets.own_files import require_table
 from core.errors import DataInvalid, DataMissing
 from core.spec.base import kind_of
 from core.spec.catalog import KINDS
-from core.spec.datasets import ClassesOfImages, EpisodeDataset, Omniglot, TableDataset
+from core.spec.datasets import ClassesOfImages, EpisodeDataset, Omniglot, OwnTable, TableDataset
 from core.spec.learned_problems import LearnedOptimizer
 from core.spec.plugins import PluginTable
 from core.spec.problems import Problem
@@ -173,6 +174,7 @@ _ALL = (
         "drawn by this package (as in appendix C of Franceschi et al. 2018)",
         "MIT",
     ),
+    Entry("table", "a table of your own, by the name that `bilevel data add` was given", "yours", "yours"),
     Entry(
         "omniglot",
         "1623 handwritten characters of 50 alphabets, 20 images each, 28x28",
@@ -223,6 +225,8 @@ def require(spec: Problem | TableDataset | EpisodeDataset, data_dir: Path) -> No
     dataset = spec if isinstance(spec, Table | ClassesOfImages) else dataset_of(spec)[1]
     if dataset is None:
         return
+    if isinstance(dataset, OwnTable):
+        require_table(dataset, data_dir)
     entry = ENTRIES[dataset.kind]
     if entry.built_in:
         return

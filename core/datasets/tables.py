@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import assert_never
 
-from core.datasets import built_in, housing, libsvm, magic, mnist, newsgroups, synthetic
+from core.datasets import built_in, housing, libsvm, magic, mnist, newsgroups, own, synthetic
 from core.datasets.catalog import find
 from core.datasets.table import Table
 from core.errors import DataInvalid
@@ -37,6 +37,8 @@ def load_table(dataset: spec.TableDataset, data_dir: Path) -> Table:
             return magic.load(find(dataset.kind, data_dir))
         case spec.SyntheticRegression():
             return synthetic.load(dataset)
+        case spec.OwnTable():
+            return own.load(dataset, data_dir)
         case PluginTable():
             return _load_plugin(dataset, data_dir)
         case _:

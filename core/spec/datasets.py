@@ -8,6 +8,9 @@ from core.spec.base import Spec
 from core.spec.plugins import PluginTable, extended
 from core.spec.table import Table
 
+TABLE_NAME = "^[a-z0-9][a-z0-9_-]{0,63}$"
+"""Names of tables of one's own: they are names of files, too."""
+
 
 class Digits(Table):
     """scikit-learn's 8x8 handwritten digits; nothing to fetch."""
@@ -123,6 +126,42 @@ class SyntheticRegression(Table):
         return self.relevant + self.irrelevant
 
 
+class OwnTable(Table):
+    """A table of your own: `bilevel data add NAME FILE.csv` makes it ready and prints what to write here."""
+
+    kind: Literal["table"] = "table"
+    name: Annotated[str, Field(pattern=TABLE_NAME)] = "mine"
+    """What it was added as."""
+    rows: Annotated[int, Field(ge=3, le=100_000_000)] = 100
+    """Examples, those of its own test set not counted."""
+    columns: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    """Features."""
+    labels: Annotated[int, Field(ge=0, le=10_000)] = 2
+    """Classes; 0: the target is a number."""
+    test_rows: Annotated[int, Field(ge=0, le=100_000_000)] = 0
+    """Examples of its own test set; 0: it has none, and the test set is what training and validation leave."""
+
+    @property
+    def examples(self) -> int:  # type: ignore[override]
+        """All rows."""
+        return self.rows
+
+    @property
+    def test_examples(self) -> int:  # type: ignore[override]
+        """Of its own test set."""
+        return self.test_rows
+
+    @property
+    def features(self) -> int:  # type: ignore[override]
+        """The columns but for the target's."""
+        return self.columns
+
+    @property
+    def classes(self) -> int:  # type: ignore[override]
+        """The labels."""
+        return self.labels
+
+
 class ClassesOfImages(Spec):
     """A data set of many classes with few images each, from which episodes are sampled."""
 
@@ -234,6 +273,7 @@ _TableDataset = (
     | Housing
     | Magic
     | SyntheticRegression
+    | OwnTable
 )
 if TYPE_CHECKING:
     TableDataset = _TableDataset | PluginTable

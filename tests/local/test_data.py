@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from core.datasets import catalog
+from core.spec.datasets import OwnTable
 from local import data as command
 
 
@@ -47,13 +48,43 @@ def publish(monkeypatch: pytest.MonkeyPatch, kind: str, *addresses: str) -> None
         monkeypatch.setattr(f"{module}.ENTRIES", MappingProxyType(entries))
 
 
+def test_a_table_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "grades.csv"
+    file.write_text("hours,grade\n1,low\n2,low\n9,high\n8,high\n")
+    done = invoke("add", "grades", file, "--to", tmp_path / "data")
+    assert done.exit_code == 0, done.output
+    dataset = '{"kind": "table", "name": "grades", "rows": 4, "columns": 1, "labels": 2, "test_rows": 0}'
+    assert done.output == f'Classes: 0 = high, 1 = low\nIn a spec: "dataset": {dataset}\n'
+    alone = json.loads(invoke("add", "grades", file, "--to", tmp_path / "data", "--json").output)
+    assert OwnTable.model_validate(alone).rows == 4
+    assert (
+        "grades         yours     4 examples, 1 features, 2 classes" in invoke("list", "--in", tmp_path / "data").output
+    )
+    listed = {row["name"]: row for row in json.loads(invoke("list", "--in", tmp_path / "data", "--json").output)}
+    assert json.loads(listed["grades"]["dataset"]) == alone
+
+
+def test_tables_that_cannot_be_added(tmp_path: Path) -> None:
+    file = tmp_path / "grades.csv"
+    file.write_text("hours,grade\nmany,low\n")
+    for name, message in (
+        ("grades", "`many` is not a number"),
+        ("../grades", "a name is up to 64"),
+        ("G", "a name is"),
+    ):
+        done = invoke("add", name, file, "--to", tmp_path / "data")
+        assert done.exit_code in (1, 2)
+        assert message in done.output
+    assert not (tmp_path / "data").exists()
+
+
 def test_list_says_what_can_be_used(tmp_path: Path) -> None:
     (tmp_path / "magic.npz").write_bytes(b"rubbish")
     np.savez(tmp_path / "german.npz", german_X=np.zeros(1), german_y=np.zeros(1))
     done = invoke("list", "--in", tmp_path, "--json")
     assert done.exit_code == 0, done.output
     rows = {row["name"]: row for row in json.loads(done.output)}
-    assert set(rows) == set(catalog.ENTRIES)
+    assert set(rows) == set(catalog.ENTRIES) - {"table"}
     states = {name: rows[name]["state"] for name in ("digits", "mnist", "magic", "german")}
     assert states == {"digits": "built in", "mnist": "missing", "magic": "damaged", "german": "ready"}
     assert "bilevel data prepare mnist" in rows["mnist"]["problem"]

@@ -11,7 +11,7 @@ from core.spec.catalog import KINDS
 
 BUILT_IN = [spec.Digits(), spec.BreastCancer(), spec.Wine(), spec.Diabetes(), spec.SyntheticRegression()]
 TABLES = [member() for member in KINDS["dataset"] if issubclass(member, spec.Table)]
-FROM_FILES = [table for table in TABLES if table not in BUILT_IN]
+FROM_FILES = [table for table in TABLES if table not in (*BUILT_IN, spec.OwnTable())]
 
 
 def name(dataset: spec.Table) -> str:
