@@ -78,7 +78,7 @@ class PageQuery(BaseModel):
     def common(self) -> dict[str, Any]:
         """What every list can be filtered by, as the store's filters have it."""
         return {
-            "labels": [(name, value) for name, _, value in (label.partition(":") for label in self.label)],
+            "labels": self.label,
             "name": self.name,
             "id_prefix": self.id_prefix,
             "created_after": self.created_after,

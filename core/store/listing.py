@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, tuple_
+from sqlalchemy import Select, or_, tuple_
 
 from core.store.tables import ExperimentRow, SweepRow
 
@@ -24,7 +24,8 @@ class Position(NamedTuple):
 class Filters:
     """Which rows; those that are empty let everything pass."""
 
-    labels: Sequence[tuple[str, str]] = ()
+    labels: Sequence[str] = ()
+    """Each `name:value`, where both may have a colon."""
     name: str | None = None
     """Text that the name contains, whatever its case."""
     id_prefix: str | None = None
@@ -35,8 +36,9 @@ class Filters:
 
 def filtered(statement: Select[Any], row: Listed, filters: Filters) -> Select[Any]:
     """The statement for rows that pass the filters."""
-    for label, value in filters.labels:
-        statement = statement.where(row.labels.contains({label: value}))
+    for label in filters.labels:
+        colons = (place for place, sign in enumerate(label) if sign == ":")
+        statement = statement.where(or_(*(row.labels.contains({label[:at]: label[at + 1 :]}) for at in colons)))
     if filters.name is not None:
         statement = statement.where(row.name.icontains(filters.name, autoescape=True))
     if filters.id_prefix:

@@ -195,6 +195,13 @@ class TestList:
             self.submit(client)
         assert client.get("/v1/experiments", params={"page_size": 2}).json()["next"] is None
 
+    def test_names_of_labels_may_have_colons(self, client: httpx.Client) -> None:
+        first = self.submit(client, labels={"paper": "table:3"})
+        second = self.submit(client, labels={"paper:table": "3", "x": "y"})
+        self.submit(client, labels={"paper:table": "4"})
+        assert self.ids(client, label="paper:table:3") == [second, first]
+        assert self.ids(client, label=["paper:table:3", "x:y"]) == [second]
+
     def test_filters(self, client: httpx.Client, slot: Any) -> None:
         plain = self.submit(client, name="plain")
         slot.start(plain)

@@ -226,6 +226,6 @@ class TestPages:
         assert (standing.hyperiteration, standing.hyperiterations) == (100, 600)
         position = Position(found[0][0].created_at, other)
         assert [row.id for row, _ in store.do(sweep_reading.page, Filters(), after=position, size=10)] == [old.id]
-        for filters in (Filters(name="OTH"), Filters(labels=[("a", "b")]), Filters(id_prefix=other.hex[:9])):
+        for filters in (Filters(name="OTH"), Filters(labels=["a:b"]), Filters(id_prefix=other.hex[:9])):
             assert [row.id for row, _ in store.do(sweep_reading.page, filters, after=None, size=10)] == [other]
         assert store.do(sweep_reading.page, Filters(name="none"), after=None, size=10) == []
