@@ -4,14 +4,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
 from bilevel_client.client import Curves, Record
 from bilevel_client.commands.assumption_table import assumption_table
+from bilevel_client.commands.fitting import Column, Rows, new_facts
 from bilevel_client.commands.numbers import age, duration, number, percent, sparkline
 
 COLOURS = {
@@ -54,9 +53,17 @@ def colour(record: Record) -> str:
     return COLOURS.get(record["status"], "white")
 
 
-def experiments(records: Sequence[Record]) -> Table:
+def experiments(records: Sequence[Record]) -> Rows:
     """One experiment a line."""
-    table = new_table("id", "name", "problem", "status", "progress", "submitted", "labels")
+    table = Rows(
+        "id",
+        Column("name", folds=True),
+        Column("problem", rank=1),
+        "status",
+        Column("progress", folds=True),
+        Column("submitted", rank=2),
+        Column("labels", rank=3, folds=True),
+    )
     for record in records:
         labels = " ".join(f"{name}:{value}" for name, value in record["labels"].items())
         table.add_row(
@@ -104,7 +111,7 @@ def result(record: Record, found: Mapping[str, Any]) -> Group:
     report = found.get("report", {})
     rows = [*_scores(found), *((name, report[name]) for name in sorted(report) if _is_metrics(report[name]))]
     names = sorted({metric for _, metrics in rows for metric in metrics})
-    table = new_table("", *(name.replace("_", " ") for name in names))
+    table = Rows(Column("", folds=True), *(Column(name.replace("_", " "), rank=1) for name in names))
     for label, metrics in rows:
         table.add_row(label, *(_metric(name, metrics.get(name)) for name in names))
     parts: list[RenderableType] = [Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), table]
@@ -146,7 +153,8 @@ def _is_metrics(value: Any) -> bool:
 
 def curves(record: Record, found: Curves) -> Group:
     """One series a line, with its course in small."""
-    table = new_table("series", "first", "last", "least", "greatest", "")
+    values = (Column("first", rank=1), Column("last"), Column("least", rank=3), Column("greatest", rank=3))
+    table = Rows("series", *values, Column("curve", rank=2))
     for name, series in found.series.items():
         shown = percent if "accuracy" in name else number
         ends = (series.value[0], series.value[-1], min(series.value), max(series.value))
@@ -173,23 +181,6 @@ def _ordered(value: Any) -> Any:
         return value
     first = [name for name in FIRST if name in value]
     return {name: _ordered(value[name]) for name in (*first, *sorted(value.keys() - set(first)))}
-
-
-def new_table(*columns: str) -> Table:
-    """A table without rows."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        # Where the terminal is too narrow, what people wrote gives way, and what commands take stays whole.
-        table.add_column(column, overflow="ellipsis", no_wrap=column not in ("name", "labels"))
-    return table
-
-
-def new_facts() -> Table:
-    """A table for names and what they stand for, without rows."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bright_black", no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
 
 
 def _status(record: Record) -> Text:
