@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from bilevel_client.client import TERMINAL, Client, Record
-from bilevel_client.commands.numbers import cut, duration, number, percent
+from bilevel_client.commands.numbers import cut, number, percent
+from bilevel_client.commands.standing import to_come
 from bilevel_client.commands.tables import colour
 
 if TYPE_CHECKING:
@@ -64,18 +65,6 @@ class Follower:
         elif (loss := self._newest.get("validation/loss")) is not None:
             shown.append(f"validation loss {number(loss)}")
         return "  ".join(shown)
-
-    def time_to_go(self) -> str:
-        """When it will have ended, or how it has."""
-        status: str = self.record["status"]
-        progress = self.record["progress"]
-        if status == "queued":
-            return f"waits for {self.record['waiting_for']}"
-        if status != "running" or progress["eta_seconds"] is None:
-            return status
-        # After the last hyperiteration it is evaluated, which takes a time that nobody knows.
-        last = progress["hyperiteration"] >= progress["hyperiterations"] - 1
-        return "evaluating" if last else f"{duration(progress['eta_seconds'])} to go"
 
     def _read_curves(self) -> None:
         curves: Curves = self._client.curves(self.record["id"], SERIES, after=self._after, max_points=4)
@@ -152,7 +141,7 @@ def _show(progress: Progress, task: TaskID, follower: Follower) -> None:
         completed=record["progress"]["hyperiteration"],
         total=record["progress"]["hyperiterations"] if started else None,
         figures=follower.figures(),
-        to_go=f"[{colour(record)}]{follower.time_to_go()}[/]",
+        to_go=f"[{colour(record)}]{to_come(record)}[/]",
     )
 
 
@@ -187,5 +176,5 @@ def _line(follower: Follower) -> str:
     progress = record["progress"]
     steps = f"{progress['hyperiteration']}/{progress['hyperiterations']}"
     parts = (record["id"][:8], record["status"], steps, follower.figures())
-    to_go = follower.time_to_go()
+    to_go = to_come(record)
     return "  ".join(part for part in (*parts, to_go if to_go != record["status"] else "") if part)

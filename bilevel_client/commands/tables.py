@@ -12,6 +12,7 @@ from bilevel_client.client import Curves, Record
 from bilevel_client.commands.assumption_table import assumption_table
 from bilevel_client.commands.fitting import Column, Rows, new_facts
 from bilevel_client.commands.numbers import age, duration, number, percent, sparkline
+from bilevel_client.commands.standing import to_come, until_retry
 
 COLOURS = {
     "queued": "yellow",
@@ -85,6 +86,9 @@ def experiment(record: Record) -> Group:
     facts.add_row("status", _status(record))
     facts.add_row("progress", _progress(record))
     facts.add_row("attempt", str(record["attempt"]))
+    if loss := record.get("loss"):
+        facts.add_row("lost", Text(_error(loss["error"]), "yellow"))
+        facts.add_row("tried again", _retried(record))
     for moment in ("created_at", "started_at", "finished_at"):
         if record[moment]:
             facts.add_row(moment.removesuffix("_at"), f"{record[moment]} ({age(record[moment])})")
@@ -190,9 +194,13 @@ def _status(record: Record) -> Text:
 def _progress(record: Record) -> str:
     progress = record["progress"]
     text = f"{progress['hyperiteration']}/{progress['hyperiterations']}"
-    if record["status"] == "running" and progress["eta_seconds"] is not None:
-        text += f", {duration(progress['eta_seconds'])} to go"
-    return text
+    coming = to_come(record)
+    return text if coming == record["status"] else f"{text}, {coming}"
+
+
+def _retried(record: Record) -> str:
+    moment, seconds = record["loss"]["retried_at"], until_retry(record)
+    return f"{moment} (in {duration(seconds)})" if seconds else f"since {moment}"
 
 
 def _error(error: Mapping[str, Any]) -> str:

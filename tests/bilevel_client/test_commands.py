@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 import threading
@@ -202,6 +203,34 @@ def test_show(bilevel: Any, spec: str) -> None:
         assert part in shown
 
 
+def test_what_a_queued_experiment_waits_for_is_shown(bilevel: Any, spec: str) -> None:
+    experiment_id = bilevel("submit", spec, "--set", "resources.device=cuda").stdout.strip()
+    for shown in (bilevel("show", experiment_id).stdout, bilevel("list").stdout):
+        assert "0/100, waits for a free slot with a CUDA device" in shown
+
+
+def test_a_loss_is_shown_with_the_time_of_the_next_attempt(
+    bilevel: Any, spec: str, slot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    died = finishing.Failure("infrastructure", "child_died", "Ended by signal 9.")
+    slot.lose(experiment_id, slot.start(experiment_id), died, backoff=300)
+    shown = " ".join(bilevel("show", experiment_id).stdout.split())
+    assert "lost Ended by signal 9. (infrastructure: child_died, attempt 1)" in shown
+    assert re.search(r"tried again 20\S+Z \(in [45] min \d\d s\)", shown)
+    assert "0/100, lost (child_died), tried again in " in bilevel("list").stdout
+    monkeypatch.setattr("bilevel_client.commands.following._look", _interrupt)
+    assert "queued  0/100  lost (child_died), tried again in " in bilevel("watch", experiment_id, status=130).stderr
+
+
+def test_an_experiment_that_makes_its_report_is_said_to_be_evaluated(bilevel: Any, spec: str, slot: Any) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    slot.write(experiment_id, slot.start(experiment_id), {"seconds": dict.fromkeys(range(101), 0.5)})
+    for shown in (bilevel("show", experiment_id).stdout, bilevel("list").stdout):
+        assert "100/100, evaluating" in shown
+        assert "to go" not in shown
+
+
 def test_cancel(bilevel: Any, spec: str, slot: Any) -> None:
     experiment_id = bilevel("submit", spec).stdout.strip()
     slot.start(experiment_id)
@@ -323,17 +352,14 @@ def test_no_service_is_exit_status_3(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ctrl_c_is_exit_status_130_and_the_experiment_goes_on(
     bilevel: Any, address: str, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*arguments: Any, **options: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr("bilevel_client.commands.following._look", interrupt)
+        patch.setattr("bilevel_client.commands.following._look", _interrupt)
         ended = bilevel("submit", spec, "--wait", status=130)
     with Client(address) as client:
         (record,) = client.list()
     assert record["status"] == "queued"
     assert f"`bilevel watch {record['id']}`" in ended.stderr
-    monkeypatch.setattr("bilevel_client.client.Client.list", interrupt)
+    monkeypatch.setattr("bilevel_client.client.Client.list", _interrupt)
     assert bilevel("list", status=130).stderr == "Interrupted.\n"
 
 
@@ -386,3 +412,7 @@ def test_up_and_data_hand_over_to_the_service(command: str, shown: str, tmp_path
         [sys.executable, "-c", program, command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert shown in ran.stdout
+
+
+def _interrupt(*arguments: Any, **options: Any) -> None:
+    raise KeyboardInterrupt
