@@ -315,6 +315,25 @@ def test_artifacts(bilevel: Any, spec: str, slot: Any, storage_dir: Path, tmp_pa
     bilevel("artifact", experiment_id, "a.safetensors", "--to", str(target))
     assert target.read_bytes() == b"tensors"
     assert "`a.safetensors`" in bilevel("artifact", experiment_id, "b", status=2).stderr
+    target.write_bytes(b"mine")
+    refused = bilevel("artifact", experiment_id, "a.safetensors", "--to", str(target), status=2).stderr
+    assert "is there already: name another file by --to, or give --force." in " ".join(refused.split())
+    assert target.read_bytes() == b"mine"
+    bilevel("artifact", experiment_id, "a.safetensors", "--to", str(target), "--force")
+    assert target.read_bytes() == b"tensors"
+
+
+def test_an_artifact_of_a_name_that_is_taken_is_not_overwritten(
+    bilevel: Any, spec: str, slot: Any, storage_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    artifact = finishing.StoredArtifact("application/octet-stream", Blobs(storage_dir).put(b"tensors"))
+    slot.succeed(experiment_id, slot.start(experiment_id), RESULT, **{"a.safetensors": artifact})
+    monkeypatch.chdir(tmp_path)
+    bilevel("artifact", experiment_id, "a.safetensors")
+    Path("a.safetensors").write_bytes(b"mine")
+    assert "--force" in bilevel("artifact", experiment_id, "a.safetensors", status=2).stderr
+    assert Path("a.safetensors").read_bytes() == b"mine"
 
 
 def test_catalogue(bilevel: Any) -> None:
