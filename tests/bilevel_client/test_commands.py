@@ -97,6 +97,35 @@ def test_submit_from_standard_input(bilevel: Any) -> None:
     assert json.loads(answer.stdout)["spec"]["problem"]["damping"] == 0.01
 
 
+def test_resubmit_is_the_same_spec_as_a_new_experiment(bilevel: Any, spec: str, slot: Any) -> None:
+    first = json.loads(bilevel("submit", spec, "--json").stdout)
+    slot.fail(first["id"], slot.start(first["id"]), finishing.Failure("user", "diverged", "Lower the rate."))
+    second = json.loads(bilevel("show", bilevel("resubmit", first["id"][:8]).stdout.strip(), "--json").stdout)
+    assert second["id"] != first["id"]
+    assert (second["status"], second["spec_sha256"]) == ("queued", first["spec_sha256"])
+    assert (second["name"], second["labels"]) == (first["name"], first["labels"])
+
+
+def test_resubmit_with_values_set(bilevel: Any, spec: str) -> None:
+    first = json.loads(bilevel("submit", spec, "--json").stdout)
+    changes = ("--set", "algorithm.steps=7", "--set", "labels.run=2")
+    second = json.loads(bilevel("resubmit", first["id"], *changes, "--json").stdout)
+    assert second["spec"]["algorithm"] == first["spec"]["algorithm"] | {"steps": 7}
+    assert second["labels"] == {"paper": "table-3", "run": "2"}
+    assert "field.field=value" in bilevel("resubmit", first["id"], "--set", "algorithm", status=2).stderr
+    assert "`stps` is not known" in bilevel("resubmit", first["id"], "--set", "algorithm.stps=7", status=2).stderr
+    assert "no experiment" in bilevel("resubmit", "f" * 30, status=2).stderr
+
+
+def test_resubmit_and_wait_ends_with_the_result(bilevel: Any, spec: str, worker: Any) -> None:
+    first = bilevel("submit", spec).stdout.strip()
+    bilevel("cancel", first)
+    worker()
+    answer = bilevel("resubmit", first, "--wait")
+    assert "Submitted flipped labels as" in answer.stderr
+    assert "95.75 ± 1.98 %" in answer.stdout
+
+
 def test_submit_and_wait_ends_with_the_result(bilevel: Any, spec: str, worker: Any) -> None:
     worker()
     answer = bilevel("submit", spec, "--wait")
@@ -419,7 +448,20 @@ except SystemExit:
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "1  the experiment failed or was cancelled" in ran.stdout
     assert "130  interrupted (Ctrl-C)" in ran.stdout
-    for name in ("up", "submit", "list", "show", "watch", "cancel", "curves", "result", "artifact", "catalog", "data"):
+    for name in (
+        "up",
+        "submit",
+        "resubmit",
+        "list",
+        "show",
+        "watch",
+        "cancel",
+        "curves",
+        "result",
+        "artifact",
+        "catalog",
+        "data",
+    ):
         assert f"\n  {name} " in ran.stdout
 
 
