@@ -11,7 +11,7 @@ from rich.text import Text
 from bilevel_client.client import Curves, Record
 from bilevel_client.commands.assumption_table import assumption_table
 from bilevel_client.commands.fitting import Column, Rows, new_facts
-from bilevel_client.commands.numbers import age, duration, number, percent, sparkline
+from bilevel_client.commands.numbers import age, duration, in_order, number, percent, sparkline
 from bilevel_client.commands.standing import to_come, until_retry
 
 COLOURS = {
@@ -159,7 +159,8 @@ def curves(record: Record, found: Curves) -> Group:
     """One series a line, with its course in small."""
     values = (Column("first", rank=1), Column("last"), Column("least", rank=3), Column("greatest", rank=3))
     table = Rows("series", *values, Column("curve", rank=2))
-    for name, series in found.series.items():
+    for name in in_order(found.series):
+        series = found.series[name]
         shown = percent if "accuracy" in name else number
         ends = (series.value[0], series.value[-1], min(series.value), max(series.value))
         table.add_row(name, *(shown(value) for value in ends), Text(sparkline(series.value), "cyan"))

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from bilevel_client import Client
-from bilevel_client.commands import main
+from bilevel_client.commands import main, plotting
 from bilevel_client.transport import Transport
 from core.store import finishing
 from core.store.blobs import Blobs
@@ -302,18 +302,35 @@ def test_curves_as_a_table(bilevel: Any, drawn: str) -> None:
     assert "validation/accuracy" in nothing
 
 
+def test_series_are_in_the_order_of_their_numbers(
+    bilevel: Any, drawn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [f"outer/strength/{i}" for i in range(12)]
+    table = bilevel("curves", drawn).stdout
+    assert [word for word in table.split() if word.startswith("outer/strength/")] == wanted
+    answer = json.loads(bilevel("curves", drawn, "--json").stdout)
+    assert [name for name in answer["series"] if name in wanted] == wanted
+    nothing = bilevel("curves", drawn, "--series", "nothing", status=2).output
+    assert [word.strip(",") for word in nothing.split() if word.startswith("outer/strength/")] == wanted
+
+    panels: list[Any] = []
+    monkeypatch.setattr(plotting, "_draw_panel", lambda axes, panel, drawn: panels.append(panel))
+    bilevel("curves", drawn, "--plot", str(tmp_path / "x.svg"))
+    assert [panel.series for panel in panels if panel.title == "Strength"] == [tuple(wanted)]
+
+
 def test_curves_in_json(bilevel: Any, drawn: str) -> None:
     answer = json.loads(bilevel("curves", drawn, "--json").stdout)
     assert answer["series"]["validation/loss"] == {"step": [0, 50], "value": [1.0, "NaN"]}
     assert set(answer["series"]["outer_objective"]["attempt"]) == {1, 2}
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
+@pytest.mark.parametrize("suffix", ["png", "svg", "PNG"])
 def test_curves_as_a_picture(bilevel: Any, drawn: str, tmp_path: Path, suffix: str) -> None:
     picture = tmp_path / f"curves.{suffix}"
     bilevel("curves", drawn, "--plot", str(picture))
     content = picture.read_bytes()
-    assert content.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+    assert content.startswith(b"\x89PNG" if suffix.lower() == "png" else b"<?xml")
     assert len(content) > 20_000
 
 
@@ -327,7 +344,11 @@ def test_a_picture_that_compares(bilevel: Any, drawn: str, spec: str, slot: Any,
 
 
 def test_pictures_that_cannot_be(bilevel: Any, drawn: str, spec: str, tmp_path: Path) -> None:
-    assert "cannot be written" in bilevel("curves", drawn, "--plot", str(tmp_path / "x.nonsense"), status=2).stderr
+    for name in ("x.gif", "x.jpg", "x"):
+        refused = " ".join(bilevel("curves", drawn, "--plot", str(tmp_path / name), status=2).stderr.split())
+        assert "Invalid value for '--plot'" in refused
+        assert "does not end in .png, .svg or .pdf" in refused
+        assert not (tmp_path / name).exists()
     assert "cannot be written" in bilevel("curves", drawn, "--plot", str(tmp_path / "no" / "x.png"), status=2).stderr
     empty = bilevel("submit", spec).stdout.strip()
     assert "no points" in bilevel("curves", empty, "--plot", str(tmp_path / "x.png"), status=2).stderr
@@ -387,6 +408,10 @@ def test_refusals_are_exit_status_2(bilevel: Any, spec: str, tmp_path: Path) -> 
     bilevel("submit", spec, "--set", "nonsense", status=2)
     bilevel("show", "6f0c1f6e-0000-4000-8000-000000000000", status=2)
     bilevel("show", "00000000", status=2)
+    wrong = "Error: ID `zzz`: give the id of the experiment or its first digits, which are 0 to 9 and a to f."
+    for arguments in (("show", "zzz"), ("curves", "zzz"), ("resubmit", "zzz")):
+        assert bilevel(*arguments, status=2).stderr.strip() == wrong
+    assert "ID `zzz`: give the id of the sweep" in bilevel("sweeps", "show", "zzz", status=2).stderr
     bilevel("nonsense", status=2)
 
 
