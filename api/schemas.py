@@ -47,11 +47,11 @@ class Failure(Answer):
     """The attempt that failed."""
 
 
-class Loss(Answer):
-    """Why an experiment is tried again, and when."""
+class LostAttempt(Answer):
+    """An attempt that ended through no fault of the experiment, and when the next one may begin."""
 
     error: Failure
-    """What ended the last attempt."""
+    """What ended it."""
     retried_at: datetime
     """Not before; the backoff after a loss."""
 
@@ -96,8 +96,8 @@ class ExperimentRecord(Answer):
     finished_at: datetime | None
     waiting_for: str | None
     """What a queued experiment waits for, after a loss from `retried_at` on; null otherwise."""
-    loss: Loss | None
-    """Of its last attempt, while it is queued to be tried again; null otherwise."""
+    lost_attempt: LostAttempt | None
+    """Its last one, while it is queued to be tried again; null otherwise."""
     error: Failure | None
     spec: dict[str, Any]
     """The spec with every default written out."""
@@ -233,11 +233,11 @@ def waiting_for(row: ExperimentRow) -> str | None:
     return "a free slot with a CUDA device" if row.device == "cuda" else "a free slot"
 
 
-def loss(reading: Reading) -> Loss | None:
-    """The loss after which the experiment waits."""
+def lost_attempt(reading: Reading) -> LostAttempt | None:
+    """The attempt whose loss the experiment waits after."""
     if reading.lost is None:
         return None
-    return Loss(error=Failure.model_validate(reading.lost), retried_at=reading.row.available_at)
+    return LostAttempt(error=Failure.model_validate(reading.lost), retried_at=reading.row.available_at)
 
 
 def membership(row: SweepMemberRow | None) -> Membership | None:
@@ -263,7 +263,7 @@ def experiment(reading: Reading) -> ExperimentRecord:
         started_at=row.started_at,
         finished_at=row.finished_at,
         waiting_for=waiting_for(row),
-        loss=loss(reading),
+        lost_attempt=lost_attempt(reading),
         error=Failure.model_validate(row.error) if row.error is not None else None,
         spec=row.spec,
         spec_sha256=row.spec_sha256,

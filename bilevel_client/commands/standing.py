@@ -21,12 +21,12 @@ def to_come(record: Record, now: datetime | None = None) -> str:
 
 def until_retry(record: Record, now: datetime | None = None) -> float:
     """Seconds until an experiment may be tried again after a loss, by the clock of this machine; 0 if it may."""
-    if not (loss := record.get("loss")):
+    if not (lost := record.get("lost_attempt")):
         return 0.0
-    return max((datetime.fromisoformat(loss["retried_at"]) - (now or datetime.now(UTC))).total_seconds(), 0.0)
+    return max((datetime.fromisoformat(lost["retried_at"]) - (now or datetime.now(UTC))).total_seconds(), 0.0)
 
 
 def _waits(record: Record, now: datetime | None) -> str:
     if seconds := until_retry(record, now):
-        return f"lost ({record['loss']['error']['code']}), tried again in {duration(seconds)}"
+        return f"lost ({record['lost_attempt']['error']['code']}), tried again in {duration(seconds)}"
     return f"waits for {record['waiting_for']}"

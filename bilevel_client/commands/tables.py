@@ -86,8 +86,8 @@ def experiment(record: Record) -> Group:
     facts.add_row("status", _status(record))
     facts.add_row("progress", _progress(record))
     facts.add_row("attempt", str(record["attempt"]))
-    if loss := record.get("loss"):
-        facts.add_row("lost", Text(_error(loss["error"]), "yellow"))
+    if lost := record.get("lost_attempt"):
+        facts.add_row("lost", Text(_error(lost["error"]), "yellow"))
         facts.add_row("tried again", _retried(record))
     for moment in ("created_at", "started_at", "finished_at"):
         if record[moment]:
@@ -200,7 +200,7 @@ def _progress(record: Record) -> str:
 
 
 def _retried(record: Record) -> str:
-    moment, seconds = record["loss"]["retried_at"], until_retry(record)
+    moment, seconds = record["lost_attempt"]["retried_at"], until_retry(record)
     return f"{moment} (in {duration(seconds)})" if seconds else f"since {moment}"
 
 

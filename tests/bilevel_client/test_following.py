@@ -18,7 +18,7 @@ class Ended:
         progress = {"hyperiteration": 12345, "hyperiterations": 20000, "eta_seconds": eta}
         loss = code and {"error": {"code": code}, "retried_at": "2026-01-01T00:00:00Z"}
         self.record: dict[str, Any] = {"name": "one representation for 20 ways and more", "status": status}
-        self.record |= {"progress": progress, "waiting_for": "a free slot with a CUDA device", "loss": loss}
+        self.record |= {"progress": progress, "waiting_for": "a free slot with a CUDA device", "lost_attempt": loss}
 
     def warnings(self) -> list[str]:
         return []

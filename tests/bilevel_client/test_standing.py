@@ -12,7 +12,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def record(status: str, *, done: int = 0, eta: float | None = None, loss: Any = None) -> dict[str, Any]:
     progress = {"hyperiteration": done, "hyperiterations": 40, "eta_seconds": eta}
-    return {"status": status, "progress": progress, "waiting_for": "a free slot", "loss": loss}
+    return {"status": status, "progress": progress, "waiting_for": "a free slot", "lost_attempt": loss}
 
 
 def lost(seconds: float) -> dict[str, Any]:
@@ -38,5 +38,5 @@ def test_to_come(given: dict[str, Any], text: str) -> None:
 
 def test_a_service_that_tells_of_no_losses() -> None:
     old = record("queued")
-    del old["loss"]
+    del old["lost_attempt"]
     assert to_come(old, NOW) == "waits for a free slot"
