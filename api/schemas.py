@@ -33,7 +33,7 @@ class Progress(Answer):
 
 
 class Failure(Answer):
-    """Why an experiment failed; may hold further facts, such as the hyperiteration."""
+    """Why an experiment failed or an attempt was lost; may hold further facts, such as the hyperiteration."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -45,6 +45,15 @@ class Failure(Answer):
     """For people."""
     attempt: int
     """The attempt that failed."""
+
+
+class LostAttempt(Answer):
+    """An attempt that ended through no fault of the experiment, and when the next one may begin."""
+
+    error: Failure
+    """What ended it."""
+    retried_at: datetime
+    """Not before; the backoff after a loss."""
 
 
 class Links(Answer):
@@ -86,7 +95,9 @@ class ExperimentRecord(Answer):
     """When the first attempt began."""
     finished_at: datetime | None
     waiting_for: str | None
-    """What a queued experiment waits for; null otherwise."""
+    """What a queued experiment waits for, after a loss from `retried_at` on; null otherwise."""
+    lost_attempt: LostAttempt | None
+    """Its last one, while it is queued to be tried again; null otherwise."""
     error: Failure | None
     spec: dict[str, Any]
     """The spec with every default written out."""
@@ -222,6 +233,13 @@ def waiting_for(row: ExperimentRow) -> str | None:
     return "a free slot with a CUDA device" if row.device == "cuda" else "a free slot"
 
 
+def lost_attempt(reading: Reading) -> LostAttempt | None:
+    """The attempt whose loss the experiment waits after."""
+    if reading.lost is None:
+        return None
+    return LostAttempt(error=Failure.model_validate(reading.lost), retried_at=reading.row.available_at)
+
+
 def membership(row: SweepMemberRow | None) -> Membership | None:
     """The answer for a member's row."""
     if row is None:
@@ -245,6 +263,7 @@ def experiment(reading: Reading) -> ExperimentRecord:
         started_at=row.started_at,
         finished_at=row.finished_at,
         waiting_for=waiting_for(row),
+        lost_attempt=lost_attempt(reading),
         error=Failure.model_validate(row.error) if row.error is not None else None,
         spec=row.spec,
         spec_sha256=row.spec_sha256,

@@ -1,5 +1,6 @@
 """Lists read page by page, and things found by the beginning of their ids."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -37,12 +38,14 @@ def find(transport: Transport, what: str, path: str, beginning: str) -> str:
 
     Raises:
         NotFound: there is none.
-        Invalid: there are several, or nothing is given.
+        Invalid: there are several, nothing is given, or no id begins so.
     """
     if not beginning:
         raise Invalid(f"The id of the {what} is empty: give at least its first digits.")
     if len(beginning) == 36:
         return beginning
+    if not re.fullmatch("[0-9a-f]{1,32}", beginning.replace("-", "").lower()):
+        raise Invalid(f"ID `{beginning}`: give the id of the {what} or its first digits, which are 0 to 9 and a to f.")
     found = [record["id"] for record in pages(transport, path, {"id_prefix": beginning}, limit=2)]
     if not found:
         raise NotFound(f"There is no {what} whose id begins with {beginning}.")

@@ -128,7 +128,7 @@ def add_data(
 
 @data.command("prepare")
 @click.argument("name", type=_TO_PREPARE)
-@click.argument("more", nargs=-1, type=_FILE, metavar="")
+@click.argument("more", nargs=-1, type=_FILE, metavar="[FILES]...")
 @click.option("--from", "files", multiple=True, type=_FILE, metavar="FILES...", help="Original files, in their order.")
 @click.option("--download", is_flag=True, help="Fetch the original files from where they are published.")
 @click.option("--to", "folder", type=_FOLDER, help="Folder of prepared files.  [default: BILEVEL_DATA_DIR]")

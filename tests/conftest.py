@@ -286,6 +286,12 @@ class Slot:
         with transaction(self.engine) as session:
             assert finishing.fail(session, UUID(experiment_id), attempt, failure)
 
+    def lose(self, experiment_id: str, attempt: int, failure: finishing.Failure, *, backoff: float) -> None:
+        """Is lost, and is tried again after so many seconds."""
+        budget = finishing.Budget(attempts=5, backoff_seconds=backoff)
+        with transaction(self.engine) as session:
+            assert finishing.lose(session, UUID(experiment_id), attempt, failure, budget)
+
     def cancel(self, experiment_id: str, attempt: int) -> None:
         """Ends as it was asked to."""
         with transaction(self.engine) as session:

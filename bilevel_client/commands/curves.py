@@ -7,17 +7,30 @@ from typing import Any
 
 import click
 
+from bilevel_client.commands.numbers import in_order
 from bilevel_client.commands.service import Service, with_service
 
 PLOTTED = 2000
 """Points a series in a picture, where as many are there."""
+
+ENDINGS = (".png", ".svg", ".pdf")
+
+
+def _picture(context: click.Context, parameter: click.Parameter, file: Path | None) -> Path | None:
+    """Refuses files of other formats before anything is read."""
+    if file is not None and file.suffix.lower() not in ENDINGS:
+        raise click.BadParameter(f"{file} does not end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}.")
+    return file
 
 
 @click.command()
 @click.argument("experiments", metavar="ID...", nargs=-1, required=True)
 @click.option("--series", multiple=True, help="Only series of this name; * stands for any text.")
 @click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw them into this file (png, svg, pdf)."
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_picture,
+    help="Draw them into this file (png, svg, pdf).",
 )
 @with_service
 def curves(service: Service, experiments: Sequence[str], series: Sequence[str], plot: Path | None) -> None:
@@ -29,7 +42,7 @@ def curves(service: Service, experiments: Sequence[str], series: Sequence[str], 
         for record, each in zip(records, found, strict=True):
             if series and not each.series and (others := client.curves(record["id"], max_points=4).series):
                 raise click.UsageError(
-                    f"{record['id'][:8]} has no series {' or '.join(series)}: there are {', '.join(sorted(others))}"
+                    f"{record['id'][:8]} has no series {' or '.join(series)}: there are {', '.join(in_order(others))}"
                 )
     if plot is not None:
         _draw(plot, list(zip(records, found, strict=True)))
@@ -57,7 +70,7 @@ def _draw(plot: Path, drawn: list[tuple[dict[str, Any], Any]]) -> None:
         raise click.UsageError("Pictures need matplotlib: pip install 'bilevel[plot]'") from error
     try:
         draw(plot, drawn)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise click.UsageError(f"{plot} cannot be written: {error}") from error
 
 
@@ -66,9 +79,12 @@ def _plain(found: Any) -> dict[str, Any]:
     names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
     return {
         "series": {
-            name: {"step": series.step, "value": [names.get(str(value), value) for value in series.value]}
+            name: {
+                "step": (series := found.series[name]).step,
+                "value": [names.get(str(value), value) for value in series.value],
+            }
             | ({"attempt": series.attempt} if series.attempt else {})
-            for name, series in found.series.items()
+            for name in in_order(found.series)
         },
         "next": found.next,
     }

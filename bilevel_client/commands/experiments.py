@@ -1,4 +1,4 @@
-"""Commands for experiments: submit, list, show, watch, cancel, result."""
+"""Commands for experiments: submit, resubmit, list, show, watch, cancel, result."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +10,22 @@ from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, l
 
 if TYPE_CHECKING:
     from bilevel_client.client import Client
+    from bilevel_client.records import Record
 
 STATUSES = ["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
 
 
+SET = click.option(
+    "--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set a field; can be given several times."
+)
+WAIT = click.option("--wait", is_flag=True, help="Show its progress until it has ended, then its result.")
+
+
 @click.command()
 @click.argument("file", type=FILE)
-@click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set a field; can be given several times.")
-@click.option("--wait", is_flag=True, help="Show its progress until it has ended, then its result.")
+@SET
+@WAIT
 @click.option("--key", help="Idempotency key: submitted again with the same key, it is the same experiment.")
 @with_service
 def submit(service: Service, file: Path, settings: Sequence[str], wait: bool, key: str | None) -> None:
@@ -30,15 +37,31 @@ def submit(service: Service, file: Path, settings: Sequence[str], wait: bool, ke
     except specs.BadSpec as error:
         raise click.UsageError(str(error)) from error
     with service.client() as client:
-        record = client.submit(spec, idempotency_key=key)
-        if wait:
-            if not service.as_json:
-                click.echo(f"Submitted {record['name']} as {record['id']}.", err=True)
-            _follow(service, client, [record["id"]])
-        elif service.as_json:
-            service.print_json(record)
-        else:
-            click.echo(record["id"])
+        _submitted(service, client, client.submit(spec, idempotency_key=key), wait)
+
+
+@click.command()
+@click.argument("experiment", metavar="ID")
+@SET
+@WAIT
+@with_service
+def resubmit(service: Service, experiment: str, settings: Sequence[str], wait: bool) -> None:
+    """Submit the spec of an experiment again, whatever its state, as a new experiment; --set changes fields.
+
+    An object of another kind is set as a whole, for every field of the old one is written out:
+
+    \b
+    bilevel resubmit 58fe3f8b --set 'algorithm.hypergradient={"kind":"unrolled"}'
+    """
+    from bilevel_client import specs
+
+    with service.client() as client:
+        spec = client.get(client.find(experiment))["spec"]
+        try:
+            spec = specs.assign(spec, settings)
+        except specs.BadSpec as error:
+            raise click.UsageError(str(error)) from error
+        _submitted(service, client, client.submit(spec), wait)
 
 
 @click.command("list")
@@ -123,6 +146,18 @@ def result(service: Service, experiment: str) -> None:
     from bilevel_client.commands import tables
 
     tables.show(tables.result(record, found))
+
+
+def _submitted(service: Service, client: "Client", record: "Record", wait: bool) -> None:
+    """Says what was submitted, or shows its progress and its result."""
+    if wait:
+        if not service.as_json:
+            click.echo(f"Submitted {record['name']} as {record['id']}.", err=True)
+        _follow(service, client, [record["id"]])
+    elif service.as_json:
+        service.print_json(record)
+    else:
+        click.echo(record["id"])
 
 
 def _follow(service: Service, client: "Client", experiments: list[str]) -> None:

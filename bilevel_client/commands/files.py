@@ -12,13 +12,16 @@ from bilevel_client.commands.service import Service, with_service
 @click.argument("experiment", metavar="ID")
 @click.argument("name", required=False)
 @click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: NAME]")
+@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 @with_service
-def artifact(service: Service, experiment: str, name: str | None, to: Path | None) -> None:
+def artifact(service: Service, experiment: str, name: str | None, to: Path | None, force: bool) -> None:
     """Fetch the artifact NAME of an experiment; without NAME, list them."""
     with service.client() as client:
         experiment_id = client.find(experiment)
         if name is not None:
             target = to or Path(Path(name).name)
+            if target.is_file() and not force:
+                raise click.UsageError(f"{target} is there already: name another file by --to, or give --force.")
             try:
                 size = len(client.artifact(experiment_id, name, to=target))
             except OSError as error:

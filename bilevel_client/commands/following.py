@@ -4,13 +4,14 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from bilevel_client.client import TERMINAL, Client, Record
-from bilevel_client.commands.numbers import cut, duration, number, percent
+from bilevel_client.commands.numbers import cut, number, percent
+from bilevel_client.commands.standing import to_come
 from bilevel_client.commands.tables import colour
 
 if TYPE_CHECKING:
@@ -21,6 +22,23 @@ PAUSE = 1.0
 LINE_EVERY = 10.0
 """Seconds between two lines about an experiment that runs, where there is no terminal."""
 SERIES = ("outer_objective", "validation/accuracy", "validation/loss")
+
+
+class Looks(NamedTuple):
+    """What a line of progress shows in a terminal of some width."""
+
+    name: int
+    """Characters of a name, at most."""
+    bar: int
+    figures: bool
+    """Whether there is room for the newest values."""
+
+
+def looks(width: int) -> Looks:
+    """So that the count and what comes next stay whole, the bar, the values and the name give way before them."""
+    if width >= 150:
+        return Looks(name=32, bar=28, figures=True)
+    return Looks(name=24 if width >= 100 else 16, bar=8, figures=width >= 120)
 
 
 class Follower:
@@ -65,18 +83,6 @@ class Follower:
             shown.append(f"validation loss {number(loss)}")
         return "  ".join(shown)
 
-    def time_to_go(self) -> str:
-        """When it will have ended, or how it has."""
-        status: str = self.record["status"]
-        progress = self.record["progress"]
-        if status == "queued":
-            return f"waits for {self.record['waiting_for']}"
-        if status != "running" or progress["eta_seconds"] is None:
-            return status
-        # After the last hyperiteration it is evaluated, which takes a time that nobody knows.
-        last = progress["hyperiteration"] >= progress["hyperiterations"] - 1
-        return "evaluating" if last else f"{duration(progress['eta_seconds'])} to go"
-
     def _read_curves(self) -> None:
         curves: Curves = self._client.curves(self.record["id"], SERIES, after=self._after, max_points=4)
         self._after = curves.next
@@ -119,40 +125,39 @@ def _look(followers: Sequence[Follower]) -> None:
 
 
 def _bars(console: Console, followers: Sequence[Follower]) -> None:
+    shape = looks(console.width)
     progress = Progress(
         SpinnerColumn(finished_text=" "),
         TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(bar_width=28),
+        BarColumn(bar_width=shape.bar),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}", style="cyan"),
-        TextColumn("{task.fields[to_go]}"),
+        TextColumn("{task.fields[news]}"),
         console=console,
         refresh_per_second=8,
     )
     with progress:
         tasks = [
-            progress.add_task(cut(follower.record["name"], 32), total=None, figures="", to_go="")
-            for follower in followers
+            progress.add_task(cut(follower.record["name"], shape.name), total=None, news="") for follower in followers
         ]
         while True:
             for task, follower in zip(tasks, followers, strict=True):
                 _tell(progress.console, follower)
-                _show(progress, task, follower)
+                _show(progress, task, follower, figures=shape.figures)
             if all(follower.ended for follower in followers):
                 return
             _look(followers)
 
 
-def _show(progress: Progress, task: TaskID, follower: Follower) -> None:
+def _show(progress: Progress, task: TaskID, follower: Follower, *, figures: bool) -> None:
     record = follower.record
+    newest = follower.figures() if figures and record["status"] != "queued" else ""
     # Before the first point the bar has no length, so that it pulses.
     started = record["progress"]["hyperiteration"] > 0 or follower.ended
     progress.update(
         task,
         completed=record["progress"]["hyperiteration"],
         total=record["progress"]["hyperiterations"] if started else None,
-        figures=follower.figures(),
-        to_go=f"[{colour(record)}]{follower.time_to_go()}[/]",
+        news=(f"[cyan]{newest}[/]  " if newest else "") + f"[{colour(record)}]{to_come(record)}[/]",
     )
 
 
@@ -187,5 +192,5 @@ def _line(follower: Follower) -> str:
     progress = record["progress"]
     steps = f"{progress['hyperiteration']}/{progress['hyperiterations']}"
     parts = (record["id"][:8], record["status"], steps, follower.figures())
-    to_go = follower.time_to_go()
+    to_go = to_come(record)
     return "  ".join(part for part in (*parts, to_go if to_go != record["status"] else "") if part)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from bilevel_client.client import Client
-from bilevel_client.commands.following import LINE_EVERY, PAUSE
+from bilevel_client.commands.following import LINE_EVERY, PAUSE, looks
 from bilevel_client.commands.numbers import cut
 from bilevel_client.commands.sweep_tables import counts
 from bilevel_client.records import Record
@@ -34,10 +34,11 @@ def follow_sweep(client: Client, sweep_id: str, *, quiet: bool = False) -> Recor
 
 
 def _bar(console: Console, client: Client, sweep_id: str) -> Record:
+    shape = looks(console.width)
     progress = Progress(
         SpinnerColumn(finished_text=" "),
         TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(bar_width=28),
+        BarColumn(bar_width=shape.bar),
         MofNCompleteColumn(),
         TextColumn("{task.fields[members]}", style="cyan"),
         console=console,
@@ -45,7 +46,7 @@ def _bar(console: Console, client: Client, sweep_id: str) -> Record:
     )
     with progress:
         record = client.get_sweep(sweep_id)
-        task = progress.add_task(cut(record["name"], LONGEST), total=None, members="")
+        task = progress.add_task(cut(record["name"], shape.name), total=None, members="")
         while True:
             done, asked = (record["progress"][part] for part in ("hyperiteration", "hyperiterations"))
             # Before the first point the bar has no length, so that it pulses.

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from bilevel_client.commands.tables import new_facts
+from bilevel_client.commands.fitting import new_facts
 
 Node = Mapping[str, Any]
 """A piece of JSON Schema."""

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from bilevel_client.commands.experiments import FILE
+from bilevel_client.commands.experiments import FILE, SET
 from bilevel_client.commands.service import Service, with_service
 
 
 @click.command()
 @click.argument("file", type=FILE)
-@click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set a field; can be given several times.")
+@SET
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Whose rates to take.  [default: as in the spec]")
 @click.option(
     "--rates",

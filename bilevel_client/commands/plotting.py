@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bilevel_client.client import Curves, Record, Series
-from bilevel_client.commands.numbers import cut, number, percent
+from bilevel_client.commands.numbers import cut, in_order, number, percent
 
 Drawn = Sequence[tuple[Record, Curves]]
 
@@ -86,13 +86,9 @@ class Panel(NamedTuple):
 
 
 def draw(path: Path, drawn: Drawn) -> None:
-    """Draws the curves of experiments into a file, whose name says the format.
-
-    Raises:
-        ValueError: there is no such format.
-    """
+    """Draws the curves of experiments into a file, whose name says the format."""
     with mpl.rc_context(STYLE):
-        panels = list(_panels(sorted({name for _, curves in drawn for name in curves.series})))
+        panels = list(_panels(in_order({name for _, curves in drawn for name in curves.series})))
         columns = _columns(len(panels))
         rows = math.ceil(len(panels) / columns)
         figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + HEAD))

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from bilevel_client.commands.fitting import Column, Rows, new_facts
 from bilevel_client.commands.numbers import age, cut, number, percent
-from bilevel_client.commands.tables import COLOURS, colour, new_facts, new_table
+from bilevel_client.commands.tables import COLOURS, colour
 from bilevel_client.grids import shown
 from bilevel_client.records import Record
 
@@ -16,9 +16,17 @@ LONGEST = 40
 """Characters of a value in a table."""
 
 
-def sweeps(records: Sequence[Record]) -> Table:
+def sweeps(records: Sequence[Record]) -> Rows:
     """One sweep a line."""
-    rows = new_table("id", "name", "members", "states", "progress", "submitted", "labels")
+    rows = Rows(
+        "id",
+        Column("name", folds=True),
+        "members",
+        Column("states", folds=True),
+        Column("progress", rank=1),
+        Column("submitted", rank=2),
+        Column("labels", rank=3, folds=True),
+    )
     for record in records:
         labels = " ".join(f"{name}:{value}" for name, value in record["labels"].items())
         rows.add_row(
@@ -51,14 +59,15 @@ def sweep(record: Record) -> Group:
     return Group(*parts)
 
 
-def members(record: Record, found: Sequence[Record]) -> Table:
+def members(record: Record, found: Sequence[Record]) -> Group:
     """One member a line."""
     names = _names([path for each in found[:1] for path in each["parameters"]])
-    metrics = sorted({metric for each in found if each["score"] for metric in each["score"]["test"]})
+    scores = [each["score"] for each in found if each["score"]]
+    metrics = _metrics(scores)
     failed = any(each["error"] for each in found)
-    chosen = _chosen(each["score"]["metric"] for each in found if each["score"])
-    columns = [*names.values(), "status", "progress", chosen.column, *(f"test {_words(each)}" for each in metrics)]
-    rows = new_table("member", "trial", "id", *columns, *(["error"] if failed else []))
+    chosen = _chosen(score["metric"] for score in scores)
+    columns: list[Column | str] = [*names.values(), "status", Column("progress", rank=2), *_scored(chosen, metrics)]
+    rows = Rows("member", Column("trial", rank=2), "id", *columns, *(["error"] if failed else []))
     for each in found:
         score: Mapping[str, Any] = each["score"] or {"test": {}}
         progress = each["progress"]
@@ -73,8 +82,7 @@ def members(record: Record, found: Sequence[Record]) -> Table:
             *(_metric(metric, score["test"][metric]) if metric in score["test"] else "" for metric in metrics),
             *([Text((each["error"] or {}).get("code", ""), "red")] if failed else []),
         )
-    rows.title, rows.title_justify = Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), "left"
-    return rows
+    return Group(Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), rows)
 
 
 def states(record: Record) -> Text:
@@ -88,11 +96,11 @@ def counts(record: Record) -> Iterator[tuple[str, int]]:
     return ((status, count) for status, count in record["counts"].items() if count)
 
 
-def _cells(cells: Sequence[Mapping[str, Any]]) -> Table:
+def _cells(cells: Sequence[Mapping[str, Any]]) -> Rows:
     names = _names([path for cell in cells[:1] for path in cell["parameters"]])
-    metrics = sorted({metric for cell in cells for metric in cell["test"]})
+    metrics = _metrics(cells)
     chosen = _chosen(cell["metric"] for cell in cells if cell["metric"])
-    rows = new_table(*names.values(), "seeds", chosen.column, *(f"test {_words(metric)}" for metric in metrics))
+    rows = Rows(*names.values(), "seeds", *_scored(chosen, metrics))
     for cell in cells:
         rows.add_row(
             *(_value(cell["parameters"][path]) for path in names),
@@ -119,6 +127,17 @@ def _chosen(metrics: Iterable[str]) -> _Chosen:
     return (
         _Chosen(f"validation {_words(found.pop())}", one=True) if len(found) == 1 else _Chosen("validation", one=False)
     )
+
+
+def _metrics(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Metrics on test data by name, those of the choice first."""
+    chosen = {score["metric"] for score in scores}
+    return sorted({metric for score in scores for metric in score["test"]}, key=lambda name: (name not in chosen, name))
+
+
+def _scored(chosen: _Chosen, metrics: Sequence[str]) -> Iterator[Column]:
+    """Columns for the metric of the choice and those on test data, of which the last are left out first."""
+    yield from (Column(name, rank=1) for name in (chosen.column, *(f"test {_words(metric)}" for metric in metrics)))
 
 
 def _best(best: Mapping[str, Any]) -> Text:

@@ -4,15 +4,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
 from bilevel_client.client import Curves, Record
 from bilevel_client.commands.assumption_table import assumption_table
-from bilevel_client.commands.numbers import age, duration, number, percent, sparkline
+from bilevel_client.commands.fitting import Column, Rows, new_facts
+from bilevel_client.commands.numbers import age, duration, in_order, number, percent, sparkline
+from bilevel_client.commands.standing import to_come, until_retry
 
 COLOURS = {
     "queued": "yellow",
@@ -54,9 +54,17 @@ def colour(record: Record) -> str:
     return COLOURS.get(record["status"], "white")
 
 
-def experiments(records: Sequence[Record]) -> Table:
+def experiments(records: Sequence[Record]) -> Rows:
     """One experiment a line."""
-    table = new_table("id", "name", "problem", "status", "progress", "submitted", "labels")
+    table = Rows(
+        "id",
+        Column("name", folds=True),
+        Column("problem", rank=1),
+        "status",
+        Column("progress", folds=True),
+        Column("submitted", rank=2),
+        Column("labels", rank=3, folds=True),
+    )
     for record in records:
         labels = " ".join(f"{name}:{value}" for name, value in record["labels"].items())
         table.add_row(
@@ -78,6 +86,9 @@ def experiment(record: Record) -> Group:
     facts.add_row("status", _status(record))
     facts.add_row("progress", _progress(record))
     facts.add_row("attempt", str(record["attempt"]))
+    if lost := record.get("lost_attempt"):
+        facts.add_row("lost", Text(_error(lost["error"]), "yellow"))
+        facts.add_row("tried again", _retried(record))
     for moment in ("created_at", "started_at", "finished_at"):
         if record[moment]:
             facts.add_row(moment.removesuffix("_at"), f"{record[moment]} ({age(record[moment])})")
@@ -104,7 +115,7 @@ def result(record: Record, found: Mapping[str, Any]) -> Group:
     report = found.get("report", {})
     rows = [*_scores(found), *((name, report[name]) for name in sorted(report) if _is_metrics(report[name]))]
     names = sorted({metric for _, metrics in rows for metric in metrics})
-    table = new_table("", *(name.replace("_", " ") for name in names))
+    table = Rows(Column("", folds=True), *(Column(name.replace("_", " "), rank=1) for name in names))
     for label, metrics in rows:
         table.add_row(label, *(_metric(name, metrics.get(name)) for name in names))
     parts: list[RenderableType] = [Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), table]
@@ -146,8 +157,10 @@ def _is_metrics(value: Any) -> bool:
 
 def curves(record: Record, found: Curves) -> Group:
     """One series a line, with its course in small."""
-    table = new_table("series", "first", "last", "least", "greatest", "")
-    for name, series in found.series.items():
+    values = (Column("first", rank=1), Column("last"), Column("least", rank=3), Column("greatest", rank=3))
+    table = Rows("series", *values, Column("curve", rank=2))
+    for name in in_order(found.series):
+        series = found.series[name]
         shown = percent if "accuracy" in name else number
         ends = (series.value[0], series.value[-1], min(series.value), max(series.value))
         table.add_row(name, *(shown(value) for value in ends), Text(sparkline(series.value), "cyan"))
@@ -175,23 +188,6 @@ def _ordered(value: Any) -> Any:
     return {name: _ordered(value[name]) for name in (*first, *sorted(value.keys() - set(first)))}
 
 
-def new_table(*columns: str) -> Table:
-    """A table without rows."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        # Where the terminal is too narrow, what people wrote gives way, and what commands take stays whole.
-        table.add_column(column, overflow="ellipsis", no_wrap=column not in ("name", "labels"))
-    return table
-
-
-def new_facts() -> Table:
-    """A table for names and what they stand for, without rows."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bright_black", no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
-
-
 def _status(record: Record) -> Text:
     return Text(record["status"], colour(record))
 
@@ -199,9 +195,13 @@ def _status(record: Record) -> Text:
 def _progress(record: Record) -> str:
     progress = record["progress"]
     text = f"{progress['hyperiteration']}/{progress['hyperiterations']}"
-    if record["status"] == "running" and progress["eta_seconds"] is not None:
-        text += f", {duration(progress['eta_seconds'])} to go"
-    return text
+    coming = to_come(record)
+    return text if coming == record["status"] else f"{text}, {coming}"
+
+
+def _retried(record: Record) -> str:
+    moment, seconds = record["lost_attempt"]["retried_at"], until_retry(record)
+    return f"{moment} (in {duration(seconds)})" if seconds else f"since {moment}"
 
 
 def _error(error: Mapping[str, Any]) -> str:

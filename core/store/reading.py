@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, defer
 from core.errors import NotFound
 from core.status import ACTIVE, Status
 from core.store.listing import Filters, Position, filtered, paged
-from core.store.tables import ArtifactRow, CurveChunkRow, EventRow, ExperimentRow, SweepMemberRow
+from core.store.tables import ArtifactRow, AttemptRow, CurveChunkRow, EventRow, ExperimentRow, SweepMemberRow
 
 RECENT_CHUNKS = 20
 """Chunks of the series `seconds` from which the time to come is estimated."""
@@ -25,6 +25,8 @@ class Reading(NamedTuple):
     """Mean seconds of the latest hyperiterations of the current attempt, while one runs."""
     sweep: SweepMemberRow | None
     """Of which sweep it is a member."""
+    lost: dict[str, Any] | None
+    """Why its last attempt was lost, while it is queued to be tried again."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,19 @@ def _readings() -> Select[Any]:
     )
     values = select(func.unnest(latest.c.points).label("seconds")).subquery()
     mean = select(func.avg(values.c.seconds)).scalar_subquery()
+    lost = (
+        select(AttemptRow.error)
+        .where(
+            AttemptRow.experiment_id == ExperimentRow.id,
+            AttemptRow.number == ExperimentRow.attempt,
+            AttemptRow.outcome == "lost",
+            ExperimentRow.status == Status.QUEUED,
+        )
+        .correlate(ExperimentRow)
+        .scalar_subquery()
+    )
     return (
-        select(ExperimentRow, mean, SweepMemberRow)
+        select(ExperimentRow, mean, SweepMemberRow, lost)
         .outerjoin(SweepMemberRow, SweepMemberRow.experiment_id == ExperimentRow.id)
         .options(defer(ExperimentRow.result, raiseload=True))
     )

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -91,6 +92,29 @@ def test_a_failed_experiment_says_why(client: httpx.Client, submitted: str, slot
         "attempt": 1,
         "hyperiteration": 7,
     }
+
+
+def test_a_lost_experiment_says_why_and_when_it_is_tried_again(client: httpx.Client, submitted: str, slot: Any) -> None:
+    place = f"/v1/experiments/{submitted}"
+    assert client.get(place).json()["lost_attempt"] is None
+    failure = finishing.Failure("infrastructure", "child_died", "Ended by signal 9.")
+    slot.lose(submitted, slot.start(submitted), failure, backoff=60)
+    record = client.get(place).json()
+    assert (record["status"], record["waiting_for"], record["error"]) == ("queued", "a free slot", None)
+    assert record["lost_attempt"]["error"] == failure.to_json(1)
+    wait = datetime.fromisoformat(record["lost_attempt"]["retried_at"]) - datetime.now(UTC)
+    assert 30 < wait.total_seconds() <= 61
+    assert client.get("/v1/experiments").json()["items"] == [record]
+    assert client.post(f"{place}:cancel").json()["lost_attempt"] is None
+
+
+def test_an_experiment_that_was_given_back_has_no_loss(client: httpx.Client, submitted: str, slot: Any) -> None:
+    died = finishing.Failure("infrastructure", "child_died", "Ended by signal 9.")
+    slot.lose(submitted, slot.start(submitted), died, backoff=0)
+    attempt = slot.start(submitted)
+    assert client.get(f"/v1/experiments/{submitted}").json()["lost_attempt"] is None
+    slot.release(submitted, attempt)
+    assert client.get(f"/v1/experiments/{submitted}").json()["lost_attempt"] is None
 
 
 class TestCancel:

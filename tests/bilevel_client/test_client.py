@@ -98,7 +98,7 @@ def test_find_by_the_beginning(client: Client) -> None:
     crowded = next(digit for digit in "0123456789abcdef" if sum(each.startswith(digit) for each in made) > 1)
     with pytest.raises(Invalid, match="Several"):
         client.find(crowded)
-    with pytest.raises(Invalid, match="hexadecimal"):
+    with pytest.raises(Invalid, match="ID `xyz`: give the id of the experiment"):
         client.find("xyz")
     with pytest.raises(Invalid, match="is empty: give at least its first digits"):
         client.find("")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from bilevel_client import Client
-from bilevel_client.commands import main
+from bilevel_client.commands import main, plotting
 from bilevel_client.transport import Transport
 from core.store import finishing
 from core.store.blobs import Blobs
@@ -94,6 +95,35 @@ def test_submit_with_a_key_twice_is_one(bilevel: Any, spec: str) -> None:
 def test_submit_from_standard_input(bilevel: Any) -> None:
     answer = bilevel("submit", "-", "--json", stdin="problem: {kind: quadratic, damping: 1e-2}\n")
     assert json.loads(answer.stdout)["spec"]["problem"]["damping"] == 0.01
+
+
+def test_resubmit_is_the_same_spec_as_a_new_experiment(bilevel: Any, spec: str, slot: Any) -> None:
+    first = json.loads(bilevel("submit", spec, "--json").stdout)
+    slot.fail(first["id"], slot.start(first["id"]), finishing.Failure("user", "diverged", "Lower the rate."))
+    second = json.loads(bilevel("show", bilevel("resubmit", first["id"][:8]).stdout.strip(), "--json").stdout)
+    assert second["id"] != first["id"]
+    assert (second["status"], second["spec_sha256"]) == ("queued", first["spec_sha256"])
+    assert (second["name"], second["labels"]) == (first["name"], first["labels"])
+
+
+def test_resubmit_with_values_set(bilevel: Any, spec: str) -> None:
+    first = json.loads(bilevel("submit", spec, "--json").stdout)
+    changes = ("--set", "algorithm.steps=7", "--set", "labels.run=2")
+    second = json.loads(bilevel("resubmit", first["id"], *changes, "--json").stdout)
+    assert second["spec"]["algorithm"] == first["spec"]["algorithm"] | {"steps": 7}
+    assert second["labels"] == {"paper": "table-3", "run": "2"}
+    assert "field.field=value" in bilevel("resubmit", first["id"], "--set", "algorithm", status=2).stderr
+    assert "`stps` is not known" in bilevel("resubmit", first["id"], "--set", "algorithm.stps=7", status=2).stderr
+    assert "no experiment" in bilevel("resubmit", "f" * 30, status=2).stderr
+
+
+def test_resubmit_and_wait_ends_with_the_result(bilevel: Any, spec: str, worker: Any) -> None:
+    first = bilevel("submit", spec).stdout.strip()
+    bilevel("cancel", first)
+    worker()
+    answer = bilevel("resubmit", first, "--wait")
+    assert "Submitted flipped labels as" in answer.stderr
+    assert "95.75 ± 1.98 %" in answer.stdout
 
 
 def test_submit_and_wait_ends_with_the_result(bilevel: Any, spec: str, worker: Any) -> None:
@@ -202,6 +232,34 @@ def test_show(bilevel: Any, spec: str) -> None:
         assert part in shown
 
 
+def test_what_a_queued_experiment_waits_for_is_shown(bilevel: Any, spec: str) -> None:
+    experiment_id = bilevel("submit", spec, "--set", "resources.device=cuda").stdout.strip()
+    for shown in (bilevel("show", experiment_id).stdout, bilevel("list").stdout):
+        assert "0/100, waits for a free slot with a CUDA device" in shown
+
+
+def test_a_loss_is_shown_with_the_time_of_the_next_attempt(
+    bilevel: Any, spec: str, slot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    died = finishing.Failure("infrastructure", "child_died", "Ended by signal 9.")
+    slot.lose(experiment_id, slot.start(experiment_id), died, backoff=300)
+    shown = " ".join(bilevel("show", experiment_id).stdout.split())
+    assert "lost Ended by signal 9. (infrastructure: child_died, attempt 1)" in shown
+    assert re.search(r"tried again 20\S+Z \(in [45] min \d\d s\)", shown)
+    assert "0/100, lost (child_died), tried again in " in bilevel("list").stdout
+    monkeypatch.setattr("bilevel_client.commands.following._look", _interrupt)
+    assert "queued  0/100  lost (child_died), tried again in " in bilevel("watch", experiment_id, status=130).stderr
+
+
+def test_an_experiment_that_makes_its_report_is_said_to_be_evaluated(bilevel: Any, spec: str, slot: Any) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    slot.write(experiment_id, slot.start(experiment_id), {"seconds": dict.fromkeys(range(101), 0.5)})
+    for shown in (bilevel("show", experiment_id).stdout, bilevel("list").stdout):
+        assert "100/100, evaluating" in shown
+        assert "to go" not in shown
+
+
 def test_cancel(bilevel: Any, spec: str, slot: Any) -> None:
     experiment_id = bilevel("submit", spec).stdout.strip()
     slot.start(experiment_id)
@@ -244,18 +302,35 @@ def test_curves_as_a_table(bilevel: Any, drawn: str) -> None:
     assert "validation/accuracy" in nothing
 
 
+def test_series_are_in_the_order_of_their_numbers(
+    bilevel: Any, drawn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [f"outer/strength/{i}" for i in range(12)]
+    table = bilevel("curves", drawn).stdout
+    assert [word for word in table.split() if word.startswith("outer/strength/")] == wanted
+    answer = json.loads(bilevel("curves", drawn, "--json").stdout)
+    assert [name for name in answer["series"] if name in wanted] == wanted
+    nothing = bilevel("curves", drawn, "--series", "nothing", status=2).output
+    assert [word.strip(",") for word in nothing.split() if word.startswith("outer/strength/")] == wanted
+
+    panels: list[Any] = []
+    monkeypatch.setattr(plotting, "_draw_panel", lambda axes, panel, drawn: panels.append(panel))
+    bilevel("curves", drawn, "--plot", str(tmp_path / "x.svg"))
+    assert [panel.series for panel in panels if panel.title == "Strength"] == [tuple(wanted)]
+
+
 def test_curves_in_json(bilevel: Any, drawn: str) -> None:
     answer = json.loads(bilevel("curves", drawn, "--json").stdout)
     assert answer["series"]["validation/loss"] == {"step": [0, 50], "value": [1.0, "NaN"]}
     assert set(answer["series"]["outer_objective"]["attempt"]) == {1, 2}
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
+@pytest.mark.parametrize("suffix", ["png", "svg", "PNG"])
 def test_curves_as_a_picture(bilevel: Any, drawn: str, tmp_path: Path, suffix: str) -> None:
     picture = tmp_path / f"curves.{suffix}"
     bilevel("curves", drawn, "--plot", str(picture))
     content = picture.read_bytes()
-    assert content.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+    assert content.startswith(b"\x89PNG" if suffix.lower() == "png" else b"<?xml")
     assert len(content) > 20_000
 
 
@@ -269,7 +344,11 @@ def test_a_picture_that_compares(bilevel: Any, drawn: str, spec: str, slot: Any,
 
 
 def test_pictures_that_cannot_be(bilevel: Any, drawn: str, spec: str, tmp_path: Path) -> None:
-    assert "cannot be written" in bilevel("curves", drawn, "--plot", str(tmp_path / "x.nonsense"), status=2).stderr
+    for name in ("x.gif", "x.jpg", "x"):
+        refused = " ".join(bilevel("curves", drawn, "--plot", str(tmp_path / name), status=2).stderr.split())
+        assert "Invalid value for '--plot'" in refused
+        assert "does not end in .png, .svg or .pdf" in refused
+        assert not (tmp_path / name).exists()
     assert "cannot be written" in bilevel("curves", drawn, "--plot", str(tmp_path / "no" / "x.png"), status=2).stderr
     empty = bilevel("submit", spec).stdout.strip()
     assert "no points" in bilevel("curves", empty, "--plot", str(tmp_path / "x.png"), status=2).stderr
@@ -286,6 +365,25 @@ def test_artifacts(bilevel: Any, spec: str, slot: Any, storage_dir: Path, tmp_pa
     bilevel("artifact", experiment_id, "a.safetensors", "--to", str(target))
     assert target.read_bytes() == b"tensors"
     assert "`a.safetensors`" in bilevel("artifact", experiment_id, "b", status=2).stderr
+    target.write_bytes(b"mine")
+    refused = bilevel("artifact", experiment_id, "a.safetensors", "--to", str(target), status=2).stderr
+    assert "is there already: name another file by --to, or give --force." in " ".join(refused.split())
+    assert target.read_bytes() == b"mine"
+    bilevel("artifact", experiment_id, "a.safetensors", "--to", str(target), "--force")
+    assert target.read_bytes() == b"tensors"
+
+
+def test_an_artifact_of_a_name_that_is_taken_is_not_overwritten(
+    bilevel: Any, spec: str, slot: Any, storage_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    artifact = finishing.StoredArtifact("application/octet-stream", Blobs(storage_dir).put(b"tensors"))
+    slot.succeed(experiment_id, slot.start(experiment_id), RESULT, **{"a.safetensors": artifact})
+    monkeypatch.chdir(tmp_path)
+    bilevel("artifact", experiment_id, "a.safetensors")
+    Path("a.safetensors").write_bytes(b"mine")
+    assert "--force" in bilevel("artifact", experiment_id, "a.safetensors", status=2).stderr
+    assert Path("a.safetensors").read_bytes() == b"mine"
 
 
 def test_catalogue(bilevel: Any) -> None:
@@ -310,6 +408,10 @@ def test_refusals_are_exit_status_2(bilevel: Any, spec: str, tmp_path: Path) -> 
     bilevel("submit", spec, "--set", "nonsense", status=2)
     bilevel("show", "6f0c1f6e-0000-4000-8000-000000000000", status=2)
     bilevel("show", "00000000", status=2)
+    wrong = "Error: ID `zzz`: give the id of the experiment or its first digits, which are 0 to 9 and a to f."
+    for arguments in (("show", "zzz"), ("curves", "zzz"), ("resubmit", "zzz")):
+        assert bilevel(*arguments, status=2).stderr.strip() == wrong
+    assert "ID `zzz`: give the id of the sweep" in bilevel("sweeps", "show", "zzz", status=2).stderr
     bilevel("nonsense", status=2)
 
 
@@ -323,17 +425,14 @@ def test_no_service_is_exit_status_3(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ctrl_c_is_exit_status_130_and_the_experiment_goes_on(
     bilevel: Any, address: str, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*arguments: Any, **options: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr("bilevel_client.commands.following._look", interrupt)
+        patch.setattr("bilevel_client.commands.following._look", _interrupt)
         ended = bilevel("submit", spec, "--wait", status=130)
     with Client(address) as client:
         (record,) = client.list()
     assert record["status"] == "queued"
     assert f"`bilevel watch {record['id']}`" in ended.stderr
-    monkeypatch.setattr("bilevel_client.client.Client.list", interrupt)
+    monkeypatch.setattr("bilevel_client.client.Client.list", _interrupt)
     assert bilevel("list", status=130).stderr == "Interrupted.\n"
 
 
@@ -374,7 +473,20 @@ except SystemExit:
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "1  the experiment failed or was cancelled" in ran.stdout
     assert "130  interrupted (Ctrl-C)" in ran.stdout
-    for name in ("up", "submit", "list", "show", "watch", "cancel", "curves", "result", "artifact", "catalog", "data"):
+    for name in (
+        "up",
+        "submit",
+        "resubmit",
+        "list",
+        "show",
+        "watch",
+        "cancel",
+        "curves",
+        "result",
+        "artifact",
+        "catalog",
+        "data",
+    ):
         assert f"\n  {name} " in ran.stdout
 
 
@@ -386,3 +498,7 @@ def test_up_and_data_hand_over_to_the_service(command: str, shown: str, tmp_path
         [sys.executable, "-c", program, command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert shown in ran.stdout
+
+
+def _interrupt(*arguments: Any, **options: Any) -> None:
+    raise KeyboardInterrupt

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bilevel_client.commands.numbers import age, duration, number, percent, sparkline
+from bilevel_client.commands.numbers import age, duration, in_order, number, percent, sparkline
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,11 @@ def test_number(value: float | str, text: str) -> None:
 def test_percent() -> None:
     assert percent(0.97531) == "97.53 %"
     assert percent("NaN") == "NaN"
+
+
+def test_names_are_in_the_order_of_their_numbers() -> None:
+    names = ["outer/rate/10", "outer/rate/2", "validation/loss", "outer/rate", "2/x", "outer/rate/2/b"]
+    assert in_order(names) == ["2/x", "outer/rate", "outer/rate/2", "outer/rate/2/b", "outer/rate/10", names[2]]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Sweeps from Python and from the command line, against a real server."""
 
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -173,6 +174,20 @@ class TestCommands:
         assert "━" in shown
         assert "400/400" in shown
         assert "toy [/x]" in shown
+
+    def test_a_narrow_terminal_keeps_what_says_which_member_it_is(
+        self, bilevel: Any, spec: str, worker: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker()
+        arguments = ("--grid", "problem.damping=0.25,0.5", "--seeds", "0,1", "--wait", "--json")
+        record = json.loads(bilevel("sweep", spec, *arguments).stdout)
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("NO_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "80")
+        shown = re.sub(r"\x1b\[[\d;]*m", "", bilevel("sweeps", "members", record["id"]).stdout)
+        assert re.search(r"member +id +damping +seed +status", shown)
+        assert re.search(r"3 +[0-9a-f]{8} +0\.5 +1 +succeeded +93\.00 %", shown)
+        assert "left out (trial, progress" in shown
 
     def test_list(self, bilevel: Any, spec: str) -> None:
         assert "No sweeps." in bilevel("sweeps", "list").stdout

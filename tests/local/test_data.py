@@ -142,6 +142,13 @@ def test_commands_that_cannot_be_are_usage_errors(arguments: list[str]) -> None:
     assert invoke(*arguments).exit_code == 2
 
 
+def test_a_file_that_is_not_there_is_named_with_its_argument() -> None:
+    for arguments in (["nothing.data"], ["--from", __file__, "nothing.data"]):
+        done = invoke("prepare", "a9a", *arguments)
+        assert done.exit_code == 2
+        assert "Invalid value for '[FILES]...': Path 'nothing.data' does not exist." in done.output
+
+
 def test_what_its_licence_keeps_from_being_fetched_is_not_tried() -> None:
     done = invoke("prepare", "mini_imagenet", "--download")
     assert done.exit_code == 2
