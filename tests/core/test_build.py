@@ -1,6 +1,7 @@
 """Every member of every union becomes functions; the matrix is built from the unions themselves."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from core.bilevel import trees
-from core.build import build, make_context
+from core.build import build, build_algorithm, build_instance, make_context
 from core.inner import build_inner
 from core.methods import build_method
 from core.spec import KINDS, Experiment, kind_of
@@ -191,3 +192,39 @@ def test_reversible_is_reverse_with_the_learned_numbers(schedules: bool, tmp_pat
     assert expected["log_rate"].shape == expected["logit_momentum"].shape == ((30,) if schedules else ())
     for method in ({"kind": "reversible"}, {"kind": "reverse", "snapshots": 3}, {"kind": "reverse", "segment": "auto"}):
         torch.testing.assert_close(grad(method), expected, rtol=1e-9, atol=1e-10)
+
+
+def turned(lam: Any) -> Any:
+    return dict(reversed(lam.items()))
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        {"steps": 3, "averaging": 0.5},
+        {"kind": "real_time", "interval": 2, "hypergradient": {"kind": "forward"}, "hyperiterations": 6},
+        {"kind": "soba", "batch": 10},
+    ],
+)
+def test_a_projection_may_return_the_outer_variables_in_another_order(
+    algorithm: dict[str, Any], tmp_path: Path
+) -> None:
+    dynamics = (
+        {}
+        if algorithm.get("kind") == "soba"
+        else {"dynamics": {"kind": "gradient_descent", "rate": 0.05, "learn_rate": True}}
+    )
+    experiment = spec("regularization", {**algorithm, **dynamics}, resources={"precision": "float64"})
+    context = make_context(experiment, device="cpu", data_dir=tmp_path)
+    inner = build_inner(experiment.algorithm)
+    instance = build_instance(experiment.problem, inner, context)
+    instance = replace(instance, initial={**instance.initial, "more": torch.ones(3, dtype=torch.float64)})  # type: ignore[dict-item]
+
+    def after(project: Any) -> Any:
+        plain = build_algorithm(experiment, replace(instance, project=project), inner, context)
+        state = plain.init(instance.initial)
+        for k in range(3):
+            state, _ = plain.step(k, state)
+        return (plain.outer or (lambda state: state.lam))(state)
+
+    torch.testing.assert_close(after(turned), after(lambda lam: lam), rtol=0, atol=0)
