@@ -117,4 +117,7 @@ def test_trees_of_other_structures_do_not_fit() -> None:
         trees.add({"a": [one]}, {"a": (one,)})
     with pytest.raises(ValueError, match="shorter"):
         trees.add([one, two], [one])
+    for tree, other in ((one, {"a": one}), ([one], [(one,)]), ({"a": one}, {"a": [one]})):
+        with pytest.raises(ValueError, match="a leaf and "):
+            trees.map_leaves(lambda x, y: x, tree, other)
     assert trees.add({"a": one, "b": two}, {"b": two, "a": one})["b"].shape == (2,)
