@@ -1,10 +1,15 @@
+from collections.abc import Callable
 from typing import cast
 
+import pytest
 import torch
 from torch import Tensor
 
 from core.bilevel.finite_sum import Rows
 from core.bilevel.problem import Tree
+from core.bilevel.randomness import stream
+from core.build import Built
+from core.problems import inner
 from core.problems.inner import minibatches
 
 CPU = torch.device("cpu")
@@ -45,3 +50,25 @@ def test_minibatches_can_be_drawn_under_vmap() -> None:
     drawn = torch.func.vmap(lambda w: part(1, w, torch.tensor(0.0)))(torch.ones(4))
     assert drawn.tolist() == [seen(1)] * 4
     assert int(part(1, torch.tensor(1.0), torch.tensor(0.0))) == seen(1)  # what is kept is no tensor of that vmap
+
+
+@pytest.mark.parametrize("kind", ["learned_data", "hyper_cleaning", "regularization"])
+def test_hyperiterations_and_evaluations_share_the_minibatches_that_are_kept(
+    kind: str, built: Callable[..., Built], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def counted(seed: int, purpose: str, t: int) -> torch.Generator:
+        drawn.append(t)
+        return stream(seed, purpose, t)
+
+    monkeypatch.setattr(inner, "stream", counted)
+    problem = {"kind": kind, "dataset": {"kind": "wine"}, "train": 30, "validation": 20}
+    instance, algorithm = built(
+        problem, {"steps": 4, "dynamics": {"kind": "gradient_descent", "rate": 0.01, "batch": 2}}
+    )
+    state = algorithm.init(instance.initial)
+    for k in range(3):
+        state, _ = algorithm.step(k, state)
+        instance.evaluate(state.lam)
+    assert drawn == [1, 2, 3, 4]
