@@ -264,16 +264,20 @@ def refined(
 
     `approximate` is (r, the relative residual that would be enough, the products that are left) -> nearly A^-1 r, such
     as conjugate gradient in single precision; residuals are taken in the precision of b, so that the solution has it
-    too. It stops where a round no longer halves the residual, or where `iterations` products are made.
+    too. It stops where a round no longer halves the residual, or where `iterations` products are made. A round after
+    the first that does not lower the residual, which is rounding then, is not taken.
     """
     x, r, products = _begin(operator, b, start)
     size, before = trees.norm(r), math.inf
     while tolerance < size < before / 2 and products < iterations:
         correction = approximate(r, tolerance / float(size), iterations - products)
-        x = trees.add(x, correction.x)
-        r = trees.subtract(b, operator(x))
+        closer = trees.add(x, correction.x)
+        rest = trees.subtract(b, operator(closer))
         products += correction.iterations + 1
-        size, before = trees.norm(r), float(size)
+        reached = trees.norm(rest)
+        if before < math.inf and not reached < size:
+            break
+        x, r, size, before = closer, rest, reached, float(size)
     return Solution(x, size, products)
 
 

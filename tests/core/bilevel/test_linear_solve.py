@@ -306,6 +306,20 @@ def test_refinement_stops_where_it_no_longer_helps() -> None:
     assert solution.iterations == 2
 
 
+@pytest.mark.parametrize("bad", [-3.0, math.nan])
+def test_a_later_round_of_refinement_that_makes_it_worse_is_not_taken(bad: float) -> None:
+    b = vector(1)
+    factors = iter([0.75, bad])
+
+    def approximate(r: Tree, enough: float, left: float) -> linear_solve.Solution:
+        return linear_solve.Solution(trees.scale(next(factors), r), b.norm(), 5)
+
+    solution = linear_solve.refined(lambda x: x, b, approximate=approximate)
+    torch.testing.assert_close(solution.x, 0.75 * b)
+    assert solution.residual == pytest.approx(0.25)
+    assert solution.iterations == 12  # what the round took is counted all the same
+
+
 def test_samples_are_unbiased_and_their_mean_converges() -> None:
     """With A_j drawn from few matrices: the expectation over all sequences is the iteration with their mean."""
     parts = [system(seed, 0.3)[0] for seed in range(3)]
