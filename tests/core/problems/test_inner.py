@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Callable
 from typing import cast
 
@@ -43,6 +44,21 @@ def test_without_a_batch_every_step_sees_everything() -> None:
         everything, part = minibatches(chosen, examples=10, batch=batch, seed=0, device=CPU)
         one, zero = torch.tensor(1.0), torch.tensor(0.0)
         assert int(part(3, one, zero)) == int(everything(one, zero)) == 2**10 - 1
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_minibatches_that_are_kept_take_little_memory(batch: int) -> None:
+    data, one, count = torch.arange(1000.0), torch.tensor(1.0), 1000
+    _, part = minibatches(lambda w, lam, rows: data[rows].sum(), examples=1000, batch=batch, seed=0, device=CPU)
+    part(0, one, one)
+    tracemalloc.start()
+    try:
+        for t in range(1, count + 1):
+            part(t, one, one)
+        taken = tracemalloc.get_traced_memory()[0] / count
+    finally:
+        tracemalloc.stop()
+    assert taken * inner.kept(batch) < 40e6
 
 
 def test_minibatches_can_be_drawn_under_vmap() -> None:
