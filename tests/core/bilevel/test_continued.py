@@ -1,12 +1,15 @@
 """Unrolls that go on, of a problem with an embedding: they are those of the problem that is stated in lam."""
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 
 from core.bilevel import optimizers
 from core.bilevel.algorithms import continued, nested
 from core.bilevel.embedding import composed, through_embedding
 from core.bilevel.hypergradients import reverse
-from core.bilevel.problem import Dynamics, Problem, Tree, steady
+from core.bilevel.problem import Dynamics, Problem, State, Tree, steady
 from tests.core.bilevel.test_embedding import ridge_on_features
 
 
@@ -20,6 +23,17 @@ def moved(problem: Problem, phi: Dynamics, lam: Tree) -> Tree:
     return state.lam
 
 
-def test_through_an_embedding_is_composed_with_it() -> None:
+def starting_from_features() -> tuple[Problem, Dynamics, Tree]:
+    """Nothing in lam has the name that w_0 reads from z."""
     problem, phi, lam = ridge_on_features([])
+
+    def init(z: Any) -> Tree:
+        mean: Tree = z["train"].mean(0)[:, None]
+        return mean
+
+    return replace(problem, init=init), phi._replace(init=lambda z: State(init(z))), lam
+
+
+def test_through_an_embedding_is_composed_with_it() -> None:
+    problem, phi, lam = starting_from_features()
     torch.testing.assert_close(moved(problem, phi, lam), moved(*composed(problem, phi), lam), rtol=1e-10, atol=1e-12)
