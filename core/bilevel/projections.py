@@ -1,4 +1,7 @@
-"""Euclidean projections of a tensor onto convex sets: argmin over the set of ||y - x||; and projections of trees."""
+"""Euclidean projections of a tensor onto convex sets: argmin over the set of ||y - x||; and projections of trees.
+
+They are for the `project` of an `Instance`, of problems here and of packages of one's own.
+"""
 
 from collections.abc import Callable
 

@@ -158,11 +158,6 @@ def detach(x: Tree) -> Any:
     return map_leaves(torch.detach, x)
 
 
-def all_finite(x: Tree) -> bool:
-    """Whether no entry is NaN or infinite."""
-    return all(bool(torch.isfinite(leaf).all()) for leaf in leaves(x))
-
-
 def ravel(x: Tree) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """All entries as one vector [size], and the function that takes a vector back to a tree like x."""
     parts, structure = flatten(x)

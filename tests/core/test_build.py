@@ -60,7 +60,7 @@ def test_every_problem_runs_under_every_dynamics(
     dtype = getattr(torch, precision)
     assert {leaf.dtype for leaf in trees.leaves(state)} == {dtype}
     assert series["outer_objective"].dtype == dtype
-    assert trees.all_finite(state.lam)
+    assert trees.norm(state.lam).isfinite()
     assert trees.norm(trees.subtract(state.lam, instance.initial)) > 0
     for metrics in instance.evaluate(state.lam):
         assert math.isfinite(metrics["loss"].mean)
@@ -88,7 +88,7 @@ def test_every_method_runs_on_every_problem_that_it_is_allowed_on(
     experiment = spec(problem, {"steps": 3, "dynamics": dynamics, "hypergradient": {"kind": method}})
     instance, algorithm = build(experiment, device="cpu", data_dir=synthetic_omniglot)
     state, series = algorithm.step(0, algorithm.init(instance.initial))
-    assert trees.all_finite(state.lam)
+    assert trees.norm(state.lam).isfinite()
     assert series.keys() >= {"outer_objective", "hypergradient_norm", "inner_objective_end"}
 
 
@@ -135,7 +135,7 @@ def test_every_model_serves_where_it_is_allowed(member: type[Spec], synthetic_om
     described = {"kind": problem, **SMALL[problem], "model": model}
     experiment = Experiment.model_validate({"problem": described, "algorithm": {"steps": 1}})
     instance, algorithm = build(experiment, device="cpu", data_dir=synthetic_omniglot)
-    assert trees.all_finite(algorithm.step(0, algorithm.init(instance.initial))[0].lam)
+    assert trees.norm(algorithm.step(0, algorithm.init(instance.initial))[0].lam).isfinite()
 
 
 @pytest.mark.parametrize("weights", kinds("weights"))
@@ -169,7 +169,7 @@ def test_real_time_goes_on_where_it_was(problem: str, mode: str, synthetic_omnig
     assert algorithm.inner is not None
     state, first = algorithm.step(0, algorithm.init(instance.initial))
     state, second = algorithm.step(1, state)
-    assert trees.all_finite(state)
+    assert trees.norm(state).isfinite()
     assert second["inner_objective_start"] == pytest.approx(float(first["inner_objective_end"]), rel=0.02)
     evaluated = instance.evaluate(state.lam).validation["loss"].mean
     assert math.isfinite(evaluated)

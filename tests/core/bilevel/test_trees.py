@@ -89,13 +89,6 @@ def test_basis_is_the_identity() -> None:
     assert torch.equal(torch.stack(rows), torch.eye(6, dtype=torch.float64))
 
 
-def test_all_finite() -> None:
-    assert trees.all_finite(example())
-    assert trees.all_finite(())
-    for wrong in (torch.nan, torch.inf, -torch.inf):
-        assert not trees.all_finite({"a": torch.ones(2), "b": [torch.tensor([0.0, wrong])]})
-
-
 def test_ravelled_leaves_get_their_formats_back_and_a_basis_has_empty_leaves() -> None:
     mixed = {"a": torch.ones(2, dtype=torch.float32), "b": torch.ones(1, dtype=torch.float64), "c": torch.ones(0)}
     vector, unravel = trees.ravel(mixed)
