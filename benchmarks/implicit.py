@@ -21,7 +21,7 @@ from benchmarks.peers import peers
 from core.bilevel import trees
 from core.bilevel.hypergradients import stationarity
 from core.bilevel.hypergradients.implicit import Condition, SolverAt, implicit_at
-from core.bilevel.linear_models import LOGISTIC, SOFTMAX, LinearModel
+from core.bilevel.linear_models import LOGISTIC, SOFTMAX, LinearModel, walk
 from core.bilevel.linear_models import implicit as analytic
 from core.bilevel.linear_models.losses import Loss
 from core.bilevel.linear_solve import Solver, cg
@@ -161,7 +161,7 @@ def _solution(model: LinearModel, lam: Tree) -> Tensor:
     w = torch.zeros(model.x.shape[1], model.targets.shape[1], dtype=torch.float64)
     problem = Problem(model.objective, model.objective, lambda lam: (), linear=model)
     for _ in range(50):
-        gradient = model.gradient(w, lam)
+        gradient = walk.gradient(model, walk.coefficients(model, 0.0, lam), w.mT).mT
         if torch.linalg.vector_norm(gradient) < 1e-10:
             return w
         here = State(model.tree(w))

@@ -105,7 +105,8 @@ def textbook_walk(stated: Stated, steps: int) -> Tensor:
     rate = stated.rate(lam) if callable(stated.rate) else stated.rate
     w = model.matrix(stated.problem.init(lam))
     for _ in range(steps):
-        w = w - rate * model.gradient(w, lam)
+        residual = model.scale(lam) * (model.loss.mean(model.x @ w, -1) - model.targets)
+        w = w - rate * (model.x.T @ residual + model.strengths(lam) * w)
     return w
 
 

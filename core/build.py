@@ -17,6 +17,7 @@ from core.bilevel.algorithms import (
     real_time,
 )
 from core.bilevel.problem import Algorithm
+from core.bilevel.projections import in_order
 from core.inner import build_inner
 from core.measuring import measuring, measuring_steps
 from core.methods import build_method, same_method
@@ -168,10 +169,10 @@ def build_representation(
 def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context: Context) -> Algorithm:
     """What the loop calls once a hyperiteration."""
     chosen = spec.algorithm
-    methods = partial(build_method, inner=inner, context=context)
+    methods, project = partial(build_method, inner=inner, context=context), in_order(instance.project)
     if isinstance(chosen, Stochastic):
         assert instance.finite_sum is not None  # core.spec.checks refuses the others
-        plain = build_stochastic(chosen, instance.finite_sum, instance.project, seed=spec.seed)
+        plain = build_stochastic(chosen, instance.finite_sum, project, seed=spec.seed)
         plain = plain._replace(step=torch.no_grad()(plain.step))  # as methods are: nothing differentiates a step
         return measuring_steps(spec, chosen, plain, instance.at, methods)
     optimizer = build_optimizer(chosen.optimizer, chosen.hyperiterations)
@@ -180,17 +181,17 @@ def build_algorithm(spec: Experiment, instance: Instance, inner: Inner, context:
         case algorithms.Nested():
             if graphs:
                 same = same_method(spec, inner, context)
-                plain = nested_from_graph(instance.at, same, optimizer, instance.project, steps=chosen.steps)
+                plain = nested_from_graph(instance.at, same, optimizer, project, steps=chosen.steps)
             else:
                 measured = continued(measuring(spec, methods), unrolls=instance.unrolls)
-                plain = nested(instance.at, measured, optimizer, instance.project, steps=chosen.steps)
+                plain = nested(instance.at, measured, optimizer, project, steps=chosen.steps)
             return plain if chosen.averaging is None else averaged(plain, decay=chosen.averaging)
         case algorithms.RealTime():
             forward_mode = isinstance(chosen.hypergradient, algorithms.Forward)
             going_on = measuring(spec, (lambda spec: carried_forward) if forward_mode else methods)
-            return real_time(instance.at, going_on, optimizer, instance.project, interval=chosen.interval)
+            return real_time(instance.at, going_on, optimizer, project, interval=chosen.interval)
         case algorithms.Joint():
             descending = joint_from_graphs if graphs else joint
-            return descending(instance.at, optimizer, instance.project, interval=chosen.interval)
+            return descending(instance.at, optimizer, project, interval=chosen.interval)
         case _:
             assert_never(chosen)

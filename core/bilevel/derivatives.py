@@ -119,13 +119,15 @@ def jvps(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tu
     On the tape where there are few numbers: torch's forward mode takes two to five times as long there, for what its
     operators cost to call; but it makes a pass less, which is what counts where there are many.
     """
-    _refuse_inference_mode()
     numbers = sum(leaf.numel() for leaf in trees.leaves(arguments))
-    return (_twice_back if numbers <= FEW else _along)(function, arguments, tangents)
+    return (_twice_back if numbers <= FEW else jvps_forward)(function, arguments, tangents)
 
 
-def _along(function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]) -> tuple[Any, Any]:
-    """`jvps` by torch's forward mode."""
+def jvps_forward(
+    function: Callable[..., Any], arguments: tuple[Tree, ...], tangents: tuple[Tree, ...]
+) -> tuple[Any, Any]:
+    """`jvps` by torch's forward mode, however many numbers there are: for networks, whose operators are large."""
+    _refuse_inference_mode()
 
     def along(*tangent: Tree) -> Any:
         return torch.func.jvp(function, arguments, tangent)
@@ -178,7 +180,6 @@ def _on_tape(
     function: Callable[..., tuple[Any, Any]], arguments: tuple[Tree, ...], *, again: bool
 ) -> tuple[Any, Pull, Any]:
     """(value, pull, aux) by reverse differentiation on torch's tape; `again`: the pull can be called more than once."""
-    _refuse_inference_mode()
     inputs, structure, (value, aux) = _recorded(function, arguments)
     outputs, shape = trees.flatten(value)
 
@@ -192,6 +193,7 @@ def _on_tape(
 
 def _recorded(function: Callable[..., Any], arguments: tuple[Tree, ...]) -> tuple[list[Tensor], trees.Structure, Any]:
     """The leaves of the arguments as inputs of the tape, their structure, and the value that is written on it."""
+    _refuse_inference_mode()
     leaves, structure = trees.flatten(arguments)
     inputs = [leaf.detach().requires_grad_() for leaf in leaves]
     given: Any = trees.unflatten(inputs, structure)

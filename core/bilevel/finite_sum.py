@@ -4,8 +4,10 @@ L(w, lam) = 1/n sum_i L_i(w, lam), E(w, lam) = 1/m sum_j E_j(w, lam). Both sets 
 a block. With v ~ -(grad_ww L)^-1 grad_w E the hypergradient is grad_lam E + (grad_lam,w L) v.
 """
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -19,6 +21,8 @@ from core.bilevel.randomness import stream
 Rows = Tensor | slice
 """Which examples: indices, or a range of them."""
 ALL = slice(None)
+KEPT = 64
+"""Orders of blocks that are kept, as many as roles in a hyperiteration or more."""
 
 PartObjective = Callable[[Tree, Tree, Rows], Tensor]
 """(w, lam, rows) -> scalar: the mean over these examples, with terms that have no example (a penalty) in full."""
@@ -68,8 +72,18 @@ class Blocks:
         every pass; roles are independent of each other, as products of stochastic matrices need it."""
         if self.count == 1:
             return 0
-        order = torch.randperm(self.count, generator=stream(self.seed, self.purpose, role, k // self.count))
-        return int(order[k % self.count])
+        return self._order(role, k // self.count)[k % self.count]
+
+    @cached_property
+    def _order(self) -> Callable[[int, int], Sequence[int]]:
+        """(role, pass) -> its blocks in order. To draw it takes longer than a step on a block of a small model."""
+
+        @lru_cache(maxsize=KEPT)
+        def order(role: int, passed: int) -> Sequence[int]:
+            generator = stream(self.seed, self.purpose, role, passed)
+            return array("i", torch.randperm(self.count, generator=generator).tolist())
+
+        return order
 
 
 class OuterGradients(NamedTuple):

@@ -47,15 +47,16 @@ def capture_cuda(compute: Callable[[], Any], pool: Any = None) -> Recorded:
 def replayed(compute: Callable[[Any], Any], fixed: Tree, capture: Capture = capture_cuda) -> Callable[[Tree], Any]:
     """The same function of trees like `fixed`, recorded now on this memory, which is overwritten at every call.
 
-    Several may share it. It raises ValueError for a tree with leaves of another number, shape, format or device.
+    Several may share it. It raises ValueError for a tree of another structure, or with leaves of another
+    shape, format or device.
     """
-    places = trees.leaves(fixed)
+    places, order = trees.flatten(fixed)
     with device_of(places[0]):  # what is captured is a stream of the current device
         output, replay = capture(lambda: compute(fixed))
     (left, structure), there = trees.flatten(output), _kinds(places)
 
     def again(inputs: Tree) -> Any:
-        given = trees.leaves(inputs)
+        given = trees.leaves_as(order, inputs)
         if (here := _kinds(given)) != there:
             raise ValueError(f"a graph that was captured with tensors {there} cannot be replayed with {here}")
         torch._foreach_copy_(places, given)

@@ -155,17 +155,15 @@ def cg_normal(
     *,
     iterations: int = 100,
     tolerance: float = 1e-6,
-    transposed: Operator | None = None,
 ) -> Solution:
-    """Conjugate gradient on A'A x = A'b, for any A that is not singular; two products an iteration.
+    """Conjugate gradient on A A x = A b, for any symmetric A that is not singular; two products an iteration.
 
-    `transposed` is x -> A'x, by default the operator itself (A is symmetric, definite or not). The condition number is
-    squared: where A is positive definite, `cg` needs far fewer products. `iterations`, residual and new starts are as
-    for `cg`. Hestenes and Stiefel 1952, section 10.
+    The condition number is squared: where A is positive definite, `cg` needs far fewer products. `iterations`, residual
+    and new starts are as for `cg`. Hestenes and Stiefel 1952, section 10.
     """
 
     def once(r: Tree, enough: float, left: float) -> Solution:
-        return cg_normal_once(operator, r, iterations=left, tolerance=enough, transposed=transposed)
+        return cg_normal_once(operator, r, iterations=left, tolerance=enough)
 
     return refined(operator, b, start, approximate=once, iterations=iterations, tolerance=tolerance)
 
@@ -178,19 +176,17 @@ def cg_normal_once(
     *,
     iterations: float,
     tolerance: float,
-    transposed: Operator | None = None,
 ) -> Solution:
     """What `cg_normal` corrects with, with the residual of its recurrence; `iterations` bounds the products."""
-    back = transposed or operator
     x, r, products = _begin(operator, b, start)
-    s = p = back(r)
+    s = p = operator(r)
     products += 1
     size, slope = trees.norm(r), trees.dot(s, s)
     while products < iterations - 1 and size > tolerance and slope != 0:
         image = operator(p)
         a = slope / trees.dot(image, image)
         x, r = trees.axpy(a, p, x), trees.axpy(-a, image, r)
-        s = back(r)
+        s = operator(r)
         products += 2
         size, slope, before = trees.norm(r), trees.dot(s, s), slope
         p = trees.axpy(slope / before, p, s)
@@ -264,16 +260,20 @@ def refined(
 
     `approximate` is (r, the relative residual that would be enough, the products that are left) -> nearly A^-1 r, such
     as conjugate gradient in single precision; residuals are taken in the precision of b, so that the solution has it
-    too. It stops where a round no longer halves the residual, or where `iterations` products are made.
+    too. It stops where a round no longer halves the residual, or where `iterations` products are made. A round after
+    the first that does not lower the residual, which is rounding then, is not taken.
     """
     x, r, products = _begin(operator, b, start)
     size, before = trees.norm(r), math.inf
     while tolerance < size < before / 2 and products < iterations:
         correction = approximate(r, tolerance / float(size), iterations - products)
-        x = trees.add(x, correction.x)
-        r = trees.subtract(b, operator(x))
+        closer = trees.add(x, correction.x)
+        rest = trees.subtract(b, operator(closer))
         products += correction.iterations + 1
-        size, before = trees.norm(r), float(size)
+        reached = trees.norm(rest)
+        if before < math.inf and not reached < size:
+            break
+        x, r, size, before = closer, rest, reached, float(size)
     return Solution(x, size, products)
 
 

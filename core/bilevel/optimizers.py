@@ -81,11 +81,11 @@ def adam(*, rate: Rates, beta1: float = 0.9, beta2: float = 0.999, epsilon: floa
         assert isinstance(state, dict)
         factor, correction = numbers
         x, structure = trees.flatten(lam)
-        g = trees.leaves(grad)
+        g, m, v = (trees.leaves_as(structure, tree) for tree in (grad, state["first"], state["second"]))
         # All leaves together: a network has many small ones. What ends in _ changes what the line before has made.
-        first = torch._foreach_mul(trees.leaves(state["first"]), beta1)
+        first = torch._foreach_mul(m, beta1)
         torch._foreach_add_(first, g, alpha=1 - beta1)
-        second = torch._foreach_mul(trees.leaves(state["second"]), beta2)
+        second = torch._foreach_mul(v, beta2)
         torch._foreach_addcmul_(second, g, g, value=1 - beta2)
         root = torch._foreach_div(second, correction)
         torch._foreach_sqrt_(root)

@@ -1,7 +1,33 @@
-"""Euclidean projections of a tensor onto convex sets: argmin over the set of ||y - x||."""
+"""Euclidean projections of a tensor onto convex sets: argmin over the set of ||y - x||; and projections of trees.
+
+They are for the `project` of an `Instance`, of problems here and of packages of one's own.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from core.bilevel import trees
+from core.bilevel.problem import Tree
+
+
+def in_order(project: Callable[[Tree], Tree]) -> Callable[[Tree], Tree]:
+    """The same projection of outer variables, which come back in the order of keys that they had.
+
+    Raises:
+        ValueError: they come back in another structure.
+    """
+
+    def ordered(lam: Tree) -> Tree:
+        _, structure = trees.flatten(lam)
+        try:
+            found = trees.leaves_as(structure, project(lam))
+        except ValueError as error:
+            raise ValueError(f"`project` has to return a tree like the outer variables: {error}") from error
+        return trees.unflatten(found, structure)
+
+    return ordered
 
 
 def box(x: Tensor, low: float, high: float) -> Tensor:

@@ -13,7 +13,7 @@ SHARED = 200_000
 def sized(multiplications: int) -> Iterator[None]:
     """Runs a loop on one thread of the CPU where its largest operator has few multiplications.
 
-    Numbers do not depend on it. It is for the process, so for the one thread of Python that computes.
+    Numbers depend on it in their last bits alone. It is for the process, so for the one thread of Python that computes.
     """
     before = torch.get_num_threads()
     if multiplications >= SHARED or before == 1:

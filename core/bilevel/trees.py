@@ -72,6 +72,7 @@ def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Any:
         ValueError: another tree has not the structure of the first.
     """
     if isinstance(tree, Tensor):
+        _refuse_trees(others)
         return function(tree, *others)
     if not others:
         return _mapped(function, tree)
@@ -92,6 +93,7 @@ def _mapped(function: Callable[..., Any], tree: Any) -> Any:
 def _mapped_together(function: Callable[..., Any], trees: tuple[Any, ...]) -> Any:
     first = trees[0]
     if not isinstance(first, dict | list | tuple):
+        _refuse_trees(trees)
         return function(*trees)
     kind = dict if isinstance(first, dict) else type(first)
     if not all(isinstance(other, kind) for other in trees):
@@ -104,6 +106,12 @@ def _mapped_together(function: Callable[..., Any], trees: tuple[Any, ...]) -> An
     if isinstance(first, list):
         return parts
     return tuple(parts) if type(first) is tuple else type(first)(*parts)
+
+
+def _refuse_trees(leaves: tuple[Any, ...]) -> None:
+    for leaf in leaves:
+        if isinstance(leaf, dict | list | tuple):
+            raise ValueError(f"trees do not fit: a leaf and {type(leaf).__name__}")
 
 
 def add(x: Tree, y: Tree) -> Any:
@@ -148,11 +156,6 @@ def zeros_like(x: Tree) -> Any:
 def detach(x: Tree) -> Any:
     """The same values without a graph."""
     return map_leaves(torch.detach, x)
-
-
-def all_finite(x: Tree) -> bool:
-    """Whether no entry is NaN or infinite."""
-    return all(bool(torch.isfinite(leaf).all()) for leaf in leaves(x))
 
 
 def ravel(x: Tree) -> tuple[Tensor, Callable[[Tensor], Any]]:

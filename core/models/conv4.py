@@ -49,10 +49,12 @@ def conv4(
     pools = downsample == "max_pool"
     stride = 1 if pools else 2
 
-    def normed(layer: Layer, x: Tensor, sets: ImageSets, given: Statistics | None) -> tuple[Tensor, Statistics]:
+    def normed(
+        layer: Layer, x: Tensor, sets: ImageSets, given: Statistics | None, *, twice: bool = False
+    ) -> tuple[Tensor, Statistics]:
         """The rest of a block, from its convolution [N, height, width, filters] on; and the norm's statistics."""
         if pools:  # before the norm, which increases: the same, and norm and ReLU see a quarter of the pixels
-            x, given = pooled(x, sets, given)
+            x, given = pooled(x, sets, given, twice=twice)
         y, used = normalize(x.flatten(1, 2), sets, layer["offset"], layer.get("scale"), given, leak=0.0)
         return y.view(x.shape), used
 
@@ -74,7 +76,7 @@ def conv4(
         pixels, used = x.flatten(0, 1).movedim(1, -1), []  # [N, height, width, channels]
         for layer, values in zip(layers(params), _each(given), strict=True):
             convolved = convolve_copies(pixels, layer["weight"], stride=stride)
-            pixels, found = normed(layer, convolved, sets, values)
+            pixels, found = normed(layer, convolved, sets, values, twice=True)
             used.append(found)
         return pixels.reshape(*x.shape[:2], -1), cast(Tree, used)
 

@@ -85,7 +85,7 @@ def residual(
                 y, found = _normed(layer, convolve_copies(y, layer["weight"], stride=1), sets, values)
                 used.append(found)
             y = y + _affine_copies(block["skip"], pixels, count)
-            pixels = largest(y)
+            pixels = largest(y, twice=True)
         means = torch.relu_(_affine_copies(layers["hidden"], pixels, count)).mean((1, 2))
         return torch.relu_(_affine_copies(layers["features"], means, count)).view(*x.shape[:2], -1), cast(Tree, used)
 

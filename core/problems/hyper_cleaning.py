@@ -154,6 +154,11 @@ class Cleaning:
         )
         return FiniteSum(fitted, outer, len(train.x), len(validation.x), init)
 
+    @cached_property
+    def stated(self) -> tuple[Problem, Dynamics]:
+        """With the weights that lam says; one, as its minibatches are kept with it."""
+        return self.state()
+
     def state(self, fixed: Tensor | None = None) -> tuple[Problem, Dynamics]:
         """The bilevel problem, with the weights that lam says or, for comparison, fixed ones [n]."""
         train = self.split.train
@@ -187,7 +192,7 @@ class Cleaning:
 
     def evaluate(self, lam: Tree, w: "Tree | None" = None) -> Evaluation:
         """Of the model that T steps give, or that the algorithm keeps."""
-        w = self.inner.solve(*self.state(), lam) if w is None else w
+        w = self.inner.solve(*self.stated, lam) if w is None else w
         return Evaluation(self.score(w, self.split.validation), self.score(w, self.split.test))
 
     def report(self, lam: Tree) -> dict[str, Any]:
@@ -258,10 +263,9 @@ def hyper_cleaning(problem: spec.HyperCleaning, model: Model, inner: Inner, cont
     weights = weighting(problem)
     clean = not bool(labels.corrupted.any())
     cleaning = Cleaning(problem, model, inner, context, split, labels, weights, start, clean)
-    stated = cleaning.state()
     return Instance(
         initial=context.place({weights.name: weights.initial, **inner.initial()}),
-        at=lambda k: stated,
+        at=lambda k: cleaning.stated,
         evaluate=cleaning.evaluate,
         selection=LOWEST_LOSS,
         natural=cleaning.natural,

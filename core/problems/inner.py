@@ -100,6 +100,13 @@ def entry(lam: Tree, name: str) -> Tensor:
 
 MOST_ROWS = 4_000_000
 """Indices of minibatches that are kept, at most: 32 MB."""
+ENTRY_ROWS = 40
+"""As many indices take the memory of what a minibatch has beside its own: 320 bytes (measured)."""
+
+
+def kept(rows: int) -> int:
+    """How many minibatches with so many indices are kept; two at least: a step is looked at, and then made."""
+    return max(2, MOST_ROWS // (rows + ENTRY_ROWS))
 
 
 def minibatches(
@@ -119,7 +126,7 @@ def minibatches(
     if batch is None or batch == examples:
         return everything, full_batch(everything)
 
-    @lru_cache(maxsize=max(1, MOST_ROWS // batch))  # to draw them takes longer than a step of a small model
+    @lru_cache(maxsize=kept(batch))  # to draw them takes longer than a step of a small model
     def rows(t: int) -> NDArray[np.int64]:  # no tensor: one that is made under vmap belongs to it
         draws = np.random.default_rng(stream(seed, "minibatch", t).initial_seed())
         return draws.choice(examples, batch, replace=False)

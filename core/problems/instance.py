@@ -125,7 +125,7 @@ class Instance:
     """Hyperiterations that share one inner run, each going on from where the last one ended; `at` gives them all the
     same problem."""
     project: Callable[[Tree], Tree] = _unchanged
-    """Onto the set of outer variables that are allowed."""
+    """Onto the set of outer variables that are allowed; a dict may come back with its keys in another order."""
     report: Callable[[Tree], dict[str, Any]] = _nothing
     """lam -> what only this kind of problem can say at the end; plain JSON data."""
     artifacts: Callable[[Tree], Mapping[str, Mapping[str, Tensor]]] = _nothing

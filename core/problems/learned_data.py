@@ -90,8 +90,9 @@ class Distilling:
         )
         return FiniteSum(fitted, outer, len(self.labels), len(real.x), self.init)
 
+    @cached_property
     def state(self) -> tuple[Problem, Dynamics]:
-        """The bilevel problem with all real examples."""
+        """The bilevel problem with all real examples; one, as its minibatches are kept with it."""
         parts = self.parts()
         everything, part = minibatches(
             parts.inner,
@@ -105,7 +106,7 @@ class Distilling:
 
     def at(self, k: int) -> tuple[Problem, Dynamics]:
         """With the real examples of hyperiteration k."""
-        (problem, dynamics), batch, parts = self.state(), self.problem.outer_batch, self.parts()
+        (problem, dynamics), batch, parts = self.state, self.problem.outer_batch, self.parts()
         if batch is None or batch >= parts.outer_examples:
             return problem, dynamics
         drawn = torch.randperm(parts.outer_examples, generator=stream(self.context.seed, "outer minibatch", k))
@@ -118,13 +119,13 @@ class Distilling:
 
     def evaluate(self, lam: Tree, w: "Tree | None" = None) -> Evaluation:
         """Of the model that T steps on the learned examples give, or that the algorithm keeps."""
-        w = self.inner.solve(*self.state(), lam) if w is None else w
+        w = self.inner.solve(*self.state, lam) if w is None else w
         return Evaluation(self.score(w, self.split.validation), self.score(w, self.split.test))
 
     @torch.no_grad()
     def report(self, lam: Tree) -> dict[str, Any]:
         """Test metrics of the model trained on the learned examples, on as many real ones, and on all of them."""
-        trained = self.score(self.inner.solve(*self.state(), lam), self.split.test)
+        trained = self.score(self.inner.solve(*self.state, lam), self.split.test)
         few = [self.drawn(stream(self.context.seed, "draw", draw)) for draw in range(self.problem.draws)]
         return {
             "learned": {name: value.plain() for name, value in trained.items()},

@@ -19,7 +19,7 @@ from core.bilevel.randomness import stream
 from core.datasets.splits import Examples, convert, split_table, standardize
 from core.datasets.tables import load_table
 from core.models.model import Model
-from core.problems.inner import MOST_ROWS
+from core.problems.inner import kept
 from core.problems.instance import Context
 from core.problems.losses import desired
 from core.spec import learned_problems as spec
@@ -103,7 +103,7 @@ def classification(tasks: spec.Classification, model: Model, context: Context) -
 
         batch = min(tasks.batch or len(examples.x), len(examples.x))
 
-        @lru_cache(maxsize=max(2, MOST_ROWS // (size * batch)))  # step t is looked at, and then made
+        @lru_cache(maxsize=kept(size * batch))
         def drawn(t: int) -> NDArray[np.int64]:
             return minibatches(len(examples.x), batch, size, stream(*index, "step", t))
 

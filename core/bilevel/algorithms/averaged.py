@@ -34,4 +34,4 @@ def averaged(algorithm: Algorithm, *, decay: float) -> Algorithm:
 
 def _toward(average: Tree, lam: Tree, weight: float) -> Tree:
     leaves, structure = trees.flatten(average)
-    return trees.unflatten(list(torch._foreach_lerp(leaves, trees.leaves(lam), weight)), structure)
+    return trees.unflatten(list(torch._foreach_lerp(leaves, trees.leaves_as(structure, lam), weight)), structure)

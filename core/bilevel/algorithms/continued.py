@@ -7,6 +7,7 @@ before it ended at, at step (k mod U) T, as if that state did not depend on lam.
 import torch
 
 from core.bilevel.algorithms.real_time import going_on
+from core.bilevel.embedding import composed
 from core.bilevel.problem import Dynamics, Hypergradient, Method, MethodSeries, Problem, State, Tree
 
 
@@ -20,7 +21,7 @@ def continued(methods: MethodSeries, *, unrolls: int) -> MethodSeries:
 
     @torch.no_grad()
     def init(problem: Problem, dynamics: Dynamics, lam: Tree) -> Tree:
-        return methods.init(problem, dynamics, lam), dynamics.init(lam)
+        return methods.init(problem, dynamics, lam), composed(problem, dynamics)[1].init(lam)
 
     def at(k: int, carry: Tree) -> Method:
         own, reached = _parts(carry)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.derivatives import jvps
+from core.bilevel.derivatives import jvps, jvps_forward
 from core.bilevel.hypergradients.inner import check_steps, diagnose
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
 
@@ -37,7 +37,7 @@ class Push(Protocol):
 
 def push(problem: Problem, dynamics: Dynamics, lam: Tree, directions: Tree, *, steps: int) -> Pushed:
     """By Jacobian-vector products of single steps. An embedding runs once, and its tangents with it."""
-    z, along = (lam, directions) if problem.embed is None else jvps(problem.embed, (lam,), (directions,))
+    z, along = (lam, directions) if problem.embed is None else jvps_forward(problem.embed, (lam,), (directions,))
     start, tangents = jvps(dynamics.init, (z,), (along,))
     state = start
     for t in range(1, steps + 1):

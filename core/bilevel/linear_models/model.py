@@ -1,4 +1,4 @@
-"""The inner problem of a linear model, with its gradient written out.
+"""The inner problem of a linear model, whose gradient `core.bilevel.linear_models.walk` takes as it is written here.
 
 L(W, lam) = 1/n sum_i weight_i(lam) loss(x_i W, y_i) + 1/2 sum_jc strength_jc(lam) W_jc^2
 grad L    = X'R + strength * W,                R_i = weight_i/n (mean(x_i W) - y_i)
@@ -64,8 +64,3 @@ class LinearModel:
         losses = self.loss.value(self.x @ matrix, self.targets, -1)
         fit = (self.scale(lam) * losses.unsqueeze(-1)).sum()
         return fit + 0.5 * (self.strengths(lam) * matrix**2).sum()
-
-    def gradient(self, matrix: Tensor, lam: Tree) -> Tensor:
-        """Like W: X'R + strength * W."""
-        residual = self.scale(lam) * (self.loss.mean(self.x @ matrix, -1) - self.targets)
-        return self.x.T @ residual + self.strengths(lam) * matrix

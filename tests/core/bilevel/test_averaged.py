@@ -44,6 +44,19 @@ def test_is_the_weighted_mean_of_all_but_the_first(decay: float, steps: int) -> 
         assert torch.allclose(average, torch.tensordot(weights / weights.sum(), passed, 1), rtol=1e-10, atol=1e-12)
 
 
+def test_variables_that_come_in_another_order_are_averaged_by_name() -> None:
+    plain = wandering()
+
+    def turned(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Any]:
+        after, series = plain.step(k, state)
+        return after._replace(lam=dict(reversed(after.lam.items()))), series  # type: ignore[union-attr]
+
+    expected, found = (averaged(each, decay=0.5) for each in (plain, plain._replace(step=turned)))
+    assert expected.outer is not None
+    assert found.outer is not None
+    torch.testing.assert_close(found.outer(walked(found, 3)[-1]), expected.outer(walked(expected, 3)[-1]))
+
+
 def test_before_the_first_step_it_is_where_it_starts() -> None:
     algorithm = averaged(wandering(), decay=0.9)
     state = walked(algorithm, 0)[0]

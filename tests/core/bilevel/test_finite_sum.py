@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.bilevel import trees
+from core.bilevel import finite_sum, trees
 from core.bilevel.algorithms.single_loop import Estimate, Estimator, Point, evaluated, moving_average, stochastic
 from core.bilevel.algorithms.two_loop import neumann, randomized_neumann, warm_started
 from core.bilevel.algorithms.variance_reduced import recursive, saga
@@ -81,6 +81,21 @@ def test_the_order_depends_on_the_seed_the_pass_the_role_and_nothing_else() -> N
 
     assert order() == order() == list(reversed([Blocks(64, 2, 0, "test").at(k) for k in reversed(range(32))]))
     assert len({tuple(each) for each in (order(), order(seed=1), order(role=1), order(first=32))}) == 4
+
+
+def test_an_order_is_drawn_once_a_pass_and_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int | str, ...]] = []
+
+    def counted(seed: int, *index: int | str) -> torch.Generator:
+        drawn.append(index)
+        return stream(seed, *index)
+
+    monkeypatch.setattr(finite_sum, "stream", counted)
+    blocks = Blocks(64, 2, 0, "test")
+    for k in range(64):
+        for role in range(3):
+            blocks.at(k, role)
+    assert sorted(drawn) == [("test", role, passed) for role in range(3) for passed in range(2)]
 
 
 def test_the_mean_over_blocks_of_unequal_size_is_the_answer_for_all_examples() -> None:

@@ -133,6 +133,14 @@ def test_other_shapes_and_formats_are_refused(other: Tensor) -> None:
         double(other)
 
 
+def test_inputs_are_told_by_name_whatever_their_order() -> None:
+    x, y = draw(2, seed=0), draw(2, seed=1)
+    difference = replayed(lambda inputs: inputs["x"] - inputs["y"], {"x": x.clone(), "y": y.clone()}, Tape())
+    torch.testing.assert_close(difference({"y": x, "x": y}), y - x, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="do not fit"):
+        difference({"x": x})
+
+
 def test_what_is_captured_is_the_device_of_the_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker's slot may be on cuda:1, and the graph of an idle cuda:0 would replay nothing."""
     current: list[Tensor] = []

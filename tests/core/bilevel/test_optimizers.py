@@ -105,3 +105,19 @@ def test_clipping_leaves_a_gradient_of_zero_at_zero() -> None:
     optimizer = optimizers.clipped(optimizers.sgd(rate=optimizers.inverse_time(1.0)), largest=1.0)
     lam, _ = optimizer.step(0, torch.zeros(3), (), torch.ones(3))
     assert torch.equal(lam, torch.ones(3))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_variables_are_moved_by_name_whatever_their_order(name: str) -> None:
+    ours: OuterOptimizer = CASES[name][0](optimizers.inverse_time(0.1))
+    lam: Any = {"a": torch.ones(2), "b": torch.zeros(2)}
+    grad: Any = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([-3.0, 0.5])}
+
+    def moved(*, turned: bool) -> Any:
+        here, state = lam, ours.init(lam)
+        for k in range(3):
+            here, state = ours.step(k, grad, state, here)
+            here = dict(reversed(here.items())) if turned else here
+        return here
+
+    torch.testing.assert_close(moved(turned=True), moved(turned=False))

@@ -5,7 +5,7 @@ support function of the set at x - p is attained at p. The support functions are
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -121,6 +121,18 @@ def test_sums_that_are_whole_numbers() -> None:
     assert projections.box_with_bounded_sum(x, 0.0).tolist() == [0, 0, 0, 0]
     assert projections.box_with_bounded_sum(x, 2.0).tolist() == [1, 1, 0, 0]
     assert projections.box_with_bounded_sum(x, 4.0).tolist() == [1, 1, 0, 0.25]
+
+
+def test_a_tree_keeps_the_order_of_its_keys_and_no_other_tree_is_taken() -> None:
+    lam: Any = {"a": torch.tensor([-1.0]), "b": {"c": torch.tensor([2.0]), "d": torch.tensor([3.0])}}
+    turned = projections.in_order(lambda lam: {"b": dict(reversed(lam["b"].items())), "a": lam["a"].clamp(min=0)})  # type: ignore[call-overload,index,union-attr]
+    found: Any = turned(lam)
+    assert list(found) == ["a", "b"]
+    assert list(found["b"]) == ["c", "d"]
+    torch.testing.assert_close(found, {**lam, "a": torch.zeros(1)})
+    for other in ({"a": lam["a"]}, {"a": lam["a"], "b": lam["a"]}, {"a": lam["b"], "b": lam["b"]}, lam["a"]):
+        with pytest.raises(ValueError, match="`project` has to return a tree like the outer variables"):
+            projections.in_order(lambda _, other=other: other)(lam)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

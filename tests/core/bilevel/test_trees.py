@@ -89,13 +89,6 @@ def test_basis_is_the_identity() -> None:
     assert torch.equal(torch.stack(rows), torch.eye(6, dtype=torch.float64))
 
 
-def test_all_finite() -> None:
-    assert trees.all_finite(example())
-    assert trees.all_finite(())
-    for wrong in (torch.nan, torch.inf, -torch.inf):
-        assert not trees.all_finite({"a": torch.ones(2), "b": [torch.tensor([0.0, wrong])]})
-
-
 def test_ravelled_leaves_get_their_formats_back_and_a_basis_has_empty_leaves() -> None:
     mixed = {"a": torch.ones(2, dtype=torch.float32), "b": torch.ones(1, dtype=torch.float64), "c": torch.ones(0)}
     vector, unravel = trees.ravel(mixed)
@@ -117,4 +110,7 @@ def test_trees_of_other_structures_do_not_fit() -> None:
         trees.add({"a": [one]}, {"a": (one,)})
     with pytest.raises(ValueError, match="shorter"):
         trees.add([one, two], [one])
+    for tree, other in ((one, {"a": one}), ([one], [(one,)]), ({"a": one}, {"a": [one]})):
+        with pytest.raises(ValueError, match="a leaf and "):
+            trees.map_leaves(lambda x, y: x, tree, other)
     assert trees.add({"a": one, "b": two}, {"b": two, "a": one})["b"].shape == (2,)

@@ -42,6 +42,26 @@ def test_the_dual_walk_is_the_plain_formulation(
         close(dual, plain)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"kind": "conv4", "filters": 2, "downsample": "max_pool"},
+        {"kind": "residual", "blocks": [2], "hidden": 3, "features": 2},
+    ],
+)
+def test_forward_mode_goes_through_max_pools(
+    hypergradient: Callable[..., Hypergradient], synthetic_omniglot: Path, model: dict[str, Any]
+) -> None:
+    problem, algorithm = {**SMALL, "model": model}, {"steps": 3, "dynamics": LEARNED}
+    reverse = hypergradient(problem, algorithm, data_dir=synthetic_omniglot)
+    knobs: list[dict[str, Any]] = [{"kind": "forward"}, {"kind": "forward", "chunk": 50}]
+    for method in knobs:
+        close(hypergradient(problem, {**algorithm, "hypergradient": method}, data_dir=synthetic_omniglot), reverse)
+    sampled = {"kind": "random_forward", "directions": 2}
+    found = hypergradient(problem, {**algorithm, "hypergradient": sampled}, data_dir=synthetic_omniglot)
+    torch.testing.assert_close(found.outer_loss, reverse.outer_loss)
+
+
 @pytest.mark.parametrize("method", [{"kind": "reverse"}, {"kind": "reverse", "segment": 2}, {"kind": "unrolled"}])
 @pytest.mark.parametrize("chunk", [1, 2])
 def test_a_meta_batch_in_chunks_is_the_whole_meta_batch(

@@ -183,6 +183,38 @@ def test_every_mode_agrees_through_the_norms(at: Any, adapt: str, head_start: st
         close(at(problem, 2, method, dynamics)[1].grad, expected.grad)
 
 
+POOLED = {
+    "max-pools": {"kind": "conv4", "filters": 2, "downsample": "max_pool"},
+    "residual": {"kind": "residual", "blocks": [2, 1], "hidden": 3, "features": 2},
+}
+"""With few enough parameters that forward mode takes them to torch's tape."""
+
+
+@pytest.mark.parametrize("adapt", ["all", "head"])
+@pytest.mark.parametrize("architecture", POOLED)
+def test_forward_mode_goes_through_max_pools(
+    at: Any, architecture: str, adapt: str, slope: Callable[..., float], direction: Callable[[Tree], Tree]
+) -> None:
+    problem = {**SMALL, "model": POOLED[architecture], "adapt": adapt, "meta_batch": 1, "way": 2, "query": 2}
+    found, expected = at(problem, 2)
+    close(at(problem, 2, "forward")[1].grad, expected.grad)
+    sampled = {"kind": "random_forward", "directions": 2}
+    assert trees.norm(at(problem, 2, sampled)[1].grad) > 0
+    along = trees.scale(0.1, direction(found.instance.initial))  # short: no window changes its largest pixel
+    difference = slope(*found.instance.at(0), found.instance.initial, along, 2)
+    assert float(trees.dot(expected.grad, along)) == pytest.approx(difference, rel=1e-5)
+
+
+def test_a_dense_system_goes_through_max_pools(at: Any) -> None:
+    problem = {**SMALL, "model": POOLED["residual"], "meta_batch": 1, "way": 2, "query": 2, "proximal": 5.0}
+    dense, cg = (
+        at(problem, 30, {"kind": "implicit", "solver": solver}, {**GD, "rate": 0.02})[1]
+        for solver in ({"kind": "dense"}, {"kind": "cg", "tolerance": 1e-12, "iterations": 1000})
+    )
+    assert dense.diagnostics["solver_residual"] < 1e-9
+    close(dense.grad, cg.grad)
+
+
 @pytest.mark.parametrize("solver", [{"kind": "cg", "tolerance": 1e-13, "iterations": 1000}, {"kind": "dense"}])
 def test_imaml_is_a_dense_solve_and_the_limit_of_reverse(at: Any, solver: dict[str, Any]) -> None:
     proximal, steps, dynamics = 5.0, 300, {**GD, "rate": 0.02}

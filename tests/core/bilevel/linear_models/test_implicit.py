@@ -76,12 +76,13 @@ def made(
 
 def _minimizer(model: LinearModel, lam: Any) -> Tree:
     """By Newton's method with a pseudo-inverse, as softmax offsets are not unique."""
+    gradient = torch.func.grad(lambda weight: model.objective(model.tree(weight), lam))
     weight = torch.zeros(model.x.shape[1], model.targets.shape[1], dtype=torch.float64)
     for _ in range(30):
-        gradient, size = model.gradient(weight, lam), weight.numel()
-        hessian = torch.func.jacfwd(lambda weight: model.gradient(weight, lam))(weight).view(size, size)
-        weight = weight - (torch.linalg.pinv(hessian, rtol=1e-12, hermitian=True) @ gradient.flatten()).view_as(weight)
-    assert torch.linalg.vector_norm(model.gradient(weight, lam)) < 1e-10
+        slope, size = gradient(weight), weight.numel()
+        hessian = torch.func.jacrev(gradient)(weight).view(size, size)
+        weight = weight - (torch.linalg.pinv(hessian, rtol=1e-12, hermitian=True) @ slope.flatten()).view_as(weight)
+    assert torch.linalg.vector_norm(gradient(weight)) < 1e-10
     return model.tree(weight)
 
 
