@@ -22,8 +22,9 @@ Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 class Evaluation(Spec):
     """When and how the outer variables are evaluated on (meta-)validation data."""
 
-    every: Annotated[int, Field(ge=1, le=10_000_000)] = 100
-    """Hyperiterations between evaluations; the last hyperiteration is evaluated always."""
+    every: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Hyperiterations between evaluations, by default a tenth of them all, at most 100; the last hyperiteration is
+    evaluated always."""
     episodes: Annotated[int, Field(ge=1, le=100_000)] = 600
     """Episodes of an evaluation (few-shot problems), or tasks (`learned_optimizer`)."""
     patience: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
@@ -80,6 +81,11 @@ class Experiment(Spec):
         check_numerics(self.problem, precision=self.resources.precision, tf32=self.resources.tf32)
         check_diagnostics(self.problem, self.algorithm, self.diagnostics)
         return self
+
+    @property
+    def evaluated_every(self) -> int:
+        """Hyperiterations between evaluations: `evaluation.every`, or a tenth of them all, rounded up, at most 100."""
+        return self.evaluation.every or min(-(-self.algorithm.hyperiterations // 10), 100)
 
     def canonical(self) -> dict[str, Any]:
         """The spec as plain JSON values with every default written out."""

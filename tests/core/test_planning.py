@@ -659,6 +659,11 @@ def test_a_gpu_replays_whole_hyperiterations_of_other_methods_too(hypergradient:
     assert outer < 20 * DEVICES["cuda"].operator_seconds / 2
 
 
+def test_evaluations_that_nobody_spaced_are_counted_a_tenth_apart() -> None:
+    body = {"problem": {"kind": "quadratic"}, "algorithm": {"hyperiterations": 60}}
+    assert plan(Experiment.model_validate(body)).time.evaluations == 11
+
+
 def test_evaluations_on_a_gpu_take_more_episodes_together_but_not_more_than_a_chunk() -> None:
     one_by_one = DEVICES["cuda"].model_copy(update={"evaluated_together": 1})
     for shape, faster in (({}, True), ({"task_chunk": 2}, False)):

@@ -42,6 +42,20 @@ def test_every_default_is_written_out() -> None:
     assert canonical["resources"]["precision"] == "float32"
 
 
+@pytest.mark.parametrize(
+    ("hyperiterations", "every", "expected"),
+    [(1, None, 1), (10, None, 1), (11, None, 2), (60, None, 6), (1000, None, 100), (50_000, None, 100), (60, 100, 100)],
+)
+def test_evaluations_are_a_tenth_of_the_hyperiterations_apart(
+    hyperiterations: int, every: int | None, expected: int
+) -> None:
+    spec = Experiment.model_validate(
+        {**QUADRATIC, "algorithm": {"hyperiterations": hyperiterations}, "evaluation": {"every": every}}
+    )
+    assert spec.evaluated_every == expected
+    assert spec.canonical()["evaluation"]["every"] == every
+
+
 def test_hash_does_not_depend_on_order_or_on_defaults_being_written() -> None:
     short = Experiment.model_validate({"problem": {"kind": "quadratic", "condition": 5, "damping": 1}})
     long = Experiment.model_validate(
