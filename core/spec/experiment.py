@@ -16,6 +16,8 @@ from core.spec.problems import Problem
 
 MOST_LABELS = 50
 """Labels of an experiment, at most."""
+PROCESS_MB = 400
+"""MiB of main memory that a child process holds before it has loaded anything, on a CPU."""
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 
@@ -49,8 +51,9 @@ class Resources(Spec):
     """Higher goes first; experiments of the same priority go in the order they came."""
     time_limit: Annotated[float, Field(gt=0, le=3e6)] | None = None
     """Seconds that an attempt may run, wall clock; by default no limit."""
-    memory_limit: Annotated[int, Field(ge=128, le=10_000_000)] | None = None
-    """MiB of main memory that the child process may take; by default the slot's share of nine tenths of the machine."""
+    memory_limit: Annotated[int, Field(ge=PROCESS_MB, le=10_000_000)] | None = None
+    """MiB of main memory that the child process may take, which holds 400 before it has loaded anything; by default
+    the slot's share of nine tenths of the machine."""
 
 
 class Experiment(Spec):

@@ -217,7 +217,7 @@ class TestVerdict:
     def test_the_reason_counts_the_process(self) -> None:
         found = planned({"kind": "quadratic"}, limit=410)
         assert "more than the limit of 410 MB: 400 MB of it are the process before it has loaded" in found.verdict
-        below = planned({"kind": "quadratic"}, limit=128)
+        below = plan(experiment({"kind": "quadratic"}, limit=410), DEVICES["cuda"])
         assert below.remedy is None
         assert "The process alone is above the limit" in below.verdict
 

@@ -96,6 +96,7 @@ def test_hash_sees_every_change(change: dict[str, Any]) -> None:
         ({"problem": {"kind": "quadratic", "damping": float("nan")}}, ("problem", "quadratic", "damping")),
         ({**QUADRATIC, "seed": True}, ("seed",)),
         ({**QUADRATIC, "algorithm": {"steps": True}}, ("algorithm", "nested", "steps")),
+        ({**QUADRATIC, "resources": {"memory_limit": 399}}, ("resources", "memory_limit")),
         ({**QUADRATIC, "resources": {"time_limit": False}}, ("resources", "time_limit")),
         (
             {**QUADRATIC, "algorithm": {"hypergradient": {"kind": "reverse", "segment": True}}},
