@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -97,17 +98,28 @@ class Experiment(Spec):
     def sha256(self) -> str:
         """Hash of what the spec says beyond the defaults; two specs with the same hash are the same experiment.
 
-        A later version that adds a field with a default leaves the hashes of all specs as they are.
+        A later version that adds a field with a default leaves the hashes of all specs as they are, and one that
+        changes a default those of specs with every default written out, as they are stored.
         """
         text = json.dumps(_chosen(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+FIRST_DEFAULTS: Mapping[tuple[type[Spec], str], Any] = {(Evaluation, "every"): 100}
+"""Of the fields whose default has changed since, what it was at first: hashes go by that."""
+
+
 def _chosen(part: Spec) -> dict[str, Any]:
-    """The fields that differ from their defaults, and every `kind`."""
-    values = {name: getattr(part, name) for name in type(part).model_fields}
-    return {
-        name: _chosen(value) if isinstance(value, Spec) else value
-        for name, value in values.items()
-        if name == "kind" or value != type(part).model_fields[name].get_default(call_default_factory=True)
-    }
+    """The fields that differ from their first defaults, and every `kind`."""
+    found: dict[str, Any] = {}
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        first = FIRST_DEFAULTS.get((type(part), name), field.get_default(call_default_factory=True))
+        if isinstance(value, Spec):
+            inside = _chosen(value)
+            # An object with a kind says at least that; one without is all defaults where nothing in it is chosen.
+            if inside and (value != first or "kind" not in inside):
+                found[name] = inside
+        elif name == "kind" or value != first:
+            found[name] = value
+    return found
