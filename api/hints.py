@@ -51,13 +51,14 @@ CHOICES: Names = {
 }
 
 
-def field(name: str, allowed: Sequence[str], spec: type[Spec] | None) -> str:
+def field(name: str, allowed: Sequence[str], spec: type[Spec] | None, path: str = "") -> str:
     """In brackets, what an unknown field may have been meant to be; nothing where there is no guess.
 
     Args:
         name: the field.
         allowed: the fields that there are in its place.
         spec: what the body has to be; None: it is a query parameter.
+        path: where the field was found, dotted from the root; what is not allowed beside it is no guess.
     """
     if spec is Experiment and name in set(Sweep.model_fields) - set(Experiment.model_fields):
         return " (it is a sweep's: `bilevel sweep`, or POST /v1/sweeps)"
@@ -65,7 +66,8 @@ def field(name: str, allowed: Sequence[str], spec: type[Spec] | None) -> str:
     if here:
         return _meant(here)
     root = "base." if spec is Sweep else ""
-    elsewhere = [f"{root}{path}" for other in FIELDS.get(name, [name]) for path in meant(other, _paths())]
+    places = [f"{root}{place}" for other in FIELDS.get(name, [name]) for place in meant(other, _paths())]
+    elsewhere = [place for place in places if place.rpartition(".")[0] != path.rpartition(".")[0]]
     if spec is not None and 1 <= len(elsewhere) <= 2:
         return _meant(elsewhere)
     return _alike(name, allowed)

@@ -48,7 +48,8 @@ def describe(
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         path.append("kind")
     allowed = _allowed(spec, location) if error["type"] == "extra_forbidden" else ()
-    return {"pointer": "".join(f"/{_escape(part)}" for part in path), "detail": _detail(error, spec, allowed)}
+    detail = _detail(error, spec, allowed, ".".join(map(str, path)))
+    return {"pointer": "".join(f"/{_escape(part)}" for part in path), "detail": detail}
 
 
 def _in_base(location: Sequence[str | int], pointer: str) -> str:
@@ -63,13 +64,18 @@ def _member(context: Mapping[str, Any]) -> str:
     return f"{context['combination']} is not possible: {found['pointer']}: {found['detail']}"
 
 
-def _detail(error: Mapping[str, Any], spec: type[Spec] | None, allowed: Sequence[str]) -> str:
+def _detail(error: Mapping[str, Any], spec: type[Spec] | None, allowed: Sequence[str], path: str = "") -> str:
     """What is wrong and what is allowed; `spec` is None for a query parameter, of which `allowed` are the names."""
     context, given, location = error.get("ctx", {}), error["input"], error["loc"][1:]
     place = str(location[-1]) if location else ""
     match error["type"]:
         case "extra_forbidden":
-            hint = hints.field(place, allowed, spec)
+            hint = hints.field(place, allowed, spec, path)
+            if spec is not None and (others := _others(spec, location)):
+                have = ", ".join(f"`{kind}`" for kind in others)
+                return (
+                    f"`{location[-2]}` has no `{place}`{hint}, a field of {have}: leave it out, or {_one_of(allowed)}"
+                )
             return f"`{place}` is not known here{hint}" + (f": {_one_of(allowed)}" if allowed else "")
         case "union_tag_invalid":
             return _impossible(context["tag"], _unquoted(context["expected_tags"]), place)
@@ -78,7 +84,8 @@ def _detail(error: Mapping[str, Any], spec: type[Spec] | None, allowed: Sequence
         case "literal_error" | "enum":
             return _impossible(given, _unquoted(context["expected"]), place)
         case "missing":
-            return "This field is required"
+            kinds = [] if spec is None else _kinds(spec, location)
+            return "This field is required" + (f", an object with a `kind`: {_one_of(kinds)}" if kinds else "")
         case "model_attributes_type" | "model_type" | "dict_type" | "dict_attributes_type":
             return f"An object is wanted here{_example(spec, location, given)}, not {_shown(given)}"
         case "string_type":
@@ -172,10 +179,17 @@ def _allowed(spec: type[Spec], location: Sequence[str | int]) -> list[str]:
 
 
 def _kinds(spec: type[Spec], location: Sequence[str | int]) -> list[str]:
-    """Kinds of the union at a location, in the order in which it is written."""
+    """Kinds of the union at a location, in the order in which it is written; none where there is no union."""
     node = _node(spec, location)
-    tags = {reference: tag for tag, reference in node["discriminator"]["mapping"].items()}
-    return [tags[member["$ref"]] for member in node["oneOf"]]
+    tags = {reference: tag for tag, reference in node.get("discriminator", {}).get("mapping", {}).items()}
+    return [tags[member["$ref"]] for member in node.get("oneOf", ())]
+
+
+def _others(spec: type[Spec], location: Sequence[str | int]) -> list[str]:
+    """Kinds of the same union that have a field which the kind at a location has not."""
+    *place, kind, field = location if len(location) > 1 else ("", *location)
+    kinds = _kinds(spec, place)
+    return [other for other in kinds if kind in kinds and field in _node(spec, [*place, other]).get("properties", {})]
 
 
 def _node(spec: type[Spec], location: Sequence[str | int]) -> Node:

@@ -289,7 +289,7 @@ class Client:
         return find(self._transport, "sweep", "/v1/sweeps", beginning)
 
     def catalog(self) -> dict[str, Any]:
-        """Every kind that a spec can name, with its JSON Schema and an example."""
+        """Every kind that a spec can name and what an experiment has besides, with JSON Schemas and examples."""
         return self._transport.json("GET", "/v1/catalog")
 
 

@@ -14,7 +14,6 @@ from core.checkpointing import Checkpoint, pack, unpack
 from core.errors import CheckpointInvalid
 from core.problems.instance import Instance, Metrics
 from core.spec import Experiment
-from core.spec.experiment import Evaluation
 from core.thresholds import Memory, Seen
 
 Plain = Mapping[str, Mapping[str, float | int]]
@@ -89,11 +88,12 @@ class Progress:
         best = (scores, lam) if better else self.best
         return replace(self, best=best).spent(evaluations=time.perf_counter() - started), scores
 
-    def has_waited(self, evaluation: Evaluation) -> bool:
+    def has_waited(self, spec: Experiment) -> bool:
         """Whether as many evaluations as the patience have come after the best one, this one among them."""
-        if evaluation.patience is None or self.best is None:
+        patience = spec.evaluation.patience
+        if patience is None or self.best is None:
             return False
-        return self.hyperiteration - self.best[0].hyperiteration >= evaluation.patience * evaluation.every
+        return self.hyperiteration - self.best[0].hyperiteration >= patience * spec.evaluated_every
 
     def best_lam(self) -> Tree:
         """The best outer variables so far; those at hand before the first evaluation."""

@@ -80,13 +80,13 @@ def run(
             saved = time.monotonic()
         if stopping:
             return Stopped(k)
-        if k % spec.evaluation.every == 0 or k == last:
+        if k % spec.evaluated_every == 0 or k == last:
             progress = progress.spent(hyperiterations=series.drain()).seen(series.seen)
             progress, scores = progress.evaluate(instance, algorithm)
             recorder.points(k, scores.points())
             if k == last:
                 break
-            if progress.has_waited(spec.evaluation):
+            if progress.has_waited(spec):
                 recorder.event("stopped_early", {"hyperiteration": k, "patience": spec.evaluation.patience})
                 break
         series.start()

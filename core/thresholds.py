@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from core.spec import Experiment
+from core.spec.algorithms import GradientDescent
 from core.spec.stochastic import Stochastic
 
 
@@ -67,7 +68,7 @@ def watched(spec: Experiment) -> dict[str, Watched]:
         "solver_iterations": Watched(None),
         "solver_residual": Watched(asked.solver.warn_above, "linear system not solved: relative residual {value}"),
         "truncation_error": Watched(
-            asked.truncation.warn_above, f"{shorter} too short: relative truncation error {{value}}"
+            asked.truncation.warn_above, f"{shorter} too short: relative truncation error {{value}}; {_longer(spec)}"
         ),
         "comparison_cosine": Watched(None, higher_is_worse=False),
         "comparison_error": Watched(
@@ -85,6 +86,12 @@ def watched(spec: Experiment) -> dict[str, Watched]:
             higher_is_worse=False,
         ),
     }
+
+
+def _longer(spec: Experiment) -> str:
+    """How w_T comes nearer to the minimizer."""
+    plain = isinstance(getattr(spec.algorithm, "dynamics", None), GradientDescent)
+    return f"raise `algorithm.steps` or the inner rate{', or take `heavy_ball`' if plain else ''}"
 
 
 def _reference(spec: Experiment) -> str:

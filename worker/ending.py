@@ -10,7 +10,7 @@ from core.store.claiming import Claim
 from core.store.engine import Session
 from core.store.finishing import Budget, Failure, StoredArtifact, cancel, fail, lose, release, succeed
 from worker.order import Report
-from worker.supervise import Reason
+from worker.supervise import MIB, Limits, Reason
 
 Transition = Callable[[Session], Status | None]
 
@@ -24,6 +24,10 @@ class Ending(NamedTuple):
     """Why its slot ended it, if it did."""
     process: str
     """What became of the process."""
+    limits: Limits
+    """What it was allowed."""
+    occupied: int
+    """Bytes of main memory that it was last seen with."""
 
 
 def transition(claimed: Claim, ending: Ending, budget: Budget) -> Transition:
@@ -44,13 +48,9 @@ def transition(claimed: Claim, ending: Ending, budget: Budget) -> Transition:
         case Reason.CANCEL:
             return held(cancel)
         case Reason.TIME:
-            return held(fail, failure=Failure("timeout", "time_limit", "The time limit of the spec is reached."))
+            return held(fail, failure=Failure("timeout", "time_limit", _too_long(ending.limits)))
         case Reason.MEMORY:
-            message = (
-                "It took more main memory than `resources.memory_limit` of the spec or, without one, than the slot's "
-                "share of the machine: make its batches, models or data smaller, or raise the limit."
-            )
-            return held(fail, failure=Failure("user", "out_of_memory", message))
+            return held(fail, failure=Failure("user", "out_of_memory", _too_large(ending)))
         case Reason.ABANDONED:
             message = "The worker could not reach the database for its heartbeats."
             return held(lose, failure=Failure("infrastructure", "no_heartbeat", message), budget=budget)
@@ -65,6 +65,21 @@ def transition(claimed: Claim, ending: Ending, budget: Budget) -> Transition:
             return held(lose, failure=failure, budget=budget)
         case _:
             assert_never(ending.reason)
+
+
+def _too_long(limits: Limits) -> str:
+    return (
+        f"The attempt ran for longer than the {limits.time:g} seconds of `resources.time_limit`: raise it, or ask for "
+        "fewer hyperiterations (`bilevel plan` says how long it takes)."
+    )
+
+
+def _too_large(ending: Ending) -> str:
+    took = f"It took {ending.occupied / MIB:.0f} MB of main memory, more than the {ending.limits.memory / MIB:.0f} MB"
+    smaller = "make its batches, models or data smaller (`bilevel plan` says what takes how much)."
+    if ending.limits.shared:
+        return f"{took} of the slot's share of the machine: give it a `resources.memory_limit` of its own, or {smaller}"
+    return f"{took} of `resources.memory_limit`: raise it, or {smaller}"
 
 
 def _artifacts(data: dict[str, Any]) -> dict[str, StoredArtifact]:

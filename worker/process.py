@@ -34,6 +34,8 @@ class Child:
         self.started_at = time.monotonic()
         self.report: Report | None = None
         self._pipe_open = True
+        self.occupied = 0
+        """Bytes of main memory, when last looked at."""
 
     @property
     def pid(self) -> int:
@@ -62,9 +64,10 @@ class Child:
     def memory(self) -> int:
         """Main memory that it occupies, in bytes; 0 if it has ended."""
         try:
-            return int(psutil.Process(self.pid).memory_info().rss)
+            self.occupied = int(psutil.Process(self.pid).memory_info().rss)
         except psutil.NoSuchProcess:
             return 0
+        return self.occupied
 
     def seconds(self) -> float:
         """Since its start."""

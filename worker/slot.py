@@ -14,11 +14,9 @@ from worker.ending import Ending, transition
 from worker.heartbeat import Heartbeat
 from worker.order import Order
 from worker.process import Child
-from worker.supervise import Limits, supervise
+from worker.supervise import MIB, Limits, supervise
 
 logger = logging.getLogger(__name__)
-
-MIB = 1 << 20
 
 
 class Slot:
@@ -87,13 +85,14 @@ class Slot:
         order = Order(
             claimed.experiment_id, claimed.attempt, claimed.spec, claimed.device, self._threads, self._settings
         )
+        limits = self._limits(claimed)
         try:
             child = Child(order)
         except (OSError, EOFError) as error:
-            return Ending(None, None, f"not started: {error}")
+            return Ending(None, None, f"not started: {error}", limits, 0)
         try:
-            reason = supervise(child, heartbeat, self._limits(claimed), self._stopping.is_set)
-            return Ending(child.report, reason, child.describe_end())
+            reason = supervise(child, heartbeat, limits, self._stopping.is_set)
+            return Ending(child.report, reason, child.describe_end(), limits, child.occupied)
         finally:
             child.close()
 
@@ -103,6 +102,7 @@ class Slot:
         return Limits(
             time=resources["time_limit"],
             memory=self._memory if memory is None else memory * MIB,
+            shared=memory is None,
             abandon=self._settings.abandon_seconds,
             grace=self._settings.grace_seconds,
         )

@@ -12,6 +12,7 @@ from worker.process import Child
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
+MIB = 1 << 20
 
 
 class Reason(Enum):
@@ -37,6 +38,8 @@ class Limits(NamedTuple):
     """Seconds that it may run."""
     memory: int
     """Bytes of main memory that it may occupy."""
+    shared: bool
+    """Whether that is the slot's share of the machine, and not the spec's `resources.memory_limit`."""
     abandon: float
     """Seconds without a heartbeat after which it is killed."""
     grace: float

@@ -1,4 +1,4 @@
-"""Every kind that a spec can name, with its JSON Schema and an example."""
+"""Every kind that a spec can name, and what a spec has besides, with JSON Schemas and examples."""
 
 import inspect
 from collections.abc import Mapping
@@ -16,22 +16,33 @@ from core.datasets.catalog import ENTRIES, require
 from core.errors import DataInvalid, DataMissing
 from core.spec import KINDS, Experiment, Sweep, kind_of
 from core.spec.base import Spec
+from core.spec.catalog import PARTS
+from core.spec.problems import Quadratic
 
 router = APIRouter(tags=["catalog"])
 
 
 @router.get("/catalog", operation_id="get_catalog", response_class=JSONResponse, response_model=None)
 def catalog(uses: Uses, caller: Caller) -> dict[str, Any]:
-    """Every kind by section: what it is, its JSON Schema, an example with all defaults; which data are missing."""
+    """Every kind by section, and every part of an experiment that has no kind, by its path: what it is, its JSON
+    Schema, an example with all defaults; which data are missing."""
     sections = {
         section: [
-            _entry(member) | (_presence(member, uses.settings.data_dir) if section == "dataset" else {})
+            {"kind": kind_of(member)}
+            | _entry(member)
+            | (_presence(member, uses.settings.data_dir) if section == "dataset" else {})
             for member in members
         ]
         for section, members in KINDS.items()
     }
     return {
-        "experiment": {"schema": _schema(Experiment), "examples": _values(SPEC_EXAMPLES)},
+        "experiment": {
+            "description": inspect.getdoc(Experiment),
+            "example": Experiment(problem=Quadratic()).canonical(),
+            "examples": _values(SPEC_EXAMPLES),
+            "schema": _schema(Experiment),
+        },
+        "parts": {path: _entry(member) for path, member in PARTS.items()},
         "sweep": {"schema": _schema(Sweep), "examples": _values(SWEEP_EXAMPLES)},
         "kinds": sections,
     }
@@ -43,7 +54,6 @@ def _values(examples: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _entry(member: type[Spec]) -> dict[str, Any]:
     return {
-        "kind": kind_of(member),
         "description": inspect.cleandoc(member.__doc__ or ""),
         "example": member().model_dump(mode="json"),
         "schema": _schema(member),

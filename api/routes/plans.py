@@ -40,6 +40,8 @@ class DeviceQuery(BaseModel):
     """MiB of main memory that a child process holds before it has loaded anything."""
     memory_mb: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """MiB of memory that an experiment may take there, where `resources.memory_limit` says nothing."""
+    evaluated_together: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many times as many images as on a CPU a few-shot evaluation takes together."""
 
     def rates(self, spec: Experiment) -> Device:
         """The device of the plan."""

@@ -1,7 +1,9 @@
 """Commands for what experiments made, and for what can be asked for: artifact, catalog."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,10 +47,14 @@ def artifact(service: Service, experiment: str, name: str | None, to: Path | Non
 @click.argument("kind", required=False)
 @with_service
 def catalog(service: Service, kind: str | None) -> None:
-    """List every kind that a spec can name; with KIND, its fields, or with --json too its example and schema."""
+    """List every kind that a spec can name; with KIND, its fields, or with --json too its example and schema.
+
+    Parts of a spec that have no kind go by their names: `experiment`, `evaluation`, `resources`, `diagnostics`.
+    """
     with service.client() as client:
         found = client.catalog()
-    known = [{"section": section, **entry} for section, members in found["kinds"].items() for entry in members]
+    sections = {"parts of an experiment": _parts(found), **found["kinds"]}
+    known = [{"section": section, **entry} for section, members in sections.items() for entry in members]
     if kind is not None:
         entries = [entry for entry in known if entry["kind"] == kind]
         if not entries:
@@ -66,4 +72,9 @@ def catalog(service: Service, kind: str | None) -> None:
     else:
         from bilevel_client.commands import tables
 
-        tables.show(tables.catalog(found["kinds"]))
+        tables.show(tables.catalog(sections))
+
+
+def _parts(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The experiment's own fields and its objects without a kind, as entries whose kind is their path."""
+    return [{**entry, "kind": path} for path, entry in {"experiment": found["experiment"], **found["parts"]}.items()]

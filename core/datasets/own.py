@@ -158,6 +158,8 @@ def _finite(path: Path, x: Array) -> Array:
     rows, columns = np.nonzero(np.isinf(x))
     if len(rows):
         raise DataInvalid(f"{path}: example {rows[0]}, feature {columns[0]} (counted from 0) is infinite")
+    if (empty := np.isnan(x).all(0)).any() and len(x):
+        raise DataInvalid(f"{path}: feature {np.argmax(empty)} (counted from 0) has no value: leave it out")
     return x
 
 

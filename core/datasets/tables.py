@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import assert_never
 
-from core.datasets import built_in, housing, libsvm, magic, mnist, newsgroups, own, synthetic
+from core.datasets import built_in, housing, libsvm, magic, mnist, newsgroups, own, plugin_tables, synthetic
 from core.datasets.catalog import find
 from core.datasets.table import Table
-from core.errors import DataInvalid
 from core.spec import datasets as spec
-from core.spec.plugins import PluginTable, code_of
+from core.spec.plugins import PluginTable
 
 
 def load_table(dataset: spec.TableDataset, data_dir: Path) -> Table:
@@ -40,18 +39,9 @@ def load_table(dataset: spec.TableDataset, data_dir: Path) -> Table:
         case spec.OwnTable():
             return own.load(dataset, data_dir)
         case PluginTable():
-            return _load_plugin(dataset, data_dir)
+            return plugin_tables.load(dataset, data_dir)
         case _:
             assert_never(dataset)
-
-
-def _load_plugin(dataset: PluginTable, data_dir: Path) -> Table:
-    table: Table = code_of(dataset)(dataset, data_dir)
-    found = table.x.shape, table.y.shape, 0 if table.test_x is None else len(table.test_x)
-    wanted = (dataset.examples, dataset.features), (dataset.examples,), dataset.test_examples
-    if found != wanted:
-        raise DataInvalid(f"{dataset.build} gives features, targets and test examples {found}; its spec says {wanted}")
-    return table
 
 
 __all__ = ["Table", "load_table"]

@@ -160,7 +160,7 @@ def _time(spec: Experiment, device: Device, problem: Costs, method: Mapping[str,
     fitted = problem.walks * problem.solution if solved else steps * step
     scoring = fitted + problem.scoring
     evaluation = replace(scoring, operators=scoring.operators / _at_a_time(spec, device)).seconds(device)
-    every, last = spec.evaluation.every, algorithm.hyperiterations
+    every, last = spec.evaluated_every, algorithm.hyperiterations
     evaluations = last // every + 1 + (last % every != 0)
     closing = (problem.closing_steps * once + problem.closing).seconds(device)
     total = hyperiteration * last + evaluation * evaluations + closing

@@ -4,6 +4,7 @@ from dataclasses import astuple, dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.spec.experiment import PROCESS_MB
 from core.spec.images import AT_A_TIME_ON_A_GPU
 
 MIB = 2**20
@@ -88,7 +89,7 @@ DEVICES = {
             operations_per_second=9e10,
             bytes_per_second=8e9,
             operator_seconds=5e-6,
-            process_mb=400,
+            process_mb=PROCESS_MB,
         ),
         Device(
             name="cuda",

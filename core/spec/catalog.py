@@ -1,10 +1,12 @@
 """Every kind that a spec can name, by the place where it can stand."""
 
+from collections.abc import Iterator
 from typing import get_args
 
 from core.spec.algorithms import Algorithm, Dynamics, Hypergradient, LinearSolver, Optimizer, ToleranceSchedule
 from core.spec.base import Spec, kind_of
 from core.spec.datasets import EpisodeDataset, TableDataset
+from core.spec.experiment import Experiment
 from core.spec.heads import Heads
 from core.spec.learned_problems import OPTIMIZERS, TASKS
 from core.spec.models import Representation, TableModel
@@ -37,4 +39,16 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
 }
 """Section of the catalogue -> the classes of its kinds; every class can be made without arguments."""
 
-__all__ = ["KINDS", "kind_of"]
+
+def _parts(whole: type[Spec], path: str = "") -> Iterator[tuple[str, type[Spec]]]:
+    """The objects in a spec that have no kind, by dotted paths, an object before what is in it."""
+    for name, field in whole.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Spec):
+            yield f"{path}{name}", field.annotation
+            yield from _parts(field.annotation, f"{path}{name}.")
+
+
+PARTS: dict[str, type[Spec]] = dict(_parts(Experiment))
+"""Path in an experiment -> the class of what stands there whatever its kinds; each can be made without arguments."""
+
+__all__ = ["KINDS", "PARTS", "kind_of"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -16,14 +17,17 @@ from core.spec.problems import Problem
 
 MOST_LABELS = 50
 """Labels of an experiment, at most."""
+PROCESS_MB = 400
+"""MiB of main memory that a child process holds before it has loaded anything, on a CPU."""
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 
 class Evaluation(Spec):
     """When and how the outer variables are evaluated on (meta-)validation data."""
 
-    every: Annotated[int, Field(ge=1, le=10_000_000)] = 100
-    """Hyperiterations between evaluations; the last hyperiteration is evaluated always."""
+    every: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Hyperiterations between evaluations, by default a tenth of them all, at most 100; the last hyperiteration is
+    evaluated always."""
     episodes: Annotated[int, Field(ge=1, le=100_000)] = 600
     """Episodes of an evaluation (few-shot problems), or tasks (`learned_optimizer`)."""
     patience: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
@@ -48,8 +52,9 @@ class Resources(Spec):
     """Higher goes first; experiments of the same priority go in the order they came."""
     time_limit: Annotated[float, Field(gt=0, le=3e6)] | None = None
     """Seconds that an attempt may run, wall clock; by default no limit."""
-    memory_limit: Annotated[int, Field(ge=128, le=10_000_000)] | None = None
-    """MiB of main memory that the child process may take; by default the slot's share of nine tenths of the machine."""
+    memory_limit: Annotated[int, Field(ge=PROCESS_MB, le=10_000_000)] | None = None
+    """MiB of main memory that the child process may take, which holds 400 before it has loaded anything; by default
+    the slot's share of nine tenths of the machine."""
 
 
 class Experiment(Spec):
@@ -81,6 +86,11 @@ class Experiment(Spec):
         check_diagnostics(self.problem, self.algorithm, self.diagnostics)
         return self
 
+    @property
+    def evaluated_every(self) -> int:
+        """Hyperiterations between evaluations: `evaluation.every`, or a tenth of them all, rounded up, at most 100."""
+        return self.evaluation.every or min(-(-self.algorithm.hyperiterations // 10), 100)
+
     def canonical(self) -> dict[str, Any]:
         """The spec as plain JSON values with every default written out."""
         return self.model_dump(mode="json")
@@ -88,17 +98,28 @@ class Experiment(Spec):
     def sha256(self) -> str:
         """Hash of what the spec says beyond the defaults; two specs with the same hash are the same experiment.
 
-        A later version that adds a field with a default leaves the hashes of all specs as they are.
+        A later version that adds a field with a default leaves the hashes of all specs as they are, and one that
+        changes a default those of specs with every default written out, as they are stored.
         """
         text = json.dumps(_chosen(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+FIRST_DEFAULTS: Mapping[tuple[type[Spec], str], Any] = {(Evaluation, "every"): 100}
+"""Of the fields whose default has changed since, what it was at first: hashes go by that."""
+
+
 def _chosen(part: Spec) -> dict[str, Any]:
-    """The fields that differ from their defaults, and every `kind`."""
-    values = {name: getattr(part, name) for name in type(part).model_fields}
-    return {
-        name: _chosen(value) if isinstance(value, Spec) else value
-        for name, value in values.items()
-        if name == "kind" or value != type(part).model_fields[name].get_default(call_default_factory=True)
-    }
+    """The fields that differ from their first defaults, and every `kind`."""
+    found: dict[str, Any] = {}
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        first = FIRST_DEFAULTS.get((type(part), name), field.get_default(call_default_factory=True))
+        if isinstance(value, Spec):
+            inside = _chosen(value)
+            # An object with a kind says at least that; one without is all defaults where nothing in it is chosen.
+            if inside and (value != first or "kind" not in inside):
+                found[name] = inside
+        elif name == "kind" or value != first:
+            found[name] = value
+    return found

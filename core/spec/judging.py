@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from core.spec.algorithms import Exact, FirstOrder, Implicit, Nested, RandomForward, Reptile, Reverse
+from core.spec.algorithms import Hypergradient as Method
 from core.spec.assumptions import assumptions
-from core.spec.diagnostics import Stationarity
+from core.spec.diagnostics import Comparison, Stationarity, Truncation
 from core.spec.experiment import Experiment
 
 Judged = Literal[
@@ -31,11 +33,11 @@ def judged(spec: Experiment, measured: Mapping[str, Worst]) -> list[dict[str, An
     """As `assumptions`, with a verdict instead of `measured`, and the worst values of the series that it rests on.
 
     `met on measurement`: every series that was measured stayed below its bound at every hyperiteration that was looked
-    at. That is evidence, not a proof: the theorem asks for it at every lam. `undecided`: none was above its bound, and
-    one could not be told from it.
+    at, and no hypergradient said otherwise. That is evidence, not a proof: the theorem asks for it at every lam.
+    `undecided`: none was above its bound, and one could not be told from it, or a hypergradient speaks against it.
     """
-    bounds = _bounds(spec, measured)
-    return [_judged(entry, measured, bounds) for entry in assumptions(spec)]
+    bounds, against = _bounds(spec, measured), _against(spec)
+    return [_judged(entry, measured, bounds, against) for entry in assumptions(spec)]
 
 
 class _Bound(NamedTuple):
@@ -48,27 +50,87 @@ class _Bound(NamedTuple):
 def _bounds(spec: Experiment, measured: Mapping[str, Worst]) -> dict[str, _Bound]:
     """A contraction has a factor below 1, whatever the experiment warns about; how small an inner gradient is small
     enough is the experiment's to say (`warn_above` of the stationarity)."""
-    stationary = spec.diagnostics.stationarity.warn_above
-    default: float = Stationarity.model_fields["warn_above"].default
+    asked = spec.diagnostics
     error = measured["contraction_error"].value if "contraction_error" in measured else 0.0
     return {
         "contraction_factor": _Bound(1.0, max(DIGITS, error)),
-        "inner_gradient_relative": _Bound(default if stationary is None else stationary, 0.0),
+        "inner_gradient_relative": _enough(asked.stationarity),
+        "truncation_error": _enough(asked.truncation),
+        "comparison_error": _enough(asked.comparison),
     }
 
 
-def _judged(entry: dict[str, Any], measured: Mapping[str, Worst], bounds: Mapping[str, _Bound]) -> dict[str, Any]:
+def _enough(section: Stationarity | Truncation | Comparison) -> _Bound:
+    default: float = type(section).model_fields["warn_above"].default
+    return _Bound(default if section.warn_above is None else section.warn_above, 0.0)
+
+
+Side = Literal["below", "near", "not below"]
+
+
+def _against(spec: Experiment) -> dict[str, Side]:
+    """Series of hypergradients that speak against convergence where they are not below their bound, and how loudly.
+
+    Twice the steps would change nothing if w_T were w(lam); half of them say something of w_{T/2} alone. A comparison
+    says something where one of the two takes w_T for w(lam) and neither leaves anything out or is an estimate.
+    """
+    algorithm, asked = spec.algorithm, spec.diagnostics
+    truncation: Side = "not below" if asked.truncation.steps == "double" else "near"
+    if not isinstance(algorithm, Nested):
+        return {}
+    pair = [_meant(method, algorithm.steps) for method in (algorithm.hypergradient, asked.comparison.against)]
+    compared: dict[str, Side] = {"comparison_error": "near"} if None not in pair and "f" in pair else {}
+    return {"truncation_error": truncation, **compared}
+
+
+def _meant(method: Method | None, steps: int) -> Literal["f_T", "f"] | None:
+    """Whose gradient a method takes; None: an estimate, or no gradient. Central differences are of f_T."""
+    match method:
+        case Exact() | Implicit():
+            return "f"
+        case FirstOrder() | Reptile() | RandomForward():
+            return None
+        case Reverse(truncate=int(last)) if last < steps:
+            return None
+        case _:
+            return "f_T"
+
+
+def _judged(
+    entry: dict[str, Any], measured: Mapping[str, Worst], bounds: Mapping[str, _Bound], against: Mapping[str, Side]
+) -> dict[str, Any]:
     if entry["status"] != "measured":
         return {**entry, "worst": {}}
     worst = {name: measured[name] for name in entry["series"] if name in measured}
-    status, finding = _finding(worst, [name for name in entry["series"] if name not in measured], bounds)
-    values = {name: seen.value for name, seen in worst.items()}
-    return {**entry, "status": status, "reason": f"{entry['reason']} {finding}", "worst": values}
+    missing = [name for name in entry["series"] if name not in measured]
+    contrary = {
+        name: measured[name]
+        for name in against
+        if name in measured and _side(measured[name].value, bounds[name]) == "not below"
+    }
+    status, finding = _finding(worst, missing, bounds, contrary, {against[name] for name in contrary})
+    values = {name: seen.value for name, seen in (worst | contrary).items()}
+    series = [*entry["series"], *contrary]
+    return {**entry, "status": status, "reason": f"{entry['reason']} {finding}", "series": series, "worst": values}
 
 
-def _finding(worst: Mapping[str, Worst], missing: list[str], bounds: Mapping[str, _Bound]) -> tuple[Judged, str]:
-    """The verdict, and a sentence with the numbers."""
-    if not worst:
+def _finding(
+    worst: Mapping[str, Worst],
+    missing: list[str],
+    bounds: Mapping[str, _Bound],
+    contrary: Mapping[str, Worst],
+    said: set[Side],
+) -> tuple[Judged, str]:
+    """The verdict, and a sentence with the numbers.
+
+    Args:
+        worst: of the series that decide.
+        missing: names of those that were not measured.
+        bounds: what all series have to stay below.
+        contrary: of hypergradients that speak against it.
+        said: what they say.
+    """
+    if not worst and not contrary:
         return (
             "not measured",
             f"Nothing measured it: give `every` to {' or '.join(SECTIONS[name] for name in missing)}.",
@@ -76,14 +138,12 @@ def _finding(worst: Mapping[str, Worst], missing: list[str], bounds: Mapping[str
     sides = {name: _side(seen.value, bounds[name]) for name, seen in worst.items()}
     parts = [_compared(name, seen, bounds[name], sides[name]) for name, seen in worst.items()]
     parts += [f"{name} was not measured" for name in missing]
-    found = set(sides.values())
+    parts += [_compared(name, seen, bounds[name], "not below") for name, seen in contrary.items()]
+    found = set(sides.values()) | said
     status: Judged = (
         "not met on measurement" if "not below" in found else "undecided" if "near" in found else "met on measurement"
     )
     return status, f"Measured: {', '.join(parts)}."
-
-
-Side = Literal["below", "near", "not below"]
 
 
 def _side(value: float, bound: _Bound) -> Side:

@@ -71,8 +71,9 @@ class PluginModel(Spec):
 class PluginTable(Table):
     """A data set of feature vectors from an installed package.
 
-    Its code: (spec, data_dir) -> core.datasets.table.Table of the sizes that the class says; what it needs and does not
-    find in `data_dir` it reports as core.errors.DataMissing.
+    Its code: (spec, data_dir) -> core.datasets.table.Table of the sizes that the class says, targets whole numbers
+    0 <= y < classes where it says `classes`, else finite numbers. What it needs and does not find in `data_dir` it
+    reports as core.errors.DataMissing.
     """
 
     group: ClassVar[str] = "bilevel.datasets"

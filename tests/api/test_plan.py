@@ -3,9 +3,11 @@
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import Engine, text
 
 from api.errors import MEDIA_TYPE
+from core.planning import DEVICES
 
 PLACE = "/v1/experiments:plan"
 CLEANING: dict[str, Any] = {
@@ -58,6 +60,14 @@ def test_rates_may_be_given(refusing: httpx.Client) -> None:
     unlimited = {name: value for name, value in CLEANING.items() if name != "resources"}
     assert plan(refusing, unlimited)["memory"]["fits"] is None
     assert plan(refusing, unlimited, memory_mb=100_000)["memory"]["fits"] is True
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_whatever_a_device_says_may_be_given(refusing: httpx.Client, name: str) -> None:
+    """As `bilevel plan --rates` sends what `python -m benchmarks rates` prints."""
+    device = DEVICES[name].model_copy(update={"memory_mb": 1000.0, "evaluated_together": 3}).model_dump()
+    given = {field: value for field, value in device.items() if field != "name" and value is not None}
+    assert plan(refusing, CLEANING, **given)["device"] == device | {"name": "cpu, with given rates"}
 
 
 def test_refusals_are_those_of_a_submission(refusing: httpx.Client) -> None:

@@ -22,7 +22,18 @@ def refusal(answer: httpx.Response, status: int) -> dict[str, Any]:
 
 
 SPECS: list[tuple[dict[str, Any], str, str]] = [
-    ({}, "/problem", "required"),
+    ({}, "/problem", "required, an object with a `kind`: use `quadratic`, `random_quadratics`, `regularization`"),
+    (
+        {"problem": {"kind": "quadratic"}, "algorithm": {"kind": "soba", "steps": 3}},
+        "/algorithm/steps",
+        "`soba` has no `steps`, a field of `nested`, `joint`: leave it out, or use `batch`",
+    ),
+    ({"problem": {"kind": "quadratic"}, "algorithm": {"kind": "soba", "T": 3}}, "/algorithm/T", "not known here: use"),
+    (
+        {"problem": {"kind": "quadratic"}, "algorithm": {"hypergradient": {"kind": "forward", "truncate": 3}}},
+        "/algorithm/hypergradient/truncate",
+        "`forward` has no `truncate`, a field of `reverse`: leave it out, or use",
+    ),
     ({"problem": {"kind": "quadratic"}, "sed": 1}, "/sed", "did you mean `seed`?"),
     ({"problem": {"kind": "quadratic"}, "zzz": 1}, "/zzz", "use `algorithm`, `diagnostics`, `evaluation`, `labels`"),
     ({"problem": {"kind": "quadratic", "damp": 1}}, "/problem/damp", "did you mean `damping`?"),

@@ -20,6 +20,7 @@ from api.schemas import SPEC_EXAMPLES
 from api.sweep_schemas import SWEEP_EXAMPLES
 from core.settings import Settings
 from core.spec import KINDS, Experiment, Sweep, kind_of
+from core.spec.paths import fields
 
 Serve = Callable[[Settings], AbstractContextManager[str]]
 
@@ -129,8 +130,23 @@ class TestCatalog:
                 Draft202012Validator(entry["schema"]).validate(entry["example"])
                 assert member.model_validate(entry["example"]) == member()
 
+    def test_every_other_field_of_an_experiment_is_there(self, refusing: httpx.Client) -> None:
+        answer = refusing.get("/v1/catalog").json()
+        pages = {"": answer["experiment"], **{f"{path}.": entry for path, entry in answer["parts"].items()}}
+        described = [f"{path}{name}" for path, page in pages.items() for name in page["schema"]["properties"]]
+        assert {"name", "seed", "evaluation.every", "resources.time_limit", "diagnostics.truncation.steps"} <= set(
+            described
+        )
+        own = ("problem.", "algorithm.")
+        canonical = answer["experiment"]["example"]
+        assert set(described) == {path for path in fields(canonical) if not path.startswith(own)}
+        for entry in answer["parts"].values():
+            assert entry["description"]
+            Draft202012Validator(entry["schema"]).validate(entry["example"])
+
     def test_the_schema_of_a_whole_experiment_fits_its_examples(self, refusing: httpx.Client) -> None:
         experiment = refusing.get("/v1/catalog").json()["experiment"]
+        Draft202012Validator(experiment["schema"]).validate(experiment["example"])
         for example in experiment["examples"].values():
             Draft202012Validator(experiment["schema"]).validate(example)
 

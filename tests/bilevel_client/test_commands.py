@@ -392,6 +392,14 @@ def test_catalogue(bilevel: Any) -> None:
     fields = " ".join(bilevel("catalog", "clipped").stdout.split())
     assert "clipped (weights)" in fields
     assert "radius above 0 to 1e+07; optional Largest sum of the weights" in fields
+    fields = " ".join(bilevel("catalog", "resources").stdout.split())
+    assert "resources (parts of an experiment)" in fields
+    assert "priority from -100 to 100; default 0 Higher goes first" in fields
+    assert "time_limit above 0 to 3e+06; optional Seconds" in fields
+    assert "every from 1 to 1e+07; optional" in " ".join(bilevel("catalog", "evaluation").stdout.split())
+    assert "name text; default untitled" in " ".join(bilevel("catalog", "experiment").stdout.split())
+    assert "double | half; default double" in bilevel("catalog", "diagnostics.truncation").stdout
+    assert "evaluation" in bilevel("catalog").stdout
     assert "kinds" in json.loads(bilevel("catalog", "--json").stdout)
     assert "did you mean hyper_cleaning" in " ".join(bilevel("catalog", "hyper_cleanin", status=2).output.split())
 

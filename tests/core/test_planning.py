@@ -217,7 +217,7 @@ class TestVerdict:
     def test_the_reason_counts_the_process(self) -> None:
         found = planned({"kind": "quadratic"}, limit=410)
         assert "more than the limit of 410 MB: 400 MB of it are the process before it has loaded" in found.verdict
-        below = planned({"kind": "quadratic"}, limit=128)
+        below = plan(experiment({"kind": "quadratic"}, limit=410), DEVICES["cuda"])
         assert below.remedy is None
         assert "The process alone is above the limit" in below.verdict
 
@@ -657,6 +657,11 @@ def test_a_gpu_replays_whole_hyperiterations_of_other_methods_too(hypergradient:
     assert launched.hyperiteration_seconds > 4 * replayed.hyperiteration_seconds
     outer = {part.part: part.seconds for part in replayed.parts}[methods.OUTER_STEP]
     assert outer < 20 * DEVICES["cuda"].operator_seconds / 2
+
+
+def test_evaluations_that_nobody_spaced_are_counted_a_tenth_apart() -> None:
+    body = {"problem": {"kind": "quadratic"}, "algorithm": {"hyperiterations": 60}}
+    assert plan(Experiment.model_validate(body)).time.evaluations == 11
 
 
 def test_evaluations_on_a_gpu_take_more_episodes_together_but_not_more_than_a_chunk() -> None:

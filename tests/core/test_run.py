@@ -114,6 +114,17 @@ def test_resumed_after_any_hyperiteration_it_is_the_same_to_the_bit(
         assert rest.artifacts() == whole.artifacts()
 
 
+def test_evaluations_that_nobody_spaced_are_a_tenth_apart_and_resume_to_the_bit(tmp_path: Path) -> None:
+    changed = described(hyperiterations=25).canonical()
+    changed["evaluation"]["every"] = None
+    spec = Experiment.model_validate(changed)
+    whole = Run(spec, tmp_path)
+    assert list(whole.recorder.curves["validation/loss"]) == [*range(0, 25, 3), 25]
+    rest = Run(spec, tmp_path, resume=whole.checkpoints.saved[10])
+    assert rest.curves() == whole.curves(since=10)
+    assert rest.result() == whole.result()
+
+
 def test_averaged_outer_variables_are_what_is_evaluated_and_resume_to_the_bit(tmp_path: Path) -> None:
     spec = described(averaging=0.5)
     whole, plain = Run(spec, tmp_path), Run(described(), tmp_path)

@@ -63,13 +63,17 @@ def test_last_and_worst_are_remembered() -> None:
 def test_a_warning_says_what_where_and_how_much() -> None:
     spec = Experiment.model_validate({"problem": {"kind": "quadratic"}})
     _, (warning,) = look(watched(spec), {}, 7, {"truncation_error": 0.4})
+    advice = "raise `algorithm.steps` or the inner rate"
     assert warning == {
         "hyperiteration": 7,
         "series": "truncation_error",
         "value": 0.4,
         "threshold": 0.1,
-        "message": "T too short: relative truncation error 0.4",
+        "message": f"T too short: relative truncation error 0.4; {advice}, or take `heavy_ball`",
     }
+    body = {"problem": {"kind": "quadratic"}, "algorithm": {"dynamics": {"kind": "heavy_ball"}}}
+    _, (warning,) = look(watched(Experiment.model_validate(body)), {}, 7, {"truncation_error": 0.4})
+    assert warning["message"].endswith(advice)
     _, warnings = look(watched(spec), {}, 0, {"contraction_factor": 1.03, "solver_residual": 0.2, "seconds": 99.0})
     assert [warning["message"] for warning in warnings] == [
         "inner dynamics not contracting: factor 1.03 at w_T",

@@ -12,12 +12,15 @@ from core.store.engine import transaction
 pytestmark = pytest.mark.service
 
 
+LARGE = {"kind": "quadratic", "inner_dimension": 2000, "outer_dimension": 2000}
+
+
 def test_experiments_end_as_they_should(service, spec):
     """One worker, one experiment after the other."""
     good = service.submit(spec())
     diverging = service.submit(spec(rate=1000.0, steps=50))
     slow = service.submit(spec(hyperiterations=1_000_000, resources={"time_limit": 1.5}))
-    large = service.submit(spec(hyperiterations=1_000_000, resources={"memory_limit": 128}))
+    large = service.submit(spec(hyperiterations=1_000_000, problem=LARGE, resources={"memory_limit": 400}))
     cancelled = service.submit(spec(hyperiterations=1_000_000))
     service.start_worker()
 
@@ -48,6 +51,7 @@ def test_experiments_end_as_they_should(service, spec):
     done = service.wait(large)
     assert done.status is Status.FAILED
     assert (done.row.error["category"], done.row.error["code"]) == ("user", "out_of_memory")
+    assert "more than the 400 MB of `resources.memory_limit`" in done.row.error["message"]
 
     service.wait_for_progress(cancelled, 20)
     with transaction(service.engine) as session:

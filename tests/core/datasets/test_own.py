@@ -82,6 +82,7 @@ def test_a_numpy_archive(tmp_path: Path) -> None:
         ("a,b\n1,x\n2,0\n3,0\n", {"regression": True}, "a target is not a number .* leave out --regression"),
         ("a,b\n1,inf\n2,0\n3,0\n", {"regression": True}, "the target of example 0 .* is not finite"),
         ("a,b\ninf,0\n2,1\n3,0\n", {}, "example 0, feature 0 .* is infinite"),
+        ("z,a,b\n3,,0\n4,,1\n5,,0\n", {}, "feature 1 .* has no value"),
         ("a,b\n1,0\n2,1\n", {}, "has 2 rows, 1 features"),
         ("", {}, "0 rows|different values"),
         ("b\n0\n1\n0\n", {}, "has 3 rows, 0 features"),

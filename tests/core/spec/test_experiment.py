@@ -42,6 +42,20 @@ def test_every_default_is_written_out() -> None:
     assert canonical["resources"]["precision"] == "float32"
 
 
+@pytest.mark.parametrize(
+    ("hyperiterations", "every", "expected"),
+    [(1, None, 1), (10, None, 1), (11, None, 2), (60, None, 6), (1000, None, 100), (50_000, None, 100), (60, 100, 100)],
+)
+def test_evaluations_are_a_tenth_of_the_hyperiterations_apart(
+    hyperiterations: int, every: int | None, expected: int
+) -> None:
+    spec = Experiment.model_validate(
+        {**QUADRATIC, "algorithm": {"hyperiterations": hyperiterations}, "evaluation": {"every": every}}
+    )
+    assert spec.evaluated_every == expected
+    assert spec.canonical()["evaluation"]["every"] == every
+
+
 def test_hash_does_not_depend_on_order_or_on_defaults_being_written() -> None:
     short = Experiment.model_validate({"problem": {"kind": "quadratic", "condition": 5, "damping": 1}})
     long = Experiment.model_validate(
@@ -52,9 +66,11 @@ def test_hash_does_not_depend_on_order_or_on_defaults_being_written() -> None:
 
 def test_hash_is_stable_across_versions() -> None:
     # A change here means that results stored earlier no longer match their specs: say so in the change log.
-    assert Experiment.model_validate(QUADRATIC).sha256() == (
+    stored = {**QUADRATIC, "evaluation": {"every": 100}}  # the default of version 0.1.0, whose specs have it written
+    assert Experiment.model_validate(stored).sha256() == (
         "7ebab99ce08b07b130c5db67a7910ae66a374a1b1b49bf68a348b4c0e3cafd6e"
     )
+    assert Experiment.model_validate(QUADRATIC).sha256() != Experiment.model_validate(stored).sha256()
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"name": "b"}, {"problem": {"kind": "quadratic", "damping": 0.2}}])
@@ -82,6 +98,7 @@ def test_hash_sees_every_change(change: dict[str, Any]) -> None:
         ({"problem": {"kind": "quadratic", "damping": float("nan")}}, ("problem", "quadratic", "damping")),
         ({**QUADRATIC, "seed": True}, ("seed",)),
         ({**QUADRATIC, "algorithm": {"steps": True}}, ("algorithm", "nested", "steps")),
+        ({**QUADRATIC, "resources": {"memory_limit": 399}}, ("resources", "memory_limit")),
         ({**QUADRATIC, "resources": {"time_limit": False}}, ("resources", "time_limit")),
         (
             {**QUADRATIC, "algorithm": {"hypergradient": {"kind": "reverse", "segment": True}}},

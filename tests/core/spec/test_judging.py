@@ -12,14 +12,21 @@ from core.spec.judging import Worst, judged
 FACTOR, GRADIENT = "contraction_factor", "inner_gradient_relative"
 
 
-def spec(diagnostics: dict[str, Any] | None = None) -> Experiment:
+def spec(diagnostics: dict[str, Any] | None = None, hypergradient: dict[str, Any] | None = None) -> Experiment:
     """Ridge regression by gradient descent, whose convergence depends on the data."""
-    return Experiment.model_validate({"problem": {"kind": "regularization"}, "diagnostics": diagnostics or {}})
+    algorithm = {"hypergradient": hypergradient} if hypergradient else {}
+    body = {"problem": {"kind": "regularization"}, "algorithm": algorithm, "diagnostics": diagnostics or {}}
+    return Experiment.model_validate(body)
 
 
-def convergence(measured: dict[str, Worst], diagnostics: dict[str, Any] | None = None) -> dict[str, Any]:
-    (found,) = [each for each in judged(spec(diagnostics), measured) if each["name"] == "uniform convergence"]
-    return found
+def convergence(
+    measured: dict[str, Worst],
+    diagnostics: dict[str, Any] | None = None,
+    hypergradient: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    found = judged(spec(diagnostics, hypergradient), measured)
+    (entry,) = [each for each in found if each["name"] == "uniform convergence"]
+    return entry
 
 
 MET, UNDECIDED, NOT_MET = "met on measurement", "undecided", "not met on measurement"
@@ -61,8 +68,53 @@ def test_a_factor_is_as_good_as_its_error(factor: float, status: str) -> None:
     assert convergence(measured)["status"] == status
 
 
+CONVERGED = {FACTOR: Worst(0.9, 1), GRADIENT: Worst(0.05, 2)}
+IMPLICIT = {"kind": "implicit"}
+
+
+@pytest.mark.parametrize(
+    ("error", "truncation", "status"),
+    [
+        (0.56, {}, NOT_MET),
+        (math.nan, {}, NOT_MET),
+        (0.05, {}, MET),
+        (0.56, {"warn_above": 0.6}, MET),
+        (0.56, {"warn_above": None}, NOT_MET),
+        (0.56, {"steps": "half"}, UNDECIDED),  # that is the error of T/2 steps
+    ],
+)
+def test_a_truncation_error_speaks_against_convergence(error: float, truncation: dict[str, Any], status: str) -> None:
+    found = convergence({**CONVERGED, "truncation_error": Worst(error, 3)}, {"truncation": truncation})
+    assert found["status"] == status
+    named = "truncation_error" in found["worst"]
+    assert named == ("truncation_error" in found["series"]) == (status != MET)
+    assert (f"truncation_error was {error:.6g} at hyperiteration 3 (not below 0.1)" in found["reason"]) == named
+    assert convergence({"truncation_error": Worst(0.56, 3)})["status"] == NOT_MET
+
+
+@pytest.mark.parametrize(
+    ("hypergradient", "against", "status"),
+    [
+        (IMPLICIT, None, UNDECIDED),
+        (IMPLICIT, {"kind": "exact"}, UNDECIDED),
+        (IMPLICIT, {"kind": "reverse"}, UNDECIDED),
+        ({"kind": "reverse"}, IMPLICIT, UNDECIDED),
+        ({"kind": "reverse"}, None, MET),  # both are of f_T, whatever w_T is
+        ({"kind": "reverse", "truncate": 5}, None, MET),  # what is wrong is the method
+        (IMPLICIT, {"kind": "reverse", "truncate": 5}, MET),
+    ],
+)
+def test_a_comparison_that_failed_leaves_it_undecided(
+    hypergradient: dict[str, Any], against: dict[str, Any] | None, status: str
+) -> None:
+    asked = {"comparison": {"every": 1, "against": against}}
+    found = convergence({**CONVERGED, "comparison_error": Worst(0.4, 3)}, asked, hypergradient)
+    assert found["status"] == status
+    assert convergence({**CONVERGED, "comparison_error": Worst(0.04, 3)}, asked, hypergradient)["status"] == MET
+
+
 def test_what_nothing_measured_says_what_to_ask_for() -> None:
-    found = convergence({"truncation_error": Worst(0.5, 0)})
+    found = convergence({"truncation_error": Worst(0.05, 0)})
     assert found["status"] == "not measured"
     assert "`contraction`" in found["reason"]
     assert "`stationarity`" in found["reason"]
