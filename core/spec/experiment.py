@@ -12,8 +12,9 @@ from core.spec.base import Label, Spec
 from core.spec.checks import check_algorithm
 from core.spec.diagnostics import Diagnostics, check_diagnostics
 from core.spec.few_shot_checks import check_chunk, check_numerics
+from core.spec.learned_problems import LearnedOptimizer
 from core.spec.problem_checks import check_problem
-from core.spec.problems import Problem
+from core.spec.problems import FewShot, Problem
 
 MOST_LABELS = 50
 """Labels of an experiment, at most."""
@@ -26,8 +27,8 @@ class Evaluation(Spec):
     """When and how the outer variables are evaluated on (meta-)validation data."""
 
     every: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    """Hyperiterations between evaluations, by default a tenth of them all, at most 100; the last hyperiteration is
-    evaluated always."""
+    """Hyperiterations between evaluations; by default 100 where they are of episodes or tasks, which take long, else a
+    tenth of all hyperiterations, at most 100. The last hyperiteration is evaluated always."""
     episodes: Annotated[int, Field(ge=1, le=100_000)] = 600
     """Episodes of an evaluation (few-shot problems), or tasks (`learned_optimizer`)."""
     patience: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
@@ -88,8 +89,9 @@ class Experiment(Spec):
 
     @property
     def evaluated_every(self) -> int:
-        """Hyperiterations between evaluations: `evaluation.every`, or a tenth of them all, rounded up, at most 100."""
-        return self.evaluation.every or min(-(-self.algorithm.hyperiterations // 10), 100)
+        """Hyperiterations between evaluations: `evaluation.every`, or what its default means, rounded up."""
+        long = isinstance(self.problem, FewShot | LearnedOptimizer)
+        return self.evaluation.every or (100 if long else min(-(-self.algorithm.hyperiterations // 10), 100))
 
     def canonical(self) -> dict[str, Any]:
         """The spec as plain JSON values with every default written out."""

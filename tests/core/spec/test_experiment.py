@@ -56,6 +56,12 @@ def test_evaluations_are_a_tenth_of_the_hyperiterations_apart(
     assert spec.canonical()["evaluation"]["every"] == every
 
 
+@pytest.mark.parametrize("kind", ["hyper_representation", "initialization", "multiclass_transfer", "learned_optimizer"])
+def test_evaluations_of_episodes_and_tasks_are_100_hyperiterations_apart(kind: str) -> None:
+    spec = Experiment.model_validate({"problem": {"kind": kind}, "algorithm": {"hyperiterations": 60}})
+    assert spec.evaluated_every == 100
+
+
 def test_hash_does_not_depend_on_order_or_on_defaults_being_written() -> None:
     short = Experiment.model_validate({"problem": {"kind": "quadratic", "condition": 5, "damping": 1}})
     long = Experiment.model_validate(
