@@ -165,7 +165,9 @@ def _few_shot() -> Iterator[Case]:
         yield Case(f"few-shot, {precision}", FEW_SHOT, nested(4, REVERSE), precision)
     pooled = {**FEW_SHOT, "model": {"kind": "conv4", "downsample": "max_pool"}}
     yield Case("few-shot, max-pool", pooled, nested(4, REVERSE))
-    yield Case("few-shot, 32 filters", {**FEW_SHOT, "model": {"kind": "conv4", "filters": 32}}, nested(4, REVERSE))
+    for filters in (8, 32):
+        model: Fields = {"model": {"kind": "conv4", "filters": filters}}
+        yield Case(f"few-shot, {filters} filters", {**FEW_SHOT, **model}, nested(4, REVERSE))
     yield Case("few-shot, mlp", {**FEW_SHOT, "model": {"kind": "mlp", "hidden": [256, 64]}}, nested(16, REVERSE))
     yield Case("few-shot, all diagnostics", FEW_SHOT, nested(4, REVERSE), diagnostics=MEASURED)
     yield Case("few-shot, 16 tasks, 2 at a time, all diagnostics", chunked, nested(4, REVERSE), diagnostics=MEASURED)

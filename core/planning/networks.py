@@ -13,6 +13,8 @@ GRADIENT_HOLDS = 4.0
 """What a gradient holds at its peak, over what its graph keeps, as measured."""
 CONVOLUTION = 1.8
 """How much slower a convolution of few channels is than a large product of as many operations."""
+VECTOR = 16
+"""Numbers that a processor multiplies at a time."""
 CONVOLUTION_TRAFFIC = 16
 """Times that a convolution's output is read or written, forward and backward, with norm and ReLU."""
 CONVOLUTION_KEEPS = 4.7
@@ -64,11 +66,12 @@ def _blocks(model: Conv4, images: ClassesOfImages) -> list[tuple[int, int, int]]
 
 
 def conv4_gradient(model: Conv4, images: ClassesOfImages, count: int, item: int) -> Work:
-    """Forward and backward on so many images."""
-    blocks = _blocks(model, images)
-    operations = sum(18 * inputs * model.filters * pixels for inputs, pixels, _ in blocks)
+    """Forward and backward on so many images; filters that do not fill a vector take as long as those that do."""
+    filters = max(model.filters, VECTOR)
+    blocks = _blocks(model.model_copy(update={"filters": filters}), images)
+    operations = sum(18 * inputs * filters * pixels for inputs, pixels, _ in blocks)
     passes = POOLED_TRAFFIC if model.downsample == "max_pool" else CONVOLUTION_TRAFFIC
-    traffic = passes * item * count * sum(model.filters * pixels for _, pixels, _ in blocks)
+    traffic = passes * item * count * sum(filters * pixels for _, pixels, _ in blocks)
     return multiplied(CONVOLUTION * 3 * count * operations, item) + Work(0, traffic, 2 * 160)
 
 

@@ -382,6 +382,14 @@ class TestImages:
         assert found
         assert found.evaluation_seconds / found.hyperiteration_seconds == pytest.approx(18.85 / 1.27, rel=0.15)
 
+    def test_filters_that_do_not_fill_a_vector_take_as_long_as_those_that_do(self) -> None:
+        def network(filters: int) -> float:
+            found = planned(FEW_SHOT | {"model": {"kind": "conv4", "filters": filters}}).time
+            assert found
+            return next(part.seconds for part in found.parts if part.part == "network")
+
+        assert network(4) == network(8) == network(16) < network(32)
+
     def test_larger_images_go_in_smaller_numbers(self) -> None:
         pooled = {"kind": "conv4", "filters": 32, "downsample": "max_pool"}
         peaks = [planned(problem | {"model": pooled, "meta_batch": 2}).memory for problem in (FEW_SHOT, self.MINI)]
