@@ -10,11 +10,11 @@ import click
 import httpx
 
 from core.datasets.catalog import ENTRIES, Entry, require
-from core.datasets.own_files import added
+from core.datasets.own_files import added, facts
 from core.errors import BilevelError, DataInvalid, DataMissing
 from core.settings import Settings
 from core.spec.catalog import KINDS, kind_of
-from core.spec.datasets import TABLE_NAME, OwnTable
+from core.spec.datasets import TABLE_NAME
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, exists=True)
@@ -32,7 +32,7 @@ def data() -> None:
 def list_data(folder: Path | None, as_json: bool) -> None:
     """List the data sets, and whether each can be used."""
     folder = folder or Settings().data_dir
-    own = [_own(dataset) for dataset in added(folder)]
+    own = [_own(name, folder) for name in added(folder)]
     rows = [*(_row(entry, folder) for entry in ENTRIES.values() if entry.kind != "table"), *own]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -66,20 +66,17 @@ def _row(entry: Entry, folder: Path) -> dict[str, str | list[str] | None]:
     }
 
 
-def _own(dataset: OwnTable) -> dict[str, str | list[str] | None]:
+def _own(name: str, folder: Path) -> dict[str, str | list[str] | None]:
+    row: dict[str, str | list[str] | None] = {"name": name, "source": "yours", "licence": "yours"}
+    row |= {"files": [], "originals": [], "problem": None}
+    try:
+        dataset = facts(name, folder)
+    except DataInvalid as error:
+        return row | {"state": "damaged", "description": "a table of your own: add it again", "problem": str(error)}
     target = f"{dataset.labels} classes" if dataset.labels else "a number"
     test = f", {dataset.test_rows} for test" if dataset.test_rows else ""
-    return {
-        "name": dataset.name,
-        "state": "yours",
-        "description": f"{dataset.rows} examples{test}, {dataset.columns} features, {target}",
-        "source": "yours",
-        "licence": "yours",
-        "files": [],
-        "originals": [],
-        "problem": None,
-        "dataset": dataset.model_dump_json(),
-    }
+    description = f"{dataset.rows} examples{test}, {dataset.columns} features, {target}"
+    return row | {"state": "yours", "description": description, "dataset": dataset.model_dump_json()}
 
 
 @data.command("add")

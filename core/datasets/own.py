@@ -1,7 +1,6 @@
 """Tables of one's own: made ready from CSV files or numpy archives, and read."""
 
 import contextlib
-import csv
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from core.datasets.csv_rows import csv_rows
 from core.datasets.own_files import arrays_path, check_sizes, facts_path, require_table
 from core.datasets.prepared import Array, read, write
 from core.datasets.table import Table
@@ -123,24 +123,20 @@ def _cells(path: Path, target: str | None) -> _Cells:
 
 
 def _csv(path: Path, target: str | None) -> _Cells:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = [row for row in csv.reader(file) if row] or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataInvalid(f"{path} is not a CSV file: {error}") from error
+    (_, header), *rows = csv_rows(path)
     if target is not None and target not in header:
         raise DataInvalid(f"{path} has no column `{target}`: its header has {', '.join(header)}")
     place = len(header) - 1 if target is None else header.index(target)
-    features, targets = np.empty((len(rows), max(len(header) - 1, 0))), []
-    for number, row in enumerate(rows):
+    features, targets = np.empty((len(rows), len(header) - 1)), []
+    for number, (line, row) in enumerate(rows):
         if len(row) != len(header):
-            raise DataInvalid(f"{path}, line {number + 2}: {len(row)} cells, not {len(header)} as in the header")
+            raise DataInvalid(f"{path}, line {line}: {len(row)} cells, not {len(header)} as in the header")
         cells = [(name, cell.strip()) for name, cell in zip(header, row, strict=True)]
         _, wanted = cells.pop(place)
         if not wanted:
-            raise DataInvalid(f"{path}, line {number + 2}: no target in column `{header[place]}`")
+            raise DataInvalid(f"{path}, line {line}: no target in column `{header[place]}`")
         targets.append(wanted)
-        features[number] = [_number(path, number + 2, name, cell) for name, cell in cells]
+        features[number] = [_number(path, line, name, cell) for name, cell in cells]
     return _Cells(_finite(path, features), np.array(targets, dtype=np.str_))
 
 

@@ -17,13 +17,22 @@ def facts_path(name: str, data_dir: Path) -> Path:
     return data_dir / "tables" / f"{name}.json"
 
 
-def added(data_dir: Path) -> list[OwnTable]:
-    """The tables that were added, by name.
+def added(data_dir: Path) -> list[str]:
+    """Names of the tables that were added, in their order."""
+    return sorted(path.stem for path in (data_dir / "tables").glob("*.json"))
+
+
+def facts(name: str, data_dir: Path) -> OwnTable:
+    """What a spec says of a table that was added.
 
     Raises:
-        DataInvalid: what is kept of one is damaged.
+        DataInvalid: what is kept of it is damaged.
     """
-    return [_read(path) for path in sorted((data_dir / "tables").glob("*.json"))]
+    path = facts_path(name, data_dir)
+    try:
+        return OwnTable.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise DataInvalid(f"{path} cannot be read ({error}): add the table again with `bilevel data add`") from error
 
 
 def require_table(dataset: OwnTable, data_dir: Path) -> None:
@@ -35,22 +44,15 @@ def require_table(dataset: OwnTable, data_dir: Path) -> None:
     """
     path = facts_path(dataset.name, data_dir)
     if not path.is_file():
-        there = ", ".join(f"`{found.stem}`" for found in sorted(path.parent.glob("*.json"))) or "none so far"
+        there = ", ".join(f"`{name}`" for name in added(data_dir)) or "none so far"
         raise DataMissing(
             f"There is no table `{dataset.name}` (looked for {path}): add it with "
             f"`bilevel data add {dataset.name} FILE.csv`; there are: {there}"
         )
-    check_sizes(dataset, _read(path))
+    check_sizes(dataset, facts(dataset.name, data_dir))
 
 
 def check_sizes(given: OwnTable, found: OwnTable) -> None:
     """Raises DataInvalid, with what to write, unless both have the same sizes."""
     if given != found:
         raise DataInvalid(f"The table `{given.name}` is another than the spec says: write {found.model_dump_json()}")
-
-
-def _read(path: Path) -> OwnTable:
-    try:
-        return OwnTable.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise DataInvalid(f"{path} cannot be read ({error}): add the table again with `bilevel data add`") from error

@@ -27,7 +27,7 @@ class Split(NamedTuple):
 def split_table(table: Table, *, train: int, validation: int, test: int, seed: int) -> Split:
     """Draws the sets without replacement, uniformly; the test set from the data set's own where it has one.
 
-    Missing values (NaN) become the training set's mean of their feature, in all three sets.
+    Missing values (NaN) become the training set's mean of their feature, in all three sets; 0 where it has none there.
 
     Raises:
         ValueError: the table has fewer examples than asked for.
@@ -62,7 +62,7 @@ def _take(pool: Examples, rows: Tensor) -> Examples:
 
 
 def _fill(split: Split) -> Split:
-    mean = split.train.x.nanmean(0)
+    mean = split.train.x.nanmean(0).nan_to_num(nan=0.0)
     train, validation, test = (Examples(torch.where(part.x.isnan(), mean, part.x), part.y) for part in split)
     return Split(train, validation, test)
 

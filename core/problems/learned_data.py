@@ -70,6 +70,7 @@ class Distilling:
         """The labels of the learned examples, one-hot [n, classes]."""
         return losses.desired(self.labels, self.problem.dataset.classes, self.context.dtype)
 
+    @cached_property
     def parts(self) -> FiniteSum:
         """Both objectives over some of the examples."""
         real = self.real
@@ -93,7 +94,7 @@ class Distilling:
     @cached_property
     def state(self) -> tuple[Problem, Dynamics]:
         """The bilevel problem with all real examples; one, as its minibatches are kept with it."""
-        parts = self.parts()
+        parts = self.parts
         everything, part = minibatches(
             parts.inner,
             examples=parts.inner_examples,
@@ -106,7 +107,7 @@ class Distilling:
 
     def at(self, k: int) -> tuple[Problem, Dynamics]:
         """With the real examples of hyperiteration k."""
-        (problem, dynamics), batch, parts = self.state, self.problem.outer_batch, self.parts()
+        (problem, dynamics), batch, parts = self.state, self.problem.outer_batch, self.parts
         if batch is None or batch >= parts.outer_examples:
             return problem, dynamics
         drawn = torch.randperm(parts.outer_examples, generator=stream(self.context.seed, "outer minibatch", k))
@@ -224,7 +225,7 @@ def learned_data(problem: spec.LearnedData, model: Model, inner: Inner, context:
         evaluate=distilling.evaluate,
         selection=LOWEST_LOSS,
         natural=distilling.natural,
-        finite_sum=distilling.parts(),
+        finite_sum=distilling.parts,
         report=distilling.report,
         artifacts=distilling.artifacts,
     )

@@ -1,6 +1,6 @@
 """The assumptions of the convergence theorem after a run: those that series decide are judged by what was measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Literal, NamedTuple
 
 from core.spec.algorithms import Exact, FirstOrder, Implicit, Nested, RandomForward, Reptile, Reverse
@@ -108,42 +108,24 @@ def _judged(
         for name in against
         if name in measured and _side(measured[name].value, bounds[name]) == "not below"
     }
-    status, finding = _finding(worst, missing, bounds, contrary, {against[name] for name in contrary})
     values = {name: seen.value for name, seen in (worst | contrary).items()}
+    sides = {name: _side(value, bounds[name]) for name, value in values.items()}
+    told = [_compared(name, seen, bounds[name], sides[name]) for name, seen in (worst | contrary).items()]
+    status = _status({*(sides | {name: against[name] for name in contrary}).values()})
+    finding = (
+        f"Measured: {', '.join([*told, *(f'{name} was not measured' for name in missing)])}."
+        if told
+        else f"Nothing measured it: give `every` to {' or '.join(SECTIONS[name] for name in missing)}."
+    )
     series = [*entry["series"], *contrary]
     return {**entry, "status": status, "reason": f"{entry['reason']} {finding}", "series": series, "worst": values}
 
 
-def _finding(
-    worst: Mapping[str, Worst],
-    missing: list[str],
-    bounds: Mapping[str, _Bound],
-    contrary: Mapping[str, Worst],
-    said: set[Side],
-) -> tuple[Judged, str]:
-    """The verdict, and a sentence with the numbers.
-
-    Args:
-        worst: of the series that decide.
-        missing: names of those that were not measured.
-        bounds: what all series have to stay below.
-        contrary: of hypergradients that speak against it.
-        said: what they say.
-    """
-    if not worst and not contrary:
-        return (
-            "not measured",
-            f"Nothing measured it: give `every` to {' or '.join(SECTIONS[name] for name in missing)}.",
-        )
-    sides = {name: _side(seen.value, bounds[name]) for name, seen in worst.items()}
-    parts = [_compared(name, seen, bounds[name], sides[name]) for name, seen in worst.items()]
-    parts += [f"{name} was not measured" for name in missing]
-    parts += [_compared(name, seen, bounds[name], "not below") for name, seen in contrary.items()]
-    found = set(sides.values()) | said
-    status: Judged = (
-        "not met on measurement" if "not below" in found else "undecided" if "near" in found else "met on measurement"
-    )
-    return status, f"Measured: {', '.join(parts)}."
+def _status(said: Set[Side]) -> Judged:
+    """The verdict of what series say; of nothing where none was measured."""
+    if not said:
+        return "not measured"
+    return "not met on measurement" if "not below" in said else "undecided" if "near" in said else "met on measurement"
 
 
 def _side(value: float, bound: _Bound) -> Side:

@@ -64,6 +64,17 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     assert json.loads(listed["grades"]["dataset"]) == alone
 
 
+def test_a_table_that_is_damaged_does_not_hide_the_others(tmp_path: Path) -> None:
+    (tmp_path / "grades.csv").write_text("hours,grade\n1,low\n2,low\n9,high\n8,high\n")
+    for name in ("first", "second"):
+        assert invoke("add", name, tmp_path / "grades.csv", "--to", tmp_path).exit_code == 0
+    (tmp_path / "tables" / "first.json").write_text("{")
+    rows = {row["name"]: row for row in json.loads(invoke("list", "--in", tmp_path, "--json").output)}
+    assert [rows[name]["state"] for name in ("first", "second")] == ["damaged", "yours"]
+    assert "add the table again" in rows["first"]["problem"]
+    assert "first          damaged   a table of your own: add it again" in invoke("list", "--in", tmp_path).output
+
+
 def test_tables_that_cannot_be_added(tmp_path: Path) -> None:
     file = tmp_path / "grades.csv"
     file.write_text("hours,grade\nmany,low\n")

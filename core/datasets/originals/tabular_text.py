@@ -1,10 +1,10 @@
 """California housing (csv with a header) and the MAGIC gamma telescope (csv without one)."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
+from core.datasets.csv_rows import csv_rows
 from core.datasets.prepared import Array
 from core.errors import DataInvalid
 
@@ -23,21 +23,21 @@ OCEAN = ("<1H OCEAN", "INLAND", "ISLAND", "NEAR BAY", "NEAR OCEAN")
 
 def housing(path: Path) -> dict[str, Array]:
     """Arrays of the housing file; an empty cell is NaN."""
-    header, *rows = _rows(path)
+    (_, header), *rows = csv_rows(path)
     missing = {*COLUMNS, "median_house_value", "ocean_proximity"} - set(header)
     if missing:
         raise DataInvalid(f"{path} has no column {', '.join(sorted(missing))}")
     place = {name: header.index(name) for name in header}
     numeric = [place[name] for name in COLUMNS]
     features, prices, ocean = [], [], []
-    for number, row in enumerate(rows, 2):
+    for line, row in rows:
         if len(row) != len(header) or row[place["ocean_proximity"]] not in OCEAN:
-            raise DataInvalid(f"{path}, line {number}: not {len(header)} cells with one of {', '.join(OCEAN)}")
+            raise DataInvalid(f"{path}, line {line}: not {len(header)} cells with one of {', '.join(OCEAN)}")
         try:
             features.append([float(row[column] or "nan") for column in numeric])
             prices.append(float(row[place["median_house_value"]]))
         except ValueError as error:
-            raise DataInvalid(f"{path}, line {number}: {error}") from error
+            raise DataInvalid(f"{path}, line {line}: {error}") from error
         ocean.append(OCEAN.index(row[place["ocean_proximity"]]))
     return {
         "housing_X": np.array(features, dtype=np.float64),
@@ -51,23 +51,12 @@ def housing(path: Path) -> dict[str, Array]:
 def magic(path: Path) -> dict[str, Array]:
     """Arrays magic_X [n, 10] and magic_y (True: gamma)."""
     features, gamma = [], []
-    for number, row in enumerate(_rows(path), 1):
+    for line, row in csv_rows(path):
         if len(row) != 11 or row[10] not in ("g", "h"):
-            raise DataInvalid(f"{path}, line {number}: not ten numbers and g or h")
+            raise DataInvalid(f"{path}, line {line}: not ten numbers and g or h")
         try:
             features.append([float(cell) for cell in row[:10]])
         except ValueError as error:
-            raise DataInvalid(f"{path}, line {number}: {error}") from error
+            raise DataInvalid(f"{path}, line {line}: {error}") from error
         gamma.append(row[10] == "g")
     return {"magic_X": np.array(features, dtype=np.float32), "magic_y": np.array(gamma, dtype=np.bool_)}
-
-
-def _rows(path: Path) -> list[list[str]]:
-    try:
-        with path.open(newline="", encoding="ascii") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataInvalid(f"{path} is not a csv file: {error}") from error
-    if not rows:
-        raise DataInvalid(f"{path} is empty")
-    return rows

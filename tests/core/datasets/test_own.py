@@ -32,7 +32,7 @@ def test_a_csv_file_of_classes(tmp_path: Path) -> None:
     )
     assert table.y.tolist() == [1, 2, 0, 1]
     assert table.test_x is None
-    assert own_files.added(tmp_path) == [made.dataset]
+    assert [own_files.facts(name, tmp_path) for name in own_files.added(tmp_path)] == [made.dataset]
     catalog.require(made.dataset, tmp_path)
 
 
@@ -84,7 +84,9 @@ def test_a_numpy_archive(tmp_path: Path) -> None:
         ("a,b\ninf,0\n2,1\n3,0\n", {}, "example 0, feature 0 .* is infinite"),
         ("z,a,b\n3,,0\n4,,1\n5,,0\n", {}, "feature 1 .* has no value"),
         ("a,b\n1,0\n2,1\n", {}, "has 2 rows, 1 features"),
-        ("", {}, "0 rows|different values"),
+        ("", {}, "is empty"),
+        ("a,b\n\n1,0\n\n2\n", {}, "line 5: 1 cells, not 2"),
+        ('a,b\n"1",0\n"2\n",1,1\n', {}, "line 4: 3 cells, not 2"),
         ("b\n0\n1\n0\n", {}, "has 3 rows, 0 features"),
     ],
 )
@@ -124,6 +126,6 @@ def test_what_is_not_there_or_another_is_told(tmp_path: Path) -> None:
 def test_added_again_it_is_replaced(tmp_path: Path) -> None:
     own.add("mine", written(tmp_path, CSV), tmp_path)
     made = own.add("mine", written(tmp_path, "x,y\n1,0\n2,1\n3,0\n"), tmp_path)
-    assert own_files.added(tmp_path) == [made.dataset]
+    assert [own_files.facts(name, tmp_path) for name in own_files.added(tmp_path)] == [made.dataset]
     assert len(load_table(made.dataset, tmp_path).x) == 3
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == ["mine.json", "mine.npz"]

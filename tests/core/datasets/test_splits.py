@@ -80,6 +80,17 @@ def test_missing_values_become_the_training_sets_mean() -> None:
         torch.testing.assert_close(part.x[:, 0], expected)
 
 
+def test_a_feature_without_values_in_the_training_set_becomes_0() -> None:
+    table = numbered(40)
+    drawn = split_table(table, train=20, validation=10, test=10, seed=0)
+    table.x[drawn.train.y] = table.x[drawn.test.y[0]] = torch.nan
+    train, validation, test = split_table(table, train=20, validation=10, test=10, seed=0)
+    assert (train.x == 0).all()
+    assert (validation.x[:, 0] == validation.y).all()
+    assert test.x[0] == 0
+    assert (test.x[1:, 0] == test.y[1:]).all()
+
+
 def test_standardization_uses_the_training_set_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(300, 4, dtype=torch.float64, generator=generator) * torch.tensor([1.0, 5.0, 1e-3, 0.0]) + 7
