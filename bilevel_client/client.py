@@ -238,6 +238,15 @@ class Client:
         """
         return self._transport.json("POST", "/v1/sweeps", json=dict(spec), headers=_key(idempotency_key))
 
+    def plan_sweep(self, spec: Mapping[str, Any], **device: str | float) -> dict[str, Any]:
+        """What every combination of a sweep would cost, and all its members together; nothing is stored.
+
+        Args:
+            spec: what would be run, as for `sweep`.
+            device: whose rates are taken, as for `plan`.
+        """
+        return self._transport.json("POST", "/v1/sweeps:plan", json=dict(spec), params=device)
+
     def sweeps(
         self,
         *,

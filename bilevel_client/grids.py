@@ -18,6 +18,7 @@ def sweep(
     grid: Sequence[str] = (),
     seeds: str | None = None,
     name: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The sweep of a file and what the command line adds to it.
 
@@ -27,6 +28,7 @@ def sweep(
         grid: values of fields, each `field=value,value`; they take the place of the file's.
         seeds: such as `0..4` or `0,7`.
         name: of the sweep; by default that of the file.
+        labels: of the sweep, beside those of a file that has a whole one.
 
     Raises:
         BadSpec: something is not of that form.
@@ -41,6 +43,8 @@ def sweep(
         own["seeds"] = integers(seeds)
     if own.get("seeds") and (unheard := [each for each in settings if each.partition("=")[0] == "seed"]):
         raise BadSpec(f"`{unheard[0]}`: the sweep has seeds of its own: use --seeds instead")
+    if labels:
+        own["labels"] = {**own.get("labels", {}), **labels}
     return own if name is None else {**own, "name": name}
 
 

@@ -1,4 +1,4 @@
-"""What an experiment would cost: memory, time, what would not fit and what would."""
+"""What an experiment or a sweep would cost: memory, time, what would not fit and what would."""
 
 from typing import Annotated, Literal
 
@@ -6,15 +6,17 @@ from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import schemas
-from api.data import require_data
+from api.data import require_data, require_data_of_member
 from api.deps import Caller, Uses
-from core.planning import DEVICES, Device, Plan, plan
-from core.spec import Experiment
+from api.sweep_schemas import SWEEP_EXAMPLES
+from core.planning import DEVICES, Device, Plan, SweepPlan, plan, plan_sweep
+from core.spec import Experiment, Sweep
 from core.spec.references import references
 from core.store.engine import transaction
 from core.store.references import check_references
+from core.store.sweeping import check_references_of_members
 
-router = APIRouter(tags=["experiments"])
+router = APIRouter()
 
 Rate = Annotated[float, Field(gt=0, le=1e18)]
 
@@ -57,7 +59,7 @@ class DeviceQuery(BaseModel):
         return DEVICES[name].model_copy(update=other | given | label)
 
 
-@router.post("/experiments:plan", operation_id="plan_experiment")
+@router.post("/experiments:plan", operation_id="plan_experiment", tags=["experiments"])
 def plan_experiment(
     spec: Annotated[Experiment, Body(openapi_examples=schemas.SPEC_EXAMPLES)],
     device: Annotated[DeviceQuery, Query()],
@@ -74,3 +76,21 @@ def plan_experiment(
         with transaction(uses.engine) as session:
             check_references(session, spec)
     return plan(spec, device.rates(spec))
+
+
+@router.post("/sweeps:plan", operation_id="plan_sweep", tags=["sweeps"])
+def plan_of_sweep(
+    spec: Annotated[Sweep, Body(openapi_examples=SWEEP_EXAMPLES)],
+    device: Annotated[DeviceQuery, Query()],
+    uses: Uses,
+    caller: Caller,
+) -> SweepPlan:
+    """Says what every combination of a sweep would take, and all members together; nothing is stored.
+
+    The body and its refusals are those of a submission. Other ways to the hypergradient are in the plan of a member.
+    """
+    for member in spec.problems():
+        require_data_of_member(member, uses.settings.data_dir)
+    with transaction(uses.engine) as session:
+        check_references_of_members(session, spec)
+    return plan_sweep(spec, device.rates)

@@ -3,7 +3,16 @@
 import click
 
 from bilevel_client.commands.curves import curves
-from bilevel_client.commands.experiments import cancel, list_experiments, resubmit, result, show, submit, watch
+from bilevel_client.commands.experiments import (
+    cancel,
+    compare,
+    list_experiments,
+    resubmit,
+    result,
+    show,
+    submit,
+    watch,
+)
 from bilevel_client.commands.files import artifact, catalog
 from bilevel_client.commands.here import data, up
 from bilevel_client.commands.planning import plan
@@ -30,6 +39,6 @@ def main() -> None:
     """Bilevel optimization as a service: submit experiments, watch their curves, take their results."""
 
 
-_EXPERIMENTS = (submit, resubmit, list_experiments, show, watch, cancel, curves, result, artifact)
+_EXPERIMENTS = (submit, resubmit, list_experiments, show, watch, cancel, curves, result, compare, artifact)
 for _command in (up, plan, *_EXPERIMENTS, sweep, sweeps, catalog, reproduce, data):
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""Commands for experiments: submit, resubmit, list, show, watch, cancel, result."""
+"""Commands for experiments: submit, resubmit, list, show, watch, cancel, result, compare."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,6 +146,30 @@ def result(service: Service, experiment: str) -> None:
     from bilevel_client.commands import tables
 
     tables.show(tables.result(record, found))
+
+
+@click.command()
+@click.argument("experiments", metavar="ID...", nargs=-1, required=True)
+@with_service
+def compare(service: Service, experiments: Sequence[str]) -> None:
+    """Show experiments side by side: where their specs differ, what each reached, time and memory.
+
+    Those of a sweep are compared by `bilevel sweeps show`, over their seeds.
+    """
+    with service.client() as client:
+        ids = dict.fromkeys(client.find(experiment) for experiment in experiments)
+        if len(ids) < 2:
+            raise click.UsageError("Give two experiments or more.")
+        records = [client.get(each) for each in ids]
+        results = [client.result(each["id"]) if each["status"] == "succeeded" else None for each in records]
+    from bilevel_client.commands import comparing, tables
+
+    if service.as_json:
+        found = [{**record, "result": reached} for record, reached in zip(records, results, strict=True)]
+        differing = comparing.differences([record["spec"] for record in records])
+        service.print_json({"differences": differing, "experiments": found})
+    else:
+        tables.show(comparing.comparison(records, results))
 
 
 def _submitted(service: Service, client: "Client", record: "Record", wait: bool) -> None:

@@ -6,6 +6,7 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 
 from bilevel_client.client import Client
 from bilevel_client.commands.following import LINE_EVERY, PAUSE, looks
@@ -40,7 +41,9 @@ def _bar(console: Console, client: Client, sweep_id: str) -> Record:
         TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(bar_width=shape.bar),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[members]}", style="cyan"),
+        TextColumn(
+            "{task.fields[members]}", style="cyan", table_column=Column()
+        ),  # takes several lines, as others do not
         console=console,
         refresh_per_second=8,
     )
@@ -51,7 +54,7 @@ def _bar(console: Console, client: Client, sweep_id: str) -> Record:
             done, asked = (record["progress"][part] for part in ("hyperiteration", "hyperiterations"))
             # Before the first point the bar has no length, so that it pulses.
             total = asked if done or record["ended"] else None
-            progress.update(task, completed=done, total=total, members=_members(record))
+            progress.update(task, completed=done, total=total, members=_states(record))
             if record["ended"]:
                 return record
             time.sleep(PAUSE)
@@ -74,9 +77,10 @@ def _lines(console: Console, client: Client, sweep_id: str) -> Record:
 def _line(record: Record) -> str:
     progress = record["progress"]
     steps = f"{progress['hyperiteration']}/{progress['hyperiterations']}"
-    return f"{record['id'][:8]}  {cut(record['name'], LONGEST)}  {steps}  {_members(record)}"
+    return (
+        f"{record['id'][:8]}  {cut(record['name'], LONGEST)}  {steps}  {record['members']} members: {_states(record)}"
+    )
 
 
-def _members(record: Record) -> str:
-    inside = ", ".join(f"{count} {status}" for status, count in counts(record))
-    return f"{record['members']} members: {inside}"
+def _states(record: Record) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts(record))

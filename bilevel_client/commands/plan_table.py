@@ -1,4 +1,4 @@
-"""What an experiment would cost, as tables for a terminal."""
+"""What an experiment or a sweep would cost, as tables for a terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bilevel_client.commands.assumption_table import assumption_table
+from bilevel_client.commands.fitting import Column, Rows
 from bilevel_client.commands.numbers import duration, number
+from bilevel_client.commands.sweep_tables import short_names, short_value
 
 
 def plan(name: str, found: Mapping[str, Any]) -> Group:
@@ -20,6 +22,39 @@ def plan(name: str, found: Mapping[str, Any]) -> Group:
         parts += [_memory(found["memory"]), _time(found["time"]), _ways(found["ways"])]
     parts += [assumption_table(found["assumptions"]), *(Text(note, "yellow") for note in found["notes"])]
     return Group(*parts, Text(f"Reckoned for {_device(found['device'])}.", "bright_black"))
+
+
+def plan_of_sweep(name: str, found: Mapping[str, Any]) -> Group:
+    """Verdict, and what each combination takes."""
+    cells = found["cells"]
+    names = short_names(list(cells[0]["parameters"]))
+    devices = [device["name"] for device in found["devices"]]
+    several = [Column("device")] if len(devices) > 1 else []
+    rows = Rows(*names.values(), "seeds", *several, "MB", Column("a hyperiteration", rank=1), "a member", "")
+    for cell in cells:
+        memory, time = cell["memory"] or {}, cell["time"] or {}
+        rows.add_row(
+            *(short_value(cell["parameters"][path]) for path in names),
+            str(cell["seeds"]),
+            *([cell["device"]] if several else []),
+            f"{memory['peak_mb']:.0f}" if memory else "not modelled",
+            _seconds(time["hyperiteration_seconds"]) if time else "",
+            _seconds(time["total_seconds"]) if time else "",
+            _fits({"memory": memory.get("fits"), "time": time.get("fits")}),
+        )
+    bad = any((cell[part] or {}).get("fits") is False for cell in cells for part in ("memory", "time"))
+    reckoned = [Text(f"Reckoned for {_device(device)}.", "bright_black") for device in found["devices"]]
+    return Group(Text(name, "bold"), Text(found["verdict"], "red" if bad else ""), rows, *reckoned)
+
+
+def _fits(parts: Mapping[str, bool | None]) -> Text:
+    if over := [part for part, fits in parts.items() if fits is False]:
+        return Text(f"{' and '.join(over)}: above the limit", "red")
+    return Text("fits", "green") if True in parts.values() else Text()
+
+
+def _seconds(seconds: float) -> str:
+    return duration(seconds) if seconds >= 10 else f"{number(seconds, 2)} s"
 
 
 def _colour(found: Mapping[str, Any]) -> str:

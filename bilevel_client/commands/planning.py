@@ -1,4 +1,4 @@
-"""The command for what an experiment would cost: plan."""
+"""The command for what an experiment or a sweep would cost: plan."""
 
 import json
 from collections.abc import Sequence
@@ -8,11 +8,14 @@ import click
 
 from bilevel_client.commands.experiments import FILE, SET
 from bilevel_client.commands.service import Service, with_service
+from bilevel_client.commands.sweeps import GRID, SEEDS
 
 
 @click.command()
 @click.argument("file", type=FILE)
 @SET
+@GRID
+@SEEDS
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Whose rates to take.  [default: as in the spec]")
 @click.option(
     "--rates",
@@ -20,23 +23,37 @@ from bilevel_client.commands.service import Service, with_service
     help="JSON file of measured rates, as `python -m benchmarks rates` prints it.",
 )
 @with_service
-def plan(service: Service, file: Path, settings: Sequence[str], device: str | None, rates: Path | None) -> None:
-    """Say what the experiment in FILE would take, memory and time, and what would fit; nothing is run."""
-    from bilevel_client import specs
+def plan(
+    service: Service,
+    file: Path,
+    settings: Sequence[str],
+    grid: Sequence[str],
+    seeds: str | None,
+    device: str | None,
+    rates: Path | None,
+) -> None:
+    """Say what the experiment in FILE would take, memory and time, and what would fit; nothing is run.
+
+    Of a sweep, which FILE holds or --grid and --seeds make of an experiment, every combination and all together.
+    """
+    from bilevel_client import grids, specs
 
     try:
-        spec = specs.experiment(file, settings)
+        spec = specs.load(file)
+        swept = "base" in spec or bool(grid) or seeds is not None
+        spec = grids.sweep(spec, settings=settings, grid=grid, seeds=seeds) if swept else specs.assign(spec, settings)
     except specs.BadSpec as error:
         raise click.UsageError(str(error)) from error
     given = _rates(rates) | ({"device": device} if device else {})
     with service.client() as client:
-        found = client.plan(spec, **given)
+        found = client.plan_sweep(spec, **given) if swept else client.plan(spec, **given)
     if service.as_json:
         service.print_json(found)
         return
     from bilevel_client.commands import plan_table, tables
 
-    tables.show(plan_table.plan(str(spec.get("name", "untitled")), found))
+    table = plan_table.plan_of_sweep if swept else plan_table.plan
+    tables.show(table(str(spec.get("name", "untitled")), found))
 
 
 def _rates(file: Path | None) -> dict[str, str | float]:

@@ -61,7 +61,7 @@ def sweep(record: Record) -> Group:
 
 def members(record: Record, found: Sequence[Record]) -> Group:
     """One member a line."""
-    names = _names([path for each in found[:1] for path in each["parameters"]])
+    names = short_names([path for each in found[:1] for path in each["parameters"]])
     scores = [each["score"] for each in found if each["score"]]
     metrics = _metrics(scores)
     failed = any(each["error"] for each in found)
@@ -75,7 +75,7 @@ def members(record: Record, found: Sequence[Record]) -> Group:
             str(each["member"]),
             str(each["trial"]),
             Text(each["experiment_id"][:8], "bold"),
-            *(_value(each["parameters"][path]) for path in names),
+            *(short_value(each["parameters"][path]) for path in names),
             Text(each["status"], colour(each)),
             f"{progress['hyperiteration']}/{progress['hyperiterations']}",
             chosen.text(score["metric"], _metric(score["metric"], score["validation"])) if each["score"] else "",
@@ -97,13 +97,13 @@ def counts(record: Record) -> Iterator[tuple[str, int]]:
 
 
 def _cells(cells: Sequence[Mapping[str, Any]]) -> Rows:
-    names = _names([path for cell in cells[:1] for path in cell["parameters"]])
+    names = short_names([path for cell in cells[:1] for path in cell["parameters"]])
     metrics = _metrics(cells)
     chosen = _chosen(cell["metric"] for cell in cells if cell["metric"])
     rows = Rows(*names.values(), "seeds", *_scored(chosen, metrics))
     for cell in cells:
         rows.add_row(
-            *(_value(cell["parameters"][path]) for path in names),
+            *(short_value(cell["parameters"][path]) for path in names),
             f"{cell['succeeded']}/{cell['seeds']}",
             chosen.text(cell["metric"], _spread(cell["metric"], cell["validation"])) if cell["metric"] else "",
             *(_spread(metric, cell["test"].get(metric)) for metric in metrics),
@@ -141,7 +141,7 @@ def _scored(chosen: _Chosen, metrics: Sequence[str]) -> Iterator[Column]:
 
 
 def _best(best: Mapping[str, Any]) -> Text:
-    names = _names(list(best["parameters"]))
+    names = short_names(list(best["parameters"]))
     values = ", ".join(f"{name}={shown(best['parameters'][path])}" for path, name in names.items())
     scores = [f"validation {_words(best['metric'])} {_metric(best['metric'], best['validation'])}"]
     scores += [f"test {_words(name)} {_metric(name, value)}" for name, value in sorted(best["test"].items())]
@@ -153,7 +153,7 @@ def _deviates(cell: Mapping[str, Any]) -> bool:
     return bool(cell["validation"]) and cell["validation"]["deviation"] is not None
 
 
-def _names(paths: Sequence[str]) -> dict[str, str]:
+def short_names(paths: Sequence[str]) -> dict[str, str]:
     """Path -> the shortest ending that no other path has."""
     found = {}
     for path in paths:
@@ -164,7 +164,8 @@ def _names(paths: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _value(value: Any) -> str:
+def short_value(value: Any) -> str:
+    """A value of a spec, short enough for a table."""
     return cut(shown(value), LONGEST)
 
 

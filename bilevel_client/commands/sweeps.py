@@ -14,18 +14,25 @@ if TYPE_CHECKING:
     from bilevel_client.records import Record
 
 
-@click.command()
-@click.argument("file", type=FILE)
-@click.option(
+GRID = click.option(
     "--grid",
     "grid",
     multiple=True,
     metavar="A.B=V,V",
     help="Values of a field, JSON or text, or `1..9`; can be given several times. The first varies slowest.",
 )
-@click.option("--seeds", metavar="0..4", help="Seeds of every combination: `0..4` or `0,7`.  [default: the spec's]")
+SEEDS = click.option(
+    "--seeds", metavar="0..4", help="Seeds of every combination: `0..4` or `0,7`.  [default: the spec's]"
+)
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@GRID
+@SEEDS
 @click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set a field of all members.")
 @click.option("--name", help="Name of the sweep.  [default: that in the file]")
+@click.option("--label", "labels", multiple=True, metavar="NAME:VALUE", help="Give the sweep and its members a label.")
 @click.option("--wait", is_flag=True, help="Show its progress until every member has ended, then what came of it.")
 @click.option("--key", help="Idempotency key: submitted again with the same key, it is the same sweep.")
 @with_service
@@ -36,6 +43,7 @@ def sweep(
     seeds: str | None,
     settings: Sequence[str],
     name: str | None,
+    labels: Sequence[str],
     wait: bool,
     key: str | None,
 ) -> None:
@@ -49,8 +57,9 @@ def sweep(
     """
     from bilevel_client import grids, specs
 
+    given = labelled(labels)
     try:
-        spec = grids.sweep(specs.load(file), settings=settings, grid=grid, seeds=seeds, name=name)
+        spec = grids.sweep(specs.load(file), settings=settings, grid=grid, seeds=seeds, name=name, labels=given)
     except specs.BadSpec as error:
         raise click.UsageError(str(error)) from error
     with service.client() as client:

@@ -117,7 +117,7 @@ def result(record: Record, found: Mapping[str, Any]) -> Group:
     names = sorted({metric for _, metrics in rows for metric in metrics})
     table = Rows(Column("", folds=True), *(Column(name.replace("_", " "), rank=1) for name in names))
     for label, metrics in rows:
-        table.add_row(label, *(_metric(name, metrics.get(name)) for name in names))
+        table.add_row(label, *(score(name, metrics.get(name)) for name in names))
     parts: list[RenderableType] = [Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), table]
     facts = new_facts()
     for name, value in _leaves({name: value for name, value in sorted(report.items()) if not _is_metrics(value)}):
@@ -129,6 +129,18 @@ def result(record: Record, found: Mapping[str, Any]) -> Group:
         parts.append(assumption_table(assumptions))
     parts += [Text(line, "yellow") for line in _warned(found.get("diagnostics", {}))]
     return Group(*parts, Text(_made(found), "bright_black"))
+
+
+def score(name: str, metric: Mapping[str, Any] | None) -> str:
+    """A metric with its interval; nothing where there is none."""
+    if metric is None:
+        return ""
+    shown = percent if "accuracy" in name else number
+    text = shown(metric["mean"])
+    if metric.get("ci95") is not None:
+        interval = percent(metric["ci95"]) if "accuracy" in name else number(metric["ci95"], digits=2)
+        text = f"{text.removesuffix(' %')} ± {interval}"
+    return text
 
 
 def _warned(diagnostics: Mapping[str, Any]) -> Iterator[str]:
@@ -208,20 +220,9 @@ def _error(error: Mapping[str, Any]) -> str:
     return f"{error['message']} ({error['category']}: {error['code']}, attempt {error['attempt']})"
 
 
-def _metric(name: str, metric: Mapping[str, Any] | None) -> str:
-    if metric is None:
-        return ""
-    shown = percent if "accuracy" in name else number
-    text = shown(metric["mean"])
-    if metric.get("ci95") is not None:
-        interval = percent(metric["ci95"]) if "accuracy" in name else number(metric["ci95"], digits=2)
-        text = f"{text.removesuffix(' %')} ± {interval}"
-    return text
-
-
 def _reported(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        return _metric(name, value)
+        return score(name, value)
     if not isinstance(value, float):
         return str(value)
     return percent(value) if "accuracy" in name else number(value)

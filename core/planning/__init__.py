@@ -2,6 +2,7 @@
 
 from core.planning.answer import Plan
 from core.planning.plan import plan
+from core.planning.sweep import SweepPlan, plan_sweep
 from core.planning.work import DEVICES, Device
 
-__all__ = ["DEVICES", "Device", "Plan", "plan"]
+__all__ = ["DEVICES", "Device", "Plan", "SweepPlan", "plan", "plan_sweep"]

@@ -66,4 +66,5 @@ def duration(seconds: float) -> str:
     for length, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.2g} seconds" if seconds < 10 else f"{seconds:.0f} seconds"
+    count = f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
+    return f"{count} second{'' if count == '1' else 's'}"

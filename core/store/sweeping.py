@@ -88,9 +88,18 @@ def retry_sweep(session: Session, sweep_id: UUID) -> int:
     return len(again)
 
 
-def _insert(session: Session, sweep: Sweep) -> UUID:
+def check_references_of_members(session: Session, sweep: Sweep) -> None:
+    """Makes sure that the files of other experiments are there.
+
+    Raises:
+        ReferenceInvalid: one is not; the pointer is into the sweep.
+    """
     for member in sweep.problems():
         _check_references(session, member)
+
+
+def _insert(session: Session, sweep: Sweep) -> UUID:
+    check_references_of_members(session, sweep)
     sweep_id = uuid4()
     session.execute(
         insert(SweepRow).values(
@@ -112,11 +121,6 @@ def _insert(session: Session, sweep: Sweep) -> UUID:
 
 
 def _check_references(session: Session, member: Member) -> None:
-    """Makes sure that the files of other experiments are there.
-
-    Raises:
-        ReferenceInvalid: one is not; the pointer is into the sweep.
-    """
     try:
         check_references(session, member.experiment)
     except ReferenceInvalid as error:

@@ -91,3 +91,54 @@ def test_a_device_with_rates_of_its_own_has_no_others_of_a_gpu(refusing: httpx.C
     assert plan(refusing, spec, device="cuda")["device"]["replayed_seconds"]
     found = plan(refusing, spec, device="cuda", operations_per_second=8e12, operator_seconds=1e-5)["device"]
     assert (found["bf16_operations_per_second"], found["replayed_seconds"]) == (None, None)
+
+
+SWEEP: dict[str, Any] = {
+    "base": CLEANING,
+    "grid": {"steps": [100, 20_000], "hypergradient": [{"kind": "unrolled"}, {"kind": "reverse"}]},
+    "seeds": [0, 1, 2],
+}
+
+
+def test_a_sweeps_plan_is_that_of_its_combinations(client: httpx.Client, engine: Engine) -> None:
+    answer = client.post("/v1/sweeps:plan", json=SWEEP, params={"operator_seconds": 1e-5})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert [cell["seeds"] for cell in found["cells"]] == [3] * 4
+    for cell in found["cells"]:
+        steps, method = cell["parameters"].values()
+        alone = plan(
+            client, {**CLEANING, "algorithm": {"steps": steps, "hypergradient": method}}, operator_seconds=1e-5
+        )
+        assert cell["memory"] == alone["memory"]
+        assert cell["time"] == alone["time"]
+        assert found["devices"] == [alone["device"]]
+    assert found["members"] == 12
+    assert found["peak_mb"] == max(cell["memory"]["peak_mb"] for cell in found["cells"])
+    assert found["total_seconds"] == pytest.approx(3 * sum(cell["time"]["total_seconds"] for cell in found["cells"]))
+    assert "12 members, one after the other: about" in found["verdict"]
+    assert "Above the memory limit: 1 of 4 combinations; the plan of one says what would fit." in found["verdict"]
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM experiments")).scalar_one() == 0
+
+
+def test_a_sweep_over_devices_is_reckoned_for_each(refusing: httpx.Client) -> None:
+    swept = {"base": CLEANING, "grid": {"resources.device": ["cpu", "cuda"]}}
+    found = refusing.post("/v1/sweeps:plan", json=swept).json()
+    assert [cell["device"] for cell in found["cells"]] == ["cpu", "cuda"]
+    assert [device["name"] for device in found["devices"]] == ["cpu", "cuda"]
+
+
+def test_refusals_of_a_sweeps_plan_are_those_of_its_submission(refusing: httpx.Client) -> None:
+    few_shot = {"kind": "hyper_representation"}
+    gone = {**few_shot, "start": {"experiment": "2f7bbd3c-36b9-4d8a-8f1c-6a4f6f0bb6a1"}}
+    for body in (
+        {**SWEEP, "grid": {"steps": [1, 0]}},
+        {"base": {"problem": few_shot}},
+        {"base": CLEANING, "grid": {"problem": [few_shot]}},
+        {"base": {"problem": gone}},
+    ):
+        submitted = refusing.post("/v1/sweeps", json=body)
+        planned = refusing.post("/v1/sweeps:plan", json=body)
+        assert planned.status_code == submitted.status_code == 422
+        assert planned.json() == submitted.json()

@@ -188,6 +188,7 @@ class TestOpenApi:
         assert {operation["operationId"] for operation in operations} == {
             "submit_experiment",
             "plan_experiment",
+            "plan_sweep",
             "list_experiments",
             "get_experiment",
             "cancel_experiment",

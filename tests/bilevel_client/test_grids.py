@@ -91,6 +91,13 @@ def test_the_command_line_adds_to_a_whole_sweep() -> None:
             grids.sweep(bad)
 
 
+def test_labels_join_those_of_the_file() -> None:
+    whole = {"base": {"labels": {"a": "1"}}, "labels": {"b": "2", "c": "3"}}
+    assert grids.sweep(whole, labels={"c": "4", "d": "5"})["labels"] == {"b": "2", "c": "4", "d": "5"}
+    assert grids.sweep({"labels": {"a": "1"}}, labels={"b": "2"})["labels"] == {"b": "2"}
+    assert "labels" not in grids.sweep({"labels": {"a": "1"}})
+
+
 def test_a_seed_is_not_set_beside_seeds() -> None:
     spec = {"problem": {"kind": "quadratic"}}
     assert grids.sweep(spec, settings=["seed=3"])["base"]["seed"] == 3

@@ -67,3 +67,23 @@ def test_a_wrong_spec_names_the_field(address: str, spec: str) -> None:
     answer = run(address, spec, "--set", "problem.corruption=2")
     assert answer.exit_code == 2
     assert "less than 1" in answer.output
+
+
+def test_a_sweep_is_planned_by_its_combinations(address: str, spec: str, tmp_path: Path) -> None:
+    answer = run(address, spec, "--grid", "steps=100,20000", "--seeds", "0..2", "--set", "resources.time_limit=60")
+    assert answer.exit_code == 0, answer.output
+    assert "6 members, one after the other: about" in answer.output
+    lines = {line.split()[0]: line for line in answer.output.splitlines() if line.split()}
+    assert lines["100"].rstrip().endswith("fits")
+    assert lines["20000"].rstrip().endswith("memory and time: above the limit")
+    file = tmp_path / "sweep.json"
+    file.write_text(json.dumps({"base": SPEC, "grid": {"steps": [100, 20_000]}}))
+    with Client(address) as client:
+        assert json.loads(run(address, str(file), "--json").output) == client.plan_sweep(json.loads(file.read_text()))
+        assert list(client.sweeps()) == []
+
+
+def test_a_sweep_over_devices_names_them(address: str, spec: str) -> None:
+    shown = run(address, spec, "--grid", "device=cpu,cuda").output
+    assert "Reckoned for cpu: " in shown
+    assert "Reckoned for cuda: " in shown

@@ -148,6 +148,14 @@ class TestCommands:
         assert "validation accuracy 93.00 %, test accuracy 80.00 %, test loss NaN" in answer.stdout
         assert "400/400  4 members: 4 succeeded" in answer.stderr
 
+    def test_labels_are_given_to_the_sweep_and_its_members(self, bilevel: Any, spec: str) -> None:
+        arguments = ("sweep", spec, "--grid", "steps=1,2", "--label", "paper:ours", "--label", "who:me", "--json")
+        record = json.loads(bilevel(*arguments).stdout)
+        assert record["labels"] == {"paper": "ours", "who": "me"}
+        assert len(json.loads(bilevel("list", "--label", "paper:ours", "--json").stdout)) == 2
+        assert record["id"][:8] in bilevel("sweeps", "list", "--label", "who:me").stdout
+        assert "NAME:VALUE" in bilevel("sweep", spec, "--label", "paper", status=2).stderr
+
     def test_a_failure_is_exit_status_1(self, bilevel: Any, spec: str, worker: Any) -> None:
         worker(failing=2)
         answer = bilevel("sweep", spec, "--grid", "steps=1,2", "--seeds", "0,1", "--wait", "--json", status=1)
@@ -222,3 +230,14 @@ def test_a_line_of_progress_names_the_sweep(client: Client, capsys: pytest.Captu
 
 def _interrupt(seconds: float) -> None:
     raise KeyboardInterrupt
+
+    def test_a_narrow_terminal_shows_all_states(
+        self, bilevel: Any, spec: str, worker: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "50")
+        worker(failing=2)
+        shown = bilevel("sweep", spec, "--seeds", "0..3", "--wait", "--name", "a long name of a sweep", status=1).stderr
+        plain = re.sub(r"\x1b\[[0-9;?]*\w", "", shown)
+        assert all(state in plain for state in ("3", "succeeded", "1 failed"))
+        assert "…" not in plain.split("━")[-1]
