@@ -1,6 +1,5 @@
 """What is left of an experiment when it is done: the result, and files worth keeping."""
 
-import math
 import platform
 import resource
 import subprocess
@@ -14,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from core import plain
 from core.bilevel import trees
 from core.bilevel.problem import Tree
 from core.problems.instance import Instance
@@ -45,8 +45,8 @@ def make_result(
         "environment": environment(device),
         "spec_sha256": spec.sha256(),
     }
-    plain: dict[str, Any] = json_valid(result)
-    return plain
+    found: dict[str, Any] = plain.data(result)
+    return found
 
 
 def _worst(seen: Memory) -> dict[str, Worst]:
@@ -62,21 +62,6 @@ def make_artifacts(instance: Instance, lam: Tree) -> dict[str, tuple[str, bytes]
 
 def _save(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save({name: value.detach().cpu().clone() for name, value in tensors.items()})
-
-
-def json_valid(value: Any) -> Any:
-    """The same data with numbers that JSON does not have as the strings "NaN", "Infinity", "-Infinity"."""
-    match value:
-        case float() if math.isnan(value):
-            return "NaN"
-        case float() if math.isinf(value):
-            return "Infinity" if value > 0 else "-Infinity"
-        case Mapping():
-            return {str(key): json_valid(part) for key, part in value.items()}
-        case list() | tuple():
-            return [json_valid(part) for part in value]
-        case _:
-            return value
 
 
 def _timing(progress: Progress, report: float) -> dict[str, float]:

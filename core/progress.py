@@ -12,7 +12,7 @@ from core.bilevel import trees
 from core.bilevel.problem import Algorithm, AlgorithmState, Tree
 from core.checkpointing import Checkpoint, pack, unpack
 from core.errors import CheckpointInvalid
-from core.problems.instance import Instance, Metrics
+from core.problems.instance import Instance, plain
 from core.spec import Experiment
 from core.thresholds import Memory, Seen
 
@@ -81,7 +81,7 @@ class Progress:
         kept = () if algorithm.inner is None else (algorithm.inner(self.state),)
         lam = self.state.lam if algorithm.outer is None else algorithm.outer(self.state)
         found = instance.evaluate(lam, *kept)
-        scores = Scores(self.hyperiteration, _plain(found.validation), _plain(found.test))
+        scores = Scores(self.hyperiteration, plain(found.validation), plain(found.test))
         name = instance.selection.metric
         before = float(self.best[0].validation[name]["mean"]) if self.best else None
         better = instance.selection.improves(found.validation[name].mean, before)
@@ -115,11 +115,6 @@ class Progress:
             "diagnostics": {name: seen._asdict() for name, seen in self.diagnostics.items()},
         }
         return Checkpoint(self.hyperiteration, pack(tensors, facts))
-
-
-def begin(state: AlgorithmState) -> Progress:
-    """Before hyperiteration 0."""
-    return Progress(0, state)
 
 
 def restore(checkpoint: Checkpoint, spec: Experiment, *, like: Progress) -> Progress:
@@ -156,7 +151,3 @@ def _laid_out(leaf: Tensor, model: Tensor, strides: Sequence[int] | None) -> Ten
     if strides is None or 0 in strides:
         return placed.clone()
     return torch.empty_strided(placed.shape, strides, dtype=placed.dtype, device=placed.device).copy_(placed)
-
-
-def _plain(metrics: Metrics) -> dict[str, dict[str, float | int]]:
-    return {name: value.plain() for name, value in metrics.items()}

@@ -10,7 +10,7 @@ from core.checkpointing import Checkpoints
 from core.numerics import by_resources
 from core.outcome import make_artifacts, make_result
 from core.problems.artifacts import Artifacts, no_artifacts
-from core.progress import begin, restore
+from core.progress import Progress, restore
 from core.recording import Recorder
 from core.series import Series
 from core.spec import Experiment
@@ -63,7 +63,7 @@ def run(
     """
     started = time.perf_counter()
     instance, algorithm = build(spec, device=device, data_dir=data_dir, artifacts=artifacts)
-    progress = begin(algorithm.init(instance.initial))
+    progress = Progress(0, algorithm.init(instance.initial))
     if (checkpoint := checkpoints.latest()) is not None:
         progress = restore(checkpoint, spec, like=progress)
         recorder.event("resumed", {"hyperiteration": progress.hyperiteration})

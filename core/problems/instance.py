@@ -55,6 +55,11 @@ class Metric(NamedTuple):
 Metrics = Mapping[str, Metric]
 
 
+def plain(metrics: Metrics) -> dict[str, dict[str, float | int]]:
+    """As in a result, by name."""
+    return {name: value.plain() for name, value in metrics.items()}
+
+
 class Evaluation(NamedTuple):
     """How good outer variables are; the test metrics never choose anything."""
 
