@@ -15,7 +15,6 @@ from torch import Tensor
 
 from core import plain
 from core.bilevel import trees
-from core.bilevel.problem import Tree
 from core.problems.instance import Instance
 from core.progress import Progress, Scores
 from core.spec import Experiment
@@ -29,9 +28,9 @@ def make_result(
     spec: Experiment, instance: Instance, progress: Progress, final: Scores, *, device: str
 ) -> dict[str, Any]:
     """The result as plain JSON data; accuracies are fractions, times seconds, memory MiB."""
-    best, lam = progress.best or (final, progress.state.lam)
+    best = progress.best.scores if progress.best else final
     started = time.perf_counter()
-    report = instance.report(lam)
+    report = instance.report(progress.best_lam())
     result = {
         "best": {"hyperiteration": best.hyperiteration, "validation": best.validation},
         "final": final._asdict(),
@@ -54,9 +53,16 @@ def _worst(seen: Memory) -> dict[str, Worst]:
     return {name: Worst(series.worst, series.worst_hyperiteration) for name, series in seen.items()}
 
 
-def make_artifacts(instance: Instance, lam: Tree) -> dict[str, tuple[str, bytes]]:
-    """The best outer variables by their paths, and whatever else the problem keeps, as safetensors."""
-    files: dict[str, Mapping[str, Tensor]] = {"outer_variables": trees.named_leaves(lam), **instance.artifacts(lam)}
+def make_artifacts(instance: Instance, progress: Progress) -> dict[str, tuple[str, bytes]]:
+    """The best outer variables by their paths, what their metrics are means of, and what the problem keeps.
+
+    All as safetensors.
+    """
+    lam = progress.best_lam()
+    files: dict[str, Mapping[str, Tensor]] = {"outer_variables": trees.named_leaves(lam)}
+    if progress.best and progress.best.outcomes:
+        files["evaluation"] = progress.best.outcomes
+    files |= instance.artifacts(lam)
     return {f"{name}.safetensors": (MEDIA_TYPE, _save(tensors)) for name, tensors in files.items()}
 
 

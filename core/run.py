@@ -97,4 +97,4 @@ def run(
     series.add_outer(progress.hyperiteration, instance.natural(progress.state.lam))
     result = make_result(spec, instance, progress, scores, device=device)
     recorder.flush()
-    return Finished(result, make_artifacts(instance, progress.best_lam()))
+    return Finished(result, make_artifacts(instance, progress))
