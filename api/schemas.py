@@ -200,6 +200,11 @@ class Problem(BaseModel):
     errors: list[FieldProblem] = []
 
 
+def fraction(done: int, total: int) -> float:
+    """Which part of the hyperiterations is done, at most 1; all of none."""
+    return 1.0 if done >= total else done / total
+
+
 def progress(reading: Reading) -> Progress:
     """How far the experiment of a row is."""
     row = reading.row
@@ -208,7 +213,7 @@ def progress(reading: Reading) -> Progress:
     return Progress(
         hyperiteration=done,
         hyperiterations=total,
-        fraction=min(done / total, 1.0),
+        fraction=fraction(done, total),
         eta_seconds=None if seconds is None else round((total - done) * seconds, 3),
     )
 

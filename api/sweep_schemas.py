@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from api.schemas import SPEC_EXAMPLES, Answer, Failure
+from api.schemas import SPEC_EXAMPLES, Answer, Failure, fraction
 from core import comparing, plain
 from core.plain import Number
 from core.status import Status
@@ -223,7 +223,7 @@ def _summary(row: SweepRow, standing: Standing) -> dict[str, Any]:
 
 
 def _progress(done: int, asked: int) -> SweepProgress:
-    return SweepProgress(hyperiteration=done, hyperiterations=asked, fraction=min(done / asked, 1.0))
+    return SweepProgress(hyperiteration=done, hyperiterations=asked, fraction=fraction(done, asked))
 
 
 def _score(reading: MemberReading) -> comparing.Score | None:

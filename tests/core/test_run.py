@@ -317,6 +317,19 @@ def test_what_the_best_metrics_are_means_of_is_kept(problem: str, synthetic_omni
             assert values.mean().item() == told["mean"]
 
 
+@pytest.mark.parametrize("problem", [kind_of(member) for member in KINDS["problem"]])
+def test_no_hyperiterations_are_an_evaluation_of_the_start(problem: str, synthetic_omniglot: Path) -> None:
+    found = Run(described(problem, hyperiterations=0), synthetic_omniglot)
+    evaluated = Run(described(problem), synthetic_omniglot).recorder.curves
+    result = found.result()
+    assert result["best"]["hyperiteration"] == result["final"]["hyperiteration"] == 0
+    for part in ("validation", "test"):
+        for name, told in result["final"][part].items():
+            assert found.recorder.curves[f"{part}/{name}"] == {0: told["mean"]}
+            assert told["mean"] == evaluated[f"{part}/{name}"][0]
+    assert "outer_objective" not in found.recorder.curves
+
+
 def test_a_checkpoint_without_outcomes_goes_on(tmp_path: Path) -> None:
     """As those of earlier versions are, the file comes with the next best evaluation only."""
     spec = described()
