@@ -31,11 +31,11 @@ def work(order: Order, stop: Callable[[], bool]) -> Report:
         return _failed(error.category, error.code, str(error))
     except OSError as error:
         logger.exception("the storage or the system failed")
-        return Report("lost", {"category": "infrastructure", "code": "system", "message": _describe(error)})
+        return Report.broken(error)
     except Exception as error:
         logger.exception("the experiment failed")
         code = "out_of_memory" if _is_out_of_memory(error) else "exception"
-        return _failed("user", code, _describe(error))
+        return _failed("user", code, f"{type(error).__name__}: {error}")
 
 
 def _run(order: Order, stop: Callable[[], bool]) -> Report:
@@ -80,7 +80,3 @@ def _failed(category: str, code: str, message: str, **facts: int) -> Report:
 
 def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -31,6 +31,12 @@ class Report(NamedTuple):
         return json.dumps(self._asdict(), allow_nan=False).encode()
 
     @staticmethod
+    def broken(error: Exception) -> "Report":
+        """Lost, since the storage or the system failed."""
+        message = f"{type(error).__name__}: {error}"
+        return Report("lost", {"category": "infrastructure", "code": "system", "message": message})
+
+    @staticmethod
     def decode(message: bytes) -> "Report":
         """The inverse of `encode`."""
         return Report(**json.loads(message))

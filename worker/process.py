@@ -14,6 +14,8 @@ from worker.entry import enter
 from worker.order import Order, Report
 
 PRELOADED = ["worker.preload"]
+LAST_WORDS_SECONDS = 1.0
+"""Wait for the report of a child that counts as ended."""
 
 
 def start_fork_server() -> None:
@@ -47,11 +49,13 @@ class Child:
         """Waits for the child's report or end, at most so long; returns whether it has ended."""
         ready = wait([self._process.sentinel, *([self._pipe] if self._pipe_open else [])], seconds)
         if self._pipe in ready:
-            try:
-                self.report = Report.decode(self._pipe.recv_bytes())
-            except (EOFError, OSError):
-                self._pipe_open = False
-        return self._process.sentinel in ready and (not self._pipe_open or self.wait(0.0))
+            self._receive()
+        if self._process.sentinel not in ready:
+            return False
+        # Its pipe may be open all the same: it is what tells of the end of a child whose fork server died.
+        while self._pipe_open and wait([self._pipe], LAST_WORDS_SECONDS):
+            self._receive()
+        return True
 
     def ask_to_stop(self) -> None:
         """Asks it to write a checkpoint and stop; may be asked again."""
@@ -87,6 +91,12 @@ class Child:
         self._pipe.close()
         self._process.join()
         self._process.close()
+
+    def _receive(self) -> None:
+        try:
+            self.report = Report.decode(self._pipe.recv_bytes())
+        except (EOFError, OSError):
+            self._pipe_open = False
 
     def _signal(self, number: signal.Signals, *, group: bool) -> None:
         if wait([self._process.sentinel], 0.0):

@@ -12,7 +12,7 @@ from core.store.finishing import Budget
 from core.store.retrying import retrying
 from worker.ending import Ending, transition
 from worker.heartbeat import Heartbeat
-from worker.order import Order
+from worker.order import Order, Report
 from worker.process import Child
 from worker.supervise import MIB, Limits, supervise
 
@@ -76,10 +76,16 @@ class Slot:
         )
         heartbeat.start()
         try:
-            ending = self._run_child(claimed, heartbeat)
-            self._write(claimed, ending)
+            self._write(claimed, self._ending(claimed, heartbeat))
         finally:
             heartbeat.stop()
+
+    def _ending(self, claimed: Claim, heartbeat: Heartbeat) -> Ending:
+        try:
+            return self._run_child(claimed, heartbeat)
+        except Exception as error:  # a fault of ours: the experiment is not to wait for the end of its lease
+            logger.exception("%s attempt %d: could not be watched", claimed.experiment_id, claimed.attempt)
+            return Ending(Report.broken(error), None, "not watched", self._limits(claimed), 0)
 
     def _run_child(self, claimed: Claim, heartbeat: Heartbeat) -> Ending:
         order = Order(
