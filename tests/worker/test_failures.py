@@ -143,6 +143,24 @@ def test_a_broker_that_is_down_delays_and_a_broker_that_forgot_is_rung_again(ser
     assert worker.wait(30) == 0
 
 
+def test_a_broker_that_refuses_writes_is_waited_for(service, spec, own_redis):
+    running = service.submit(spec(hyperiterations=1_000_000))
+    worker = service.start_worker(slots=2, broker_url=SecretStr(own_redis.url))
+    service.wait_for_progress(running, 5)
+    with own_redis.client() as client:
+        client.config_set("min-replicas-to-write", 1)  # refuses as a full disk does: by a ResponseError
+        waiting = service.submit(spec(hyperiterations=3))
+        time.sleep(4.0)
+        reached = service.story(running).row.hyperiteration
+        assert service.story(waiting).status is Status.QUEUED
+        client.config_set("min-replicas-to-write", 0)
+    assert service.wait(waiting).status is Status.SUCCEEDED
+    now = service.wait_for_progress(running, reached + 5)
+    assert now.outcomes == [None], "what runs has not noticed"
+    worker.terminate()
+    assert worker.wait(30) == 0
+
+
 def test_an_experiment_that_keeps_losing_its_child_fails_in_the_end(service, spec):
     experiment_id = service.submit(spec(hyperiterations=1_000_000))
     worker = service.start_worker(infrastructure_attempts=3)
