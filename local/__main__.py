@@ -56,6 +56,9 @@ def up(home: Path, host: str, port: int, slots: int | None) -> None:
         run(found, home=home, host=host, port=port, say=_say)
     except (Refused, SettingsInvalid) as refusal:
         raise click.ClickException(str(refusal)) from None
+    except OSError as error:
+        said = str(error.strerror or error).lower()
+        raise click.ClickException(f"{error.filename or home}: {said}; mend that, or give another --home") from error
 
 
 def _say(line: str) -> None:

@@ -71,14 +71,18 @@ class Supervisor:
     def _spawn(self, service: Service, failures: int = 0) -> None:
         process = spawn(service)
         self.running[service.name] = Running(service, process, identify(process.pid), time.monotonic(), failures)
-        write_processes(self.home, {
-            "supervisor": psutil.Process().pid,
-            "url": self.url,
-            "processes": [
-                {"name": name, "signal": int(one.service.stop_signal), **one.identity._asdict()}
-                for name, one in self.running.items()
-            ],
-        })  # fmt: skip
+        self._write_down()
+
+    def _write_down(self) -> None:
+        entries = [
+            {"name": name, "signal": int(one.service.stop_signal), **one.identity._asdict()}
+            for name, one in self.running.items()
+        ]
+        content = {"supervisor": psutil.Process().pid, "url": self.url, "processes": entries}
+        try:
+            write_processes(self.home, content)
+        except OSError as error:  # only the next start reads it, to end what we could not
+            self.say(f"{self.home.processes} could not be written ({error.strerror}); going on")
 
     def watch(self) -> None:
         """Starts again what dies, until we are asked to stop.

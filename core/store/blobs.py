@@ -40,11 +40,14 @@ class Blobs:
         for folder in (self._aside, target.parent):
             folder.mkdir(parents=True, exist_ok=True)
         aside = self._aside / uuid4().hex
-        with aside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(target)
+        try:
+            with aside.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.rename(target)
+        finally:
+            aside.unlink(missing_ok=True)  # it is still there only after an error, such as a full disk
         _sync(target.parent)
         return blob
 

@@ -3,13 +3,14 @@
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from core.status import Status
 from core.store.changes import change, in_status
 from core.store.clock import later, now
+from core.store.finishing import LONGEST_BACKOFF_SECONDS
 from core.store.tables import AttemptRow, ExperimentRow, LeaseRow
 
 
@@ -41,8 +42,7 @@ def claim(session: Session, *, slot: str, device: str, lease_seconds: float) -> 
     found = session.execute(
         select(ExperimentRow.id, ExperimentRow.attempt, ExperimentRow.spec, ExperimentRow.device)
         .where(
-            in_status(Status.QUEUED),
-            ExperimentRow.available_at <= now(),
+            _is_due(),
             ExperimentRow.device.in_(kinds),
         )
         .order_by(ExperimentRow.priority.desc(), ExperimentRow.created_at, ExperimentRow.id)
@@ -78,10 +78,12 @@ def claim(session: Session, *, slot: str, device: str, lease_seconds: float) -> 
 
 def due(session: Session, *, limit: int) -> int:
     """How many queued experiments could be claimed now, counted up to a limit."""
-    waiting = (
-        select(ExperimentRow.id)
-        .where(in_status(Status.QUEUED), ExperimentRow.available_at <= now())
-        .limit(limit)
-        .subquery()
-    )
+    waiting = select(ExperimentRow.id).where(_is_due()).limit(limit).subquery()
     return session.execute(select(func.count()).select_from(waiting)).scalar_one()
+
+
+def _is_due() -> ColumnElement[bool]:
+    """Queued, and no backoff holds it; one that ends later than any can was granted by a clock that was set back."""
+    longest = later(LONGEST_BACKOFF_SECONDS)
+    available = ExperimentRow.available_at
+    return in_status(Status.QUEUED) & ((ExperimentRow.losses == 0) | (available <= now()) | (available > longest))

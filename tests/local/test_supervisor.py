@@ -91,6 +91,17 @@ def test_what_dies_is_started_again(supervisor: Supervisor, home: Home, said: li
     assert read_processes(home)["processes"][0]["pid"] == supervisor.running["test"].process.pid
 
 
+def test_a_record_that_cannot_be_written_ends_nothing(supervisor: Supervisor, home: Home, said: list[str]) -> None:
+    supervisor.start(service(home, FOREVER))
+    written = read_processes(home)
+    home.processes.with_suffix(".new").mkdir()  # as on a full disk, no file can be made there
+    supervisor.start(service(home, FOREVER, name="other"))
+    assert supervisor.running["other"].process.poll() is None
+    assert len(said) == 1
+    assert said[0].startswith(f"{home.processes} could not be written")
+    assert read_processes(home) == written
+
+
 def test_what_keeps_dying_ends_everything(
     supervisor: Supervisor, home: Home, said: list[str], left_behind: Callable[[], set[psutil.Process]]
 ) -> None:

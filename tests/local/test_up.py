@@ -187,6 +187,12 @@ def test_a_home_and_a_port_serve_one_service(tmp_path: Path) -> None:
         assert not (tmp_path / "other/postgres").exists()
 
 
+def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home/lock").mkdir(parents=True)
+    said = refused(command(tmp_path / "home", "--port", "0"))
+    assert said.startswith(f"Error: {tmp_path / 'home/lock'}: is a directory")
+
+
 def test_listening_for_others_needs_a_key(tmp_path: Path) -> None:
     said = refused(command(tmp_path / "home", "--host", "0.0.0.0"))
     assert "set BILEVEL_API_KEY to a secret, or listen on 127.0.0.1" in said

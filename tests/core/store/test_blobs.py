@@ -1,6 +1,7 @@
 """Files named by their hash."""
 
 import os
+import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,6 +29,17 @@ def test_many_put_the_same_at_once(blobs, storage_dir):
     (blob,) = put
     assert blobs.get(blob.sha256) == b"x" * 100_000
     assert list((storage_dir / "aside").iterdir()) == []
+
+
+def test_what_could_not_be_written_takes_no_place(blobs, storage_dir):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as on a full disk, the write ends half way
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            blobs.put(b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path for path in storage_dir.rglob("*") if path.is_file()] == []
 
 
 def test_a_damaged_file_is_noticed(blobs):

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import func, update
 
 from core.status import Status
@@ -82,11 +83,22 @@ def test_a_gpu_slot_runs_an_experiment_for_the_cpu_on_the_cpu(store):
 
 def test_not_before_its_time(store):
     experiment_id = store.submit()
-    later = update(ExperimentRow).values(available_at=func.now() + timedelta(hours=1))
+    later = update(ExperimentRow).values(losses=1, available_at=func.now() + timedelta(minutes=5))
     store.do(lambda session: session.execute(later))
     assert store.claim() is None
     assert store.do(due, limit=10) == 0
     store.do(lambda session: session.execute(update(ExperimentRow).values(available_at=func.now())))
+    assert store.claim().experiment_id == experiment_id
+
+
+@pytest.mark.parametrize(
+    ("losses", "ahead"), [(0, timedelta(minutes=5)), (0, timedelta(days=1)), (1, timedelta(hours=1))]
+)
+def test_a_clock_that_was_set_back_holds_nothing_up(store, losses, ahead):
+    experiment_id = store.submit()
+    later = update(ExperimentRow).values(losses=losses, available_at=func.now() + ahead)
+    store.do(lambda session: session.execute(later))
+    assert store.do(due, limit=10) == 1
     assert store.claim().experiment_id == experiment_id
 
 
