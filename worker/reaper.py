@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from datetime import datetime
 from functools import partial
 
 from celery import Celery
@@ -10,6 +11,7 @@ from celery import Celery
 from core.errors import BrokerUnreachable, DatabaseUnreachable
 from core.queue import ring, unheard
 from core.settings import Settings
+from core.store import clock
 from core.store.blobs import Blobs
 from core.store.checkpoints import forgotten, sweep
 from core.store.claiming import due
@@ -38,6 +40,9 @@ class Reaper:
         self._alive_file = settings.alive_file
         self._forgotten: list[str] = []
         self._look_at = 0.0
+        self._lease_seconds, self._heartbeat_seconds = settings.lease_seconds, settings.heartbeat_seconds
+        self._clocks: tuple[datetime, float] | None = None
+        self._reap_from = 0.0
         self._budget = Budget(settings.infrastructure_attempts, settings.backoff_seconds)
         self._thread = threading.Thread(target=self._go, name="reaper", daemon=True)
 
@@ -52,8 +57,9 @@ class Reaper:
             DatabaseUnreachable: Postgres did not answer.
             BrokerUnreachable: the broker did not answer.
         """
-        for reaped in retrying(self._engine, partial(reap, budget=self._budget), patience=0.0):
-            logger.warning("%s attempt %d: lease expired, now %s", *reaped)
+        if self._leases_count():
+            for reaped in retrying(self._engine, partial(reap, budget=self._budget), patience=0.0):
+                logger.warning("%s attempt %d: lease expired, now %s", *reaped)
         waiting = retrying(self._engine, partial(due, limit=MOST_HINTS), patience=0.0)
         if waiting and not unheard(self._queue):
             for _ in range(waiting):
@@ -73,6 +79,21 @@ class Reaper:
         if portion := self._forgotten[:PORTION]:
             retrying(self._engine, partial(sweep, blobs=self._blobs, hashes=portion), patience=0.0)
             del self._forgotten[:PORTION]
+
+    def _leases_count(self) -> bool:
+        """Whether a lease that has run out tells of a lost worker.
+
+        Not for two heartbeats after the database's clock was set forward, or the machine slept, by half a lease: our
+        own clock shows neither, and those who hold the leases have to get the chance to renew them.
+        """
+        there, here = retrying(self._engine, clock.read, patience=0.0), time.monotonic()
+        if self._clocks is not None:
+            ahead = (there - self._clocks[0]).total_seconds() - (here - self._clocks[1])
+            if ahead > self._lease_seconds / 2:
+                logger.warning("the database's clock has jumped by %.0f s: leases are looked at again later", ahead)
+                self._reap_from = here + 2 * self._heartbeat_seconds
+        self._clocks = there, here
+        return here >= self._reap_from
 
     def _go(self) -> None:
         while not self._stopping.is_set():

@@ -2,7 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, DateTime, func
+from sqlalchemy import ColumnElement, DateTime, func, select
+from sqlalchemy.orm import Session
 
 
 def now() -> ColumnElement[datetime]:
@@ -13,3 +14,8 @@ def now() -> ColumnElement[datetime]:
 def later(seconds: float) -> ColumnElement[datetime]:
     """That time, some seconds on."""
     return now() + timedelta(seconds=seconds)
+
+
+def read(session: Session) -> datetime:
+    """What that clock shows."""
+    return session.execute(select(now())).scalar_one()

@@ -1,14 +1,21 @@
-"""The reaper's sweep of the storage, portion by portion."""
+"""The reaper: leases and a clock that jumps, and the sweep of the storage, portion by portion."""
 
 import os
 import threading
+import time
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from core.queue import make_queue
 from core.settings import Settings
+from core.store import clock
 from core.store.blobs import Blobs
+from core.store.claiming import claim
+from core.store.engine import transaction
+from core.store.submitting import submit
+from core.store.tables import LeaseRow
 from worker import reaper
 
 
@@ -32,6 +39,29 @@ def test_forgotten_files_go_a_portion_a_round(settings: Settings, engine: Engine
         found.append(left())
     assert found == [6, 2, 0, 0]
     assert blobs.get(recent.sha256) == b"recent"
+
+
+def test_a_clock_that_jumps_takes_no_attempt_away(settings: Settings, engine: Engine, spec: Any, monkeypatch: Any) -> None:
+    ahead = timedelta()
+    read = clock.read
+    monkeypatch.setattr(clock, "read", lambda session: read(session) + ahead)
+    queue = make_queue(settings.broker_url.get_secret_value())
+    reaping = reaper.Reaper(engine, queue, settings, threading.Event())
+    reaping.round()
+    with transaction(engine) as session:
+        submit(session, spec())
+        assert claim(session, slot="test", device="cpu", lease_seconds=-1.0) is not None
+
+    def leases() -> int:
+        with transaction(engine) as session:
+            return session.scalar(select(func.count()).select_from(LeaseRow)) or 0
+
+    ahead = timedelta(seconds=settings.lease_seconds)
+    reaping.round()
+    assert leases() == 1, "its holder may renew it first"
+    time.sleep(2 * settings.heartbeat_seconds)
+    reaping.round()
+    assert leases() == 0, "its holder is gone"
 
 
 def test_connections_notice_a_host_that_has_gone_silent(engine: Engine) -> None:
