@@ -31,7 +31,7 @@ def submit(session: Session, spec: Experiment, key: IdempotencyKey | None = None
         check_references(session, spec)
         return insert_queued(session, [columns(spec)])[0]
 
-    return once(session, "experiments", key, spec.sha256(), store)
+    return once(session, "experiments", key, spec, store)
 
 
 def columns(spec: Experiment) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def submit_sweep(session: Session, sweep: Sweep, key: IdempotencyKey | None = No
     Raises:
         IdempotencyConflict: the key was used with another sweep.
     """
-    return once(session, "sweeps", key, sweep.sha256(), lambda: _insert(session, sweep))
+    return once(session, "sweeps", key, sweep, lambda: _insert(session, sweep))
 
 
 def cancel_sweep(session: Session, sweep_id: UUID) -> int:

@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, text, update
 
 from core.settings import Settings
-from core.spec import Experiment
+from core.spec import Experiment, Sweep, experiment
+from core.store.tables import IdempotencyRow
 
 Serve = Callable[[Settings], AbstractContextManager[str]]
 SPEC = {"name": "toy", "labels": {"paper": "table-3"}, "problem": {"kind": "quadratic"}}
@@ -88,6 +89,43 @@ def test_the_same_key_and_body_is_the_same_experiment(client: httpx.Client, engi
     assert "Idempotency-Replayed" not in first.headers
     assert again.headers["Idempotency-Replayed"] == "true"
     assert count(engine) == 1
+
+
+@pytest.mark.parametrize(("route", "body"), [("experiments", SPEC), ("sweeps", {"base": SPEC, "seeds": [1, 2]})])
+def test_the_same_key_and_body_is_the_same_after_a_default_has_changed(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, route: str, body: dict[str, Any]
+) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = client.post(f"/v1/{route}", json=body, headers=key)
+    before = Experiment.model_validate(SPEC).sha256()
+    monkeypatch.setattr(experiment, "FIRST_DEFAULTS", {})  # as in a version with another default of `every`
+    assert Experiment.model_validate(SPEC).sha256() != before
+    again = client.post(f"/v1/{route}", json=body, headers=key)
+    assert again.status_code == 202
+    assert again.json() == first.json()
+
+
+@pytest.mark.parametrize(("route", "body"), [("experiments", SPEC), ("sweeps", {"base": SPEC, "seeds": [1, 2]})])
+def test_keys_of_older_versions_are_known(
+    client: httpx.Client, engine: Engine, route: str, body: dict[str, Any]
+) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = client.post(f"/v1/{route}", json=body, headers=key)
+    stored = {"experiments": Experiment, "sweeps": Sweep}[route].model_validate(body).sha256()
+    with engine.begin() as connection:
+        connection.execute(update(IdempotencyRow).values(body_sha256=bytes.fromhex(stored)))
+    again = client.post(f"/v1/{route}", json=body, headers=key)
+    assert again.json() == first.json()
+    other = client.post(f"/v1/{route}", json=body | {"name": "other"}, headers=key)
+    assert other.json()["code"] == "idempotency_conflict"
+
+
+def test_the_order_of_a_grid_tells_two_bodies_apart(client: httpx.Client) -> None:
+    grid = {"algorithm.steps": [1, 2], "problem.damping": [0.0, 1.0]}
+    key = {"Idempotency-Key": "once"}
+    assert client.post("/v1/sweeps", json={"base": SPEC, "grid": grid}, headers=key).status_code == 202
+    turned = {"base": SPEC, "grid": dict(reversed(grid.items()))}
+    assert client.post("/v1/sweeps", json=turned, headers=key).status_code == 422
 
 
 def test_the_same_key_with_another_body_is_refused(client: httpx.Client, engine: Engine) -> None:
