@@ -20,7 +20,7 @@ from core.errors import (
     ReferenceInvalid,
 )
 from core.spec import Experiment
-from core.store.engine import UNAVAILABLE
+from core.store.engine import UNAVAILABLE, is_disk_full
 
 logger = logging.getLogger("api")
 
@@ -173,8 +173,10 @@ def _known(request: Request, error: Exception) -> Response:
 
 
 def _unavailable(request: Request, error: Exception) -> Response:
-    logger.warning("%s %s: the database did not answer: %s", request.method, request.url.path, error)
+    logger.warning("%s %s: the database did not do it: %s", request.method, request.url.path, error)
     detail = "The database does not answer: try again in a moment."
+    if is_disk_full(error):
+        detail = "The database's disk is full: make room on it, and try again."
     return problem(Refusal(503, "database_unavailable", detail, headers={"Retry-After": "2"}))
 
 

@@ -10,11 +10,14 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-__all__ = ["UNAVAILABLE", "Engine", "Session", "make_engine", "transaction"]
+__all__ = ["UNAVAILABLE", "Engine", "Session", "is_disk_full", "make_engine", "transaction"]
 
 UNAVAILABLE: tuple[type[Exception], ...] = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 """What a statement raises when the server cannot be reached, goes away, ends a stalled transaction or has no connection
 left: try again."""
+
+DISK_FULL = "53100"
+"""The SQLSTATE of a server that has no room left."""
 
 STALL_SECONDS = 10.0
 """A process that freezes, or is cut off, in the middle of a transaction holds its locks no longer than this: nobody
@@ -56,3 +59,8 @@ def transaction(engine: Engine) -> Iterator[Session]:
     """A session in one transaction: committed at the end of the block, rolled back if it raises."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether the server did not do it since it has no room left."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == DISK_FULL

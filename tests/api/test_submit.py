@@ -195,3 +195,21 @@ def test_a_queued_experiment_says_what_it_waits_for(client: httpx.Client, device
     assert record["waiting_for"] == waiting_for
     ended = client.post(record["links"]["cancel"]).json()
     assert ended["waiting_for"] is None
+
+
+def test_a_database_without_room_is_named(client: httpx.Client, engine: Engine) -> None:
+    refuse = "BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END"
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $${refuse}$$"))
+        connection.execute(
+            text("CREATE TRIGGER full_disk BEFORE INSERT ON experiments EXECUTE FUNCTION full_disk()")
+        )
+    try:
+        answer = client.post("/v1/experiments", json=SPEC)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("DROP FUNCTION full_disk CASCADE"))
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "database_unavailable"
+    assert answer.json()["detail"].startswith("The database's disk is full")
+    assert client.post("/v1/experiments", json=SPEC).status_code == 202
