@@ -144,6 +144,7 @@ def service(home: Home, binaries: Binaries, environment: Mapping[str, str]) -> S
         stop_signal=signal.SIGINT,  # "fast": ends connections, writes everything down
         grace=30.0,
         user=owner(home),
+        stays=True,  # a worker that is told to stop gives its experiments back, and needs it for that
     )
 
 

@@ -37,6 +37,8 @@ class Service(NamedTuple):
     """Working folder."""
     descriptors: tuple[int, ...] = ()
     """Open files that it inherits."""
+    stays: bool = False
+    """Whether it is left running when we are killed, for others to end in good order; the next start ends it."""
     hopeless: int | None = None
     """Exit code with which it says that starting it again would not help."""
 
@@ -59,7 +61,8 @@ def as_user(user: int | None) -> dict[str, Any]:
 
 
 def spawn(service: Service) -> subprocess.Popen[bytes]:
-    """Starts the service in a session of its own; on Linux it is told to stop when we die, even by SIGKILL."""
+    """Starts the service in a session of its own; on Linux it is told to stop when we die, unless it `stays`."""
+    follows = sys.platform == "linux" and not service.stays
     with service.log.open("ab") as log:
         return subprocess.Popen(
             service.command,
@@ -70,7 +73,7 @@ def spawn(service: Service) -> subprocess.Popen[bytes]:
             cwd=service.folder,
             start_new_session=True,
             pass_fds=service.descriptors,
-            preexec_fn=_stop_with_parent(service.stop_signal) if sys.platform == "linux" else None,
+            preexec_fn=_stop_with_parent(service.stop_signal) if follows else None,
             **as_user(service.user),
         )
 

@@ -124,12 +124,17 @@ def test_an_experiment_survives_the_kill_of_everything(tmp_path: Path) -> None:
         until(lambda: up.get(experiment)["progress"]["hyperiteration"] > 10)
         family = up.family()
         up.end(signal.SIGKILL)
+        killed = time.monotonic()
     with running(home) as up:  # which first ends what is still there
+        assert time.monotonic() - killed < 25.0
         assert alive(family) == []
         assert up.get(short)["status"] == "succeeded"
         end = up.finish(experiment)
         assert end["status"] == "succeeded", end["error"]
         assert end["attempt"] > 1
+        told = up.http.get(f"/v1/experiments/{experiment}/events").text
+        assert "event: released" in told, "its worker could still give it back"
+        assert "event: lost" not in told
         curves = up.http.get(f"/v1/experiments/{experiment}/curves", params={"series": "outer_objective"}).json()
         assert curves["series"]["outer_objective"]["step"][-1] >= 299
 
