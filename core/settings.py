@@ -6,12 +6,20 @@ from collections.abc import MutableMapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsInvalid
+
+POSTGRES = re.compile(
+    r"|postgres(ql)?(\+\w+)?://([^:/]*(:[^@]*)?@)?(\[[^/?]*\]|[^/:?]*)(:\d{0,5})?(/[^?]*)?(\?.*)?", re.DOTALL
+)
+"""Nothing, or an address of Postgres as SQLAlchemy reads it."""
+BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+"""Schemes of the brokers' addresses."""
 
 
 class Settings(BaseSettings):
@@ -62,6 +70,24 @@ class Settings(BaseSettings):
     backoff_seconds: Annotated[float, Field(ge=0)] = 5.0
     """Wait before the second infrastructure attempt; doubles with each further one."""
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr) -> SecretStr:
+        if not POSTGRES.fullmatch(url.get_secret_value()):
+            raise ValueError("an address is `postgresql://user:password@host:port/database` (an @ in it is %40)")
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_a_broker(cls, url: SecretStr) -> SecretStr:
+        if not all(map(_is_broker_address, url.get_secret_value().split(";"))):  # several: kombu takes them in turn
+            schemes = ", ".join(BROKERS[1:])
+            raise ValueError(
+                f"an address is `redis://:password@host:port/0`, or of {schemes} (@, / and # in a password are %40, "
+                "%2F and %23)"
+            )
+        return url
+
     @field_validator("api_key")
     @classmethod
     def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
@@ -78,6 +104,14 @@ class Settings(BaseSettings):
                 f"({self.heartbeat_seconds:g}) and less than BILEVEL_LEASE_SECONDS ({self.lease_seconds:g})"
             )
         return self
+
+
+def _is_broker_address(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return not address or (parts.scheme in BROKERS and (parts.port is None or parts.port > 0))
+    except ValueError:  # the port is no number
+        return False
 
 
 @cache

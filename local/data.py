@@ -12,8 +12,8 @@ import httpx
 from core.datasets.catalog import ENTRIES, Entry
 from core.datasets.finding import require
 from core.datasets.own_files import added, facts
-from core.errors import BilevelError, DataInvalid, DataMissing
-from core.settings import Settings
+from core.errors import BilevelError, DataInvalid, DataMissing, SettingsInvalid
+from core.settings import settings
 from core.spec.catalog import KINDS, kind_of
 from core.spec.datasets import TABLE_NAME
 
@@ -32,7 +32,7 @@ def data() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_data(folder: Path | None, as_json: bool) -> None:
     """List the data sets, and whether each can be used."""
-    folder = folder or Settings().data_dir
+    folder = folder or _data_dir()
     own = [_own(name, folder) for name in added(folder)]
     rows = [*(_row(entry, folder) for entry in ENTRIES.values() if entry.kind != "table"), *own]
     if as_json:
@@ -44,6 +44,13 @@ def list_data(folder: Path | None, as_json: bool) -> None:
     if any(row["state"] == "missing" for row in rows):
         click.echo("\nTo get one that is missing: bilevel data prepare NAME --download (or --from FILES...)")
     click.echo("\nTo add a table of your own: bilevel data add NAME FILE.csv")
+
+
+def _data_dir() -> Path:
+    try:
+        return settings().data_dir
+    except SettingsInvalid as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _row(entry: Entry, folder: Path) -> dict[str, str | list[str] | None]:
@@ -112,7 +119,7 @@ def add_data(
     if not re.fullmatch(TABLE_NAME, name):
         raise click.UsageError(f"`{name}`: a name is up to 64 small letters, digits, - and _")
     try:
-        made = add(name, file, folder or Settings().data_dir, test=test, target=target, regression=regression)
+        made = add(name, file, folder or _data_dir(), test=test, target=target, regression=regression)
     except (BilevelError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -158,7 +165,7 @@ def prepare_data(
     try:
         with tempfile.TemporaryDirectory() as fetched:
             originals = fetch(ENTRIES[name].originals, Path(fetched)) if download else [*files, *more]
-            made = prepare(name, originals, folder or Settings().data_dir)
+            made = prepare(name, originals, folder or _data_dir())
     except (BilevelError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from core.datasets import catalog
+from core.settings import settings
 from core.spec.datasets import OwnTable
 from local import data as command
 
@@ -136,6 +137,22 @@ def test_prepare_from_several_files_after_one_option(tmp_path: Path) -> None:
         assert arrays["a9a_t_y"].tolist() == [1] * 16_281
 
 
+@pytest.fixture
+def settings_afresh() -> Iterator[None]:
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.mark.usefixtures("settings_afresh")
+def test_settings_that_cannot_be_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql://u:geheim@host/of-something-else")
+    done = invoke("list")
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: DATABASE_URL: an address is")
+
+
+@pytest.mark.usefixtures("settings_afresh")
 def test_the_folder_is_that_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BILEVEL_DATA_DIR", str(tmp_path / "mine"))
     done = invoke("prepare", "magic", "--from", write_magic(tmp_path / "magic04.data"))
