@@ -18,6 +18,9 @@ from worker.supervise import MIB, Limits, supervise
 
 logger = logging.getLogger(__name__)
 
+REST = 4
+"""A slot whose system failed waits so many times as long as the experiment that it lost."""
+
 
 class Slot:
     """A place to run experiments, with a device.
@@ -45,6 +48,8 @@ class Slot:
         self.name, self.device = name, device
         self._threads, self._engine, self._settings, self._stopping = threads, engine, settings, stopping
         self._memory = memory
+        self._system_losses = 0
+        """Since the last success."""
 
     def drain(self) -> int:
         """Runs experiments until there is none left for this slot, or the worker stops; returns how many."""
@@ -55,7 +60,7 @@ class Slot:
                 if claimed is None:
                     break
                 count += 1
-                self._run(claimed)
+                self._rest(self._run(claimed))
             except DatabaseUnreachable as error:
                 logger.warning("%s: %s", self.name, error)
                 break
@@ -65,7 +70,17 @@ class Slot:
         take = partial(claim, slot=self.name, device=self.device, lease_seconds=self._settings.lease_seconds)
         return retrying(self._engine, take, patience=0.0)
 
-    def _run(self, claimed: Claim) -> None:
+    def _rest(self, ended: Report | None) -> None:
+        """Waits after a failure of the system, such as a full disk: else it would fail the whole queue meanwhile."""
+        if ended is not None and ended.outcome == "succeeded":
+            self._system_losses = 0
+        elif ended is not None and ended.outcome == "lost" and ended.data["code"] == "system":
+            self._system_losses += 1
+            wait = Budget(0, REST * self._settings.backoff_seconds).wait(self._system_losses)
+            logger.warning("%s: claims nothing for %g s: %s", self.name, wait, ended.data["message"])
+            self._stopping.wait(wait)
+
+    def _run(self, claimed: Claim) -> Report | None:
         settings = self._settings
         logger.info("%s attempt %d: starts on %s", claimed.experiment_id, claimed.attempt, claimed.device)
         heartbeat = Heartbeat(
@@ -76,7 +91,9 @@ class Slot:
         )
         heartbeat.start()
         try:
-            self._write(claimed, self._ending(claimed, heartbeat))
+            ending = self._ending(claimed, heartbeat)
+            self._write(claimed, ending)
+            return ending.report
         finally:
             heartbeat.stop()
 

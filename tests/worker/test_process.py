@@ -3,16 +3,11 @@
 import operator
 import os
 import signal
-import threading
 import time
 from multiprocessing import forkserver
 from typing import Any
 
-import pytest
-
-from core.status import Status
-from core.store.finishing import Failure
-from worker import process, slot
+from worker import process
 from worker.process import Child
 
 WAITING = operator.methodcaller("recv_bytes")
@@ -37,19 +32,3 @@ def test_a_child_whose_fork_server_died_has_ended_within_a_second_or_so(monkeypa
         assert child.report is None
     finally:
         child.close()
-
-
-@pytest.mark.service
-def test_what_a_slot_does_not_expect_is_written_down_at_once(service, spec, monkeypatch) -> None:
-    def broken(*_: object) -> None:
-        raise RecursionError("too deep")
-
-    monkeypatch.setattr(slot, "Child", broken)
-    settings = service.settings.model_copy(update={"backoff_seconds": 60.0})
-    place = slot.Slot("test/0", "cpu", 1, service.engine, settings, threading.Event(), 1 << 30)
-    experiment_id = service.submit(spec())
-    assert place.drain() == 1
-    now = service.story(experiment_id)
-    assert (now.status, now.outcomes) == (Status.QUEUED, ["lost"])
-    expected = Failure("infrastructure", "system", "RecursionError: too deep").to_json(1)
-    assert now.attempts[0].error == expected
