@@ -5,6 +5,7 @@ import os
 import queue
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -56,7 +57,8 @@ class Worker:
         self._reaper.start()
         arguments = [f"--concurrency={self.slots}", f"--hostname=bilevel-{os.getpid()}@%h", "--loglevel=INFO"]
         without = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        self.queue.worker_main(["--quiet", "worker", "--pool=threads", *arguments, *without])
+        work: Callable[[list[str]], object] = self.queue.worker_main  # it returns, whatever its stub says
+        work(["--quiet", "worker", "--pool=threads", *arguments, *without])
         return 0 if self.stopping.is_set() else 1
 
     def _work(self) -> None:

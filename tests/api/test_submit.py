@@ -201,9 +201,7 @@ def test_a_database_without_room_is_named(client: httpx.Client, engine: Engine) 
     refuse = "BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END"
     with engine.begin() as connection:
         connection.execute(text(f"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $${refuse}$$"))
-        connection.execute(
-            text("CREATE TRIGGER full_disk BEFORE INSERT ON experiments EXECUTE FUNCTION full_disk()")
-        )
+        connection.execute(text("CREATE TRIGGER full_disk BEFORE INSERT ON experiments EXECUTE FUNCTION full_disk()"))
     try:
         answer = client.post("/v1/experiments", json=SPEC)
     finally:

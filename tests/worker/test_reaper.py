@@ -41,7 +41,9 @@ def test_forgotten_files_go_a_portion_a_round(settings: Settings, engine: Engine
     assert blobs.get(recent.sha256) == b"recent"
 
 
-def test_a_clock_that_jumps_takes_no_attempt_away(settings: Settings, engine: Engine, spec: Any, monkeypatch: Any) -> None:
+def test_a_clock_that_jumps_takes_no_attempt_away(
+    settings: Settings, engine: Engine, spec: Any, monkeypatch: Any
+) -> None:
     ahead = timedelta()
     read = clock.read
     monkeypatch.setattr(clock, "read", lambda session: read(session) + ahead)
