@@ -46,6 +46,13 @@ class PluginProblem(Spec):
         """Whether the code gives the inner problem's solution, so that `exact` applies."""
         return False
 
+    def yardstick(self) -> dict[str, Any]:
+        """What the validation metric is measured on, as plain JSON data; by default all fields, as any may decide it.
+
+        A sweep has a best member where it is the same for all: leave fields out that are for training alone.
+        """
+        return self.model_dump(mode="json")
+
 
 class PluginModel(Spec):
     """A ground model for feature vectors from an installed package.
