@@ -69,6 +69,8 @@ for number, spec in enumerate(json.load(sys.stdin)):
     done = run(Experiment.model_validate(spec), device="cpu", data_dir=Path("none"), recorder=recorder,
                checkpoints=MemoryCheckpoints())
     assert isinstance(done, Finished)
+    assert done.result["environment"]["packages"]["bilevel-plugin-example"] == "0.1.0"
+    assert (done.result["data"] or {}).get("kind") == ("spirals" if "dataset" in spec["problem"] else None)
     final = done.result["final"]["validation"]["loss"]["mean"]
     print(json.dumps([final, *recorder.curves["validation/loss"].values()]))
 """

@@ -12,6 +12,7 @@ from torch import Tensor
 from core.bilevel import trees
 from core.bilevel.finite_sum import FiniteSum
 from core.bilevel.problem import Dynamics, Problem, Tree
+from core.datasets.origin import Origin
 from core.problems.artifacts import Artifacts, no_artifacts
 
 
@@ -130,3 +131,5 @@ class Instance:
     """lam -> what only this kind of problem can say at the end; plain JSON data."""
     artifacts: Callable[[Tree], Mapping[str, Mapping[str, Tensor]]] = _nothing
     """lam -> further named tensors worth keeping, by file name without suffix."""
+    origin: Origin | None = None
+    """Which rows of which data it draws from; None: the loop finds out which data the spec names."""

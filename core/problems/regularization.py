@@ -105,6 +105,7 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         selection=LOWEST_LOSS,
         natural=partial(natural, inner=inner),
         finite_sum=FiniteSum(fitted, validated, len(train.x), len(validation.x), init),
+        origin=data.origin,
     )
 
 

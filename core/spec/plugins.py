@@ -10,7 +10,7 @@ import pkgutil
 import sys
 from abc import abstractmethod
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from core.spec.base import Spec, kind_of
@@ -99,6 +99,13 @@ def code_of(spec: Plugin) -> Callable[..., Any]:
     """Imports what `build` names."""
     code: Callable[..., Any] = pkgutil.resolve_name(spec.build)
     return code
+
+
+def distribution_of(spec: Plugin) -> Distribution | None:
+    """The installed package with an entry point into the package that the class is of; None: there is none."""
+    package = type(spec).__module__.partition(".")[0]
+    found = (point.dist for point in entry_points(group=spec.group) if point.module.partition(".")[0] == package)
+    return next(found, None)
 
 
 def extended(union: Any, base: type[Plugin], *others: type[Spec]) -> Any:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built
+from core.datasets.tables import load_table
 from core.errors import SplitInvalid
 from core.problems.hyper_cleaning import Labels, corrupt, detection, weighting
+from core.spec.datasets import Digits
 from core.spec.problems import HyperCleaning
 
 SMALL: dict[str, Any] = {"kind": "hyper_cleaning", "train": 40, "validation": 30, "final_steps": 20}
@@ -148,11 +151,26 @@ def test_small_weights_are_found_and_not_removed(built: Callable[..., Built]) ->
 def test_artifacts_say_what_each_example_was(built: Callable[..., Built]) -> None:
     found = built(SMALL)
     examples = found.instance.artifacts(found.instance.initial)["examples"]
-    assert {name: part.shape for name, part in examples.items()} == dict.fromkeys(
-        ("weights", "corrupted", "given_labels", "true_labels"), (40,)
-    )
+    assert {name: part.shape for name, part in examples.items()} == {
+        **dict.fromkeys(("rows", "weights", "corrupted", "given_labels", "true_labels"), (40,)),
+        **dict.fromkeys(("mean", "scale"), (64,)),
+    }
     assert examples["corrupted"].dtype == torch.uint8
     assert torch.equal(examples["given_labels"] != examples["true_labels"], examples["corrupted"].bool())
+
+
+def test_rows_lead_back_to_the_data_set(built: Callable[..., Built]) -> None:
+    instance = built(SMALL, seed=3).instance
+    examples = instance.artifacts(instance.initial)["examples"]
+    table = load_table(Digits(), Path("none"))
+    assert torch.equal(table.y[examples["rows"]], examples["true_labels"])
+    standardized = (table.x[examples["rows"]] - examples["mean"]) / examples["scale"]
+    torch.testing.assert_close(standardized, instance.artifacts.__self__.split.train.x)  # type: ignore[attr-defined]
+    assert examples["scale"].isinf().any(), "some pixels are 0 everywhere"
+    as_is = built({**SMALL, "standardize": False}, seed=3).instance
+    kept = as_is.artifacts(as_is.initial)["examples"]
+    assert torch.equal(kept["rows"], examples["rows"])
+    assert not {"mean", "scale"} & kept.keys()
 
 
 def test_nothing_corrupted_has_no_series_of_corrupted_weights(built: Callable[..., Built]) -> None:
