@@ -199,17 +199,24 @@ class Cleaning:
         return Evaluation(self.score(w, self.split.validation), self.score(w, self.split.test))
 
     def report(self, lam: Tree) -> dict[str, Any]:
-        """Found corruptions, and test metrics of three models after `final_steps` steps."""
+        """Found corruptions, and test metrics of three models after `final_steps` steps.
+
+        Where nothing is corrupted there is nothing to be found, and the oracle is the baseline: both are left out.
+        """
         clean = (~self.labels.corrupted).to(self.context.dtype)
-        variants = {"baseline": torch.ones_like(clean), "learned": self.weighting.weights(lam), "oracle": clean}
+        variants = {"baseline": torch.ones_like(clean), "learned": self.weighting.weights(lam)}
+        if not self.clean:
+            variants["oracle"] = clean
         comparison, last = {}, self.last()
         certain = clean.new_ones(len(last.labels.given) - len(clean))  # of validation examples
         for name, weights in variants.items():
             stated = last.state(torch.cat([weights, certain]))
             w = self.inner.solve(*stated, lam, steps=self.problem.final_steps)
             comparison[name] = {key: value.plain() for key, value in self.score(w, self.split.test).items()}
-        corrupted = int(self.labels.corrupted.sum())
-        found = {**self.found(lam, self.weighting.threshold), "corrupted": corrupted, **comparison}
+        found = {"corrupted": int(self.labels.corrupted.sum()), **comparison}
+        if self.clean:
+            return found
+        found = {**self.found(lam, self.weighting.threshold), **found}
         return found if self.weighting.sigmoid else {**found, "removed": self.found(lam, REMOVED)}
 
     def found(self, lam: Tree, threshold: float) -> dict[str, float]:
