@@ -1,6 +1,5 @@
 """What is left of an experiment when it is done: the result, and files worth keeping."""
 
-import math
 import platform
 import resource
 import time
@@ -12,8 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from core import plain
 from core.bilevel import trees
-from core.bilevel.problem import Tree
 from core.environment import environment
 from core.problems.instance import Instance
 from core.progress import Progress, Scores
@@ -28,9 +27,9 @@ def make_result(
     spec: Experiment, instance: Instance, progress: Progress, final: Scores, *, device: str
 ) -> dict[str, Any]:
     """The result as plain JSON data; accuracies are fractions, times seconds, memory MiB."""
-    best, lam = progress.best or (final, progress.state.lam)
+    best = progress.best.scores if progress.best else final
     started = time.perf_counter()
-    report = instance.report(lam)
+    report = instance.report(progress.best_lam())
     result = {
         "best": {"hyperiteration": best.hyperiteration, "validation": best.validation},
         "final": final._asdict(),
@@ -45,8 +44,8 @@ def make_result(
         "data": None if instance.origin is None else instance.origin.plain(),
         "spec_sha256": spec.sha256(),
     }
-    plain: dict[str, Any] = json_valid(result)
-    return plain
+    found: dict[str, Any] = plain.data(result)
+    return found
 
 
 def _worst(seen: Memory) -> dict[str, Worst]:
@@ -54,33 +53,24 @@ def _worst(seen: Memory) -> dict[str, Worst]:
     return {name: Worst(series.worst, series.worst_hyperiteration) for name, series in seen.items()}
 
 
-def make_artifacts(instance: Instance, lam: Tree) -> dict[str, tuple[str, bytes]]:
-    """The best outer variables by their paths, the rows of a table that were drawn, and whatever else the problem
-    keeps, as safetensors."""
+def make_artifacts(instance: Instance, progress: Progress) -> dict[str, tuple[str, bytes]]:
+    """The best outer variables by their paths, what their metrics are means of, the rows of a table that were drawn,
+    and what the problem keeps.
+
+    All as safetensors.
+    """
+    lam = progress.best_lam()
     files: dict[str, Mapping[str, Tensor]] = {"outer_variables": trees.named_leaves(lam)}
+    if progress.best and progress.best.outcomes:
+        files["evaluation"] = progress.best.outcomes
     if instance.origin is not None and instance.origin.rows is not None:
         files["split"] = instance.origin.rows._asdict()
-    files.update(instance.artifacts(lam))
+    files |= instance.artifacts(lam)
     return {f"{name}.safetensors": (MEDIA_TYPE, _save(tensors)) for name, tensors in files.items()}
 
 
 def _save(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save({name: value.detach().cpu().clone() for name, value in tensors.items()})
-
-
-def json_valid(value: Any) -> Any:
-    """The same data with numbers that JSON does not have as the strings "NaN", "Infinity", "-Infinity"."""
-    match value:
-        case float() if math.isnan(value):
-            return "NaN"
-        case float() if math.isinf(value):
-            return "Infinity" if value > 0 else "-Infinity"
-        case Mapping():
-            return {str(key): json_valid(part) for key, part in value.items()}
-        case list() | tuple():
-            return [json_valid(part) for part in value]
-        case _:
-            return value
 
 
 def _timing(progress: Progress, report: float) -> dict[str, float]:

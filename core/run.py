@@ -12,7 +12,7 @@ from core.datasets.origin import origin_of
 from core.numerics import by_resources
 from core.outcome import make_artifacts, make_result
 from core.problems.artifacts import Artifacts, no_artifacts
-from core.progress import begin, restore
+from core.progress import Progress, restore
 from core.recording import Recorder
 from core.series import Series
 from core.spec import Experiment
@@ -66,7 +66,7 @@ def run(
     started = time.perf_counter()
     instance, algorithm = build(spec, device=device, data_dir=data_dir, artifacts=artifacts)
     instance = replace(instance, origin=instance.origin or origin_of(spec.problem, data_dir))
-    progress = begin(algorithm.init(instance.initial))
+    progress = Progress(0, algorithm.init(instance.initial))
     if (checkpoint := checkpoints.latest()) is not None:
         progress = restore(checkpoint, spec, like=progress)
         recorder.event("resumed", {"hyperiteration": progress.hyperiteration})
@@ -100,4 +100,4 @@ def run(
     series.add_outer(progress.hyperiteration, instance.natural(progress.state.lam))
     result = make_result(spec, instance, progress, scores, device=device)
     recorder.flush()
-    return Finished(result, make_artifacts(instance, progress.best_lam()))
+    return Finished(result, make_artifacts(instance, progress))

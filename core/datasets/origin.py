@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from core.datasets.catalog import ENTRIES, dataset_of, find_all
+from core.datasets.catalog import ENTRIES
+from core.datasets.finding import dataset_of, find_all
 from core.datasets.prepared import content_digest
 from core.datasets.splits import Rows, Split, draw_rows, take_rows
 from core.datasets.table import Table
