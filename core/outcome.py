@@ -16,6 +16,7 @@ from torch import Tensor
 
 from core.bilevel import trees
 from core.bilevel.problem import Tree
+from core.errors import ProblemInvalid
 from core.problems.instance import Instance
 from core.progress import Progress, Scores
 from core.spec import Experiment
@@ -64,19 +65,30 @@ def _save(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save({name: value.detach().cpu().clone() for name, value in tensors.items()})
 
 
-def json_valid(value: Any) -> Any:
-    """The same data with numbers that JSON does not have as the strings "NaN", "Infinity", "-Infinity"."""
+def json_valid(value: Any, place: str = "") -> Any:
+    """The same data with numbers that JSON does not have as the strings "NaN", "Infinity", "-Infinity".
+
+    Raises:
+        ProblemInvalid: something in it is no data; the message says where, from the `place` of the whole on.
+    """
     match value:
         case float() if math.isnan(value):
             return "NaN"
         case float() if math.isinf(value):
             return "Infinity" if value > 0 else "-Infinity"
         case Mapping():
-            return {str(key): json_valid(part) for key, part in value.items()}
+            return {str(key): json_valid(part, _within(place, key)) for key, part in value.items()}
         case list() | tuple():
-            return [json_valid(part) for part in value]
-        case _:
+            return [json_valid(part, _within(place, number)) for number, part in enumerate(value)]
+        case str() | int() | float() | None:
             return value
+        case _:
+            what = f"{place or 'it'} is a {type(value).__name__}"
+            raise ProblemInvalid(f"{what}: give numbers, text, lists or objects")
+
+
+def _within(place: str, key: object) -> str:
+    return f"{place}/{key}" if place else str(key)
 
 
 def _timing(progress: Progress, report: float) -> dict[str, float]:
