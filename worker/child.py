@@ -30,7 +30,7 @@ def work(order: Order, stop: Callable[[], bool]) -> Report:
         if error.category == "infrastructure":
             return Report("lost", {"category": "infrastructure", "code": error.code, "message": str(error)})
         return _failed(error.category, error.code, str(error) + _in_package(error))
-    except (Exception, SystemExit) as error:  # the latter is how a package's code may give up
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a package's code raises
         return _unforeseen(error)
 
 

@@ -59,11 +59,14 @@ def _check_objectives(problem: PluginProblem, made: Instance) -> None:
             _check_scalar(problem, "outer(w, lam)", stated.outer(w, z))
         case other:
             _refuse(problem, other, "return (Problem(...), inner.dynamics(...))", "as at(0)")
-    if made.finite_sum is not None:
+    if problem.finite_sum():
         _check_sum(problem, made.finite_sum, made.initial)
 
 
-def _check_sum(problem: PluginProblem, parts: FiniteSum, lam: Tree) -> None:
+def _check_sum(problem: PluginProblem, parts: FiniteSum | None, lam: Tree) -> None:
+    if not isinstance(parts, FiniteSum):
+        promised = f"as finite_sum, and {type(problem).__name__}.finite_sum() promises one"
+        _refuse(problem, parts, "make it core.bilevel.finite_sum.FiniteSum(...), or let that return False", promised)
     w = parts.init(lam)
     _check_scalar(problem, "finite_sum.inner(w, lam, rows)", parts.inner(w, lam, ALL))
     _check_scalar(problem, "finite_sum.outer(w, lam, rows)", parts.outer(w, lam, ALL))

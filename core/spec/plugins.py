@@ -46,6 +46,10 @@ class PluginProblem(Spec):
         """Whether the code gives the inner problem's solution, so that `exact` applies."""
         return False
 
+    def finite_sum(self) -> bool:
+        """Whether the code gives both objectives as means over examples, so that algorithms on minibatches apply."""
+        return False
+
 
 class PluginModel(Spec):
     """A ground model for feature vectors from an installed package.

@@ -1,4 +1,4 @@
-"""What goes wrong in the code of a package is its author's to mend: told at once, with the place, and not tried again."""
+"""What goes wrong in the code of a package is its author's to mend: told with the place and not tried again."""
 
 import json
 import subprocess
@@ -100,9 +100,7 @@ FAULTS = {
     "objective: key": ("failed", "exception", "KeyError: 'f1'", "(augreg/problem.py:14, in go_wrong)"),
     "objective: memory": ("failed", "out_of_memory", "RuntimeError: can't", "(augreg/problem.py:15, in go_wrong)"),
     "build: own refusal": ("failed", "split_invalid", "too few draws", "(augreg/problem.py:16, in go_wrong)"),
-    "report: tensor": (
-        *("failed", "problem_invalid", "report/x is a Tensor", "give numbers, text, lists or objects"),
-    ),
+    "report: tensor": (*("failed", "problem_invalid", "report/x is a Tensor", "give numbers, text, lists or objects"),),
     "artifacts of others": ("lost", "system", "OSError: [Errno 5]", "'blob'"),
     "report: none": ("succeeded", None, "", ""),
 }

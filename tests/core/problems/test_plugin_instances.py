@@ -1,4 +1,4 @@
-"""What the code of somebody's problem gives is held to what `Instance` says; what is wrong is named, with the remedy."""
+"""What the code of somebody's problem gives is held to what `Instance` says; faults are named, with the remedy."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,6 +35,11 @@ class Mine(PluginProblem):
         return 2
 
 
+class Summed(Mine):
+    def finite_sum(self) -> bool:
+        return True
+
+
 def distance(w: Any, lam: Any) -> Tensor:
     return (w - lam["x"]).square().sum()
 
@@ -57,9 +62,9 @@ def right(inner: Inner) -> Instance:
     )
 
 
-def given(change: Change, monkeypatch: pytest.MonkeyPatch) -> Instance:
+def given(change: Change, monkeypatch: pytest.MonkeyPatch, spec: PluginProblem | None = None) -> Instance:
     monkeypatch.setattr("core.build.code_of", lambda spec: lambda spec, inner, context: change(right(inner)))
-    return build_instance(Mine(), build_inner(Nested()), CONTEXT)  # type: ignore[arg-type]  # of no union
+    return build_instance(spec or Mine(), build_inner(Nested()), CONTEXT)  # type: ignore[arg-type]  # of no union
 
 
 def started(x: Any) -> Change:
@@ -99,7 +104,6 @@ AT_ONCE: list[tuple[Change, list[str]]] = [
     (stated(inner=each), ["shape [2] as inner(w, lam)", ".mean() or .sum()"]),
     (stated(outer=lambda w, lam: 1.0), ["float as outer(w, lam)", "a tensor without dimensions"]),
     (stated(embed=lambda lam: {"x": lam["x"][:1]}, inner=each), ["shape [1] as inner(w, lam)"]),
-    (summed(each), ["shape [2] as finite_sum.inner(w, lam, rows)"]),
     (lambda made: replace(made, natural=lambda lam: {"x": 1.0}), ["float as 'x' of natural(lam)", "torch.Tensor"]),
     (lambda made: replace(made, natural=lambda lam: lam["x"]), ["Tensor as natural(lam)", "a dict of tensors"]),
     (lambda made: replace(made, selection="loss"), ["str as selection", "Selection(metric, better)"]),
@@ -112,6 +116,21 @@ def test_another_instance_than_was_agreed_on_is_refused_with_the_remedy(
 ) -> None:
     with pytest.raises(ProblemInvalid) as caught:
         given(change, monkeypatch)
+    assert all(part in str(caught.value) for part in ["mine.problem:build", *parts]), caught.value
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda made: made, ["NoneType as finite_sum", "Summed.finite_sum() promises", "FiniteSum(...)"]),
+        (summed(each), ["shape [2] as finite_sum.inner(w, lam, rows)", ".mean() or .sum()"]),
+    ],
+)
+def test_a_finite_sum_that_its_class_promises_is_held_to_it(
+    change: Change, parts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ProblemInvalid) as caught:
+        given(change, monkeypatch, Summed())
     assert all(part in str(caught.value) for part in ["mine.problem:build", *parts]), caught.value
 
 
@@ -153,6 +172,6 @@ def test_artifacts_are_tensors(files: Any, said: str, monkeypatch: pytest.Monkey
 
 
 def test_what_is_right_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = given(lambda made: summed(lambda w, lam, rows: distance(w, lam))(made), monkeypatch)
+    made = given(summed(lambda w, lam, rows: distance(w, lam)), monkeypatch, Summed())
     assert made.evaluate(made.initial).validation["loss"].mean == 1
     assert made.artifacts(made.initial)["more"]["x"] is made.initial["x"]  # type: ignore[index, call-overload]
