@@ -18,6 +18,9 @@ from core.spec.table import Table
 
 logger = logging.getLogger(__name__)
 
+LEFT_OUT = "is left out: "
+"""In the line that warns of a class which cannot be used."""
+
 
 class PluginProblem(Spec):
     """A kind of bilevel problem from an installed package.
@@ -111,10 +114,8 @@ def extended(union: Any, base: type[Plugin], *others: type[Spec]) -> Any:
             if kind_of(member) in kinds:
                 raise ValueError(f"the kind `{kind_of(member)}` exists already: give it another name")
         except Exception as error:  # noqa: BLE001  whatever another's module raises
-            logger.warning(
-                "The entry point %s = %s in %s is left out: %s: %s",
-                *(point.name, point.value, base.group, type(error).__name__, error),
-            )
+            reason = " ".join(f"{type(error).__name__}: {error}".split())  # on one line
+            logger.warning("The entry point %s = %s in %s %s%s", point.name, point.value, base.group, LEFT_OUT, reason)
             continue
         kinds.add(kind_of(member))
         union = union | member

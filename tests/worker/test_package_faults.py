@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.packages import install
+
 ROOT = Path(__file__).parents[2]
 SPEC = '''
 from typing import Literal
@@ -110,14 +112,8 @@ FAULTS = {
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, dict[str, Any]]:
     """Of each fault, how the child says that the experiment ended."""
     folder = tmp_path_factory.mktemp("installed")
-    metadata = folder / "augreg-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: augreg\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[bilevel.problems]\nfaulty = augreg.spec:Faulty\n")
-    package = folder / "augreg"
-    package.mkdir()
-    for name, text in {"__init__": "", "spec": SPEC, "problem": PROBLEM}.items():
-        (package / f"{name}.py").write_text(text)
+    modules = {"augreg/__init__": "", "augreg/spec": SPEC, "augreg/problem": PROBLEM}
+    install(folder, modules, {"faulty": "augreg.spec:Faulty"})
     done = subprocess.run(
         [sys.executable, "-c", WORK, str(folder / "storage")],
         cwd=ROOT,
