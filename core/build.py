@@ -65,6 +65,7 @@ def build(spec: Experiment, *, device: str, data_dir: Path, artifacts: Artifacts
     Raises:
         DataMissing: the data set is not in `data_dir`.
         ReferenceInvalid: another experiment has not what the spec asks of it.
+        ProblemInvalid: the code of an installed package gives another problem than was agreed on.
     """
     context = make_context(spec, device=device, data_dir=data_dir, artifacts=artifacts)
     inner = build_inner(spec.algorithm)

@@ -78,8 +78,7 @@ def _unforeseen(error: Exception | SystemExit) -> Report:
         return Report("lost", {"category": "infrastructure", "code": "system", "message": _describe(error)})
     logger.exception("the experiment failed")
     if isinstance(error, FileNotFoundError):
-        advice = ": put the file where the worker finds it"
-        return _failed("user", DataMissing.code, _describe(error) + where + advice)
+        return _failed("user", DataMissing.code, f"{_describe(error)}: put it where the worker finds it{where}")
     code = "out_of_memory" if _is_out_of_memory(error) else "exception"
     return _failed("user", code, _describe(error) + where)
 

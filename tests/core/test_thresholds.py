@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from core.recording import MemoryRecorder
 from core.run import run
 from core.series import Series
 from core.spec import Experiment
+from core.spec.plugins import PluginProblem
 from core.thresholds import Memory, Watched, look, summary, watched
 
 ABOVE, BELOW, NEVER = (
@@ -148,6 +149,22 @@ def test_a_hypergradient_that_is_exactly_0_at_the_start_warns_once(algorithm: di
         assert warnings == []
     for norm in (1e-300, math.nan):
         assert look(series, {}, 0, {"hypergradient_norm": norm})[1] == []
+
+
+def test_whoever_wrote_the_problem_is_told_where_to_look() -> None:
+    class Mine(PluginProblem):
+        build = "mine:build"
+        kind: Literal["mine"] = "mine"
+
+        def inner_variables(self) -> int:
+            return 1
+
+        def outer_variables(self) -> int:
+            return 1
+
+    spec = Experiment.model_validate({"problem": {"kind": "quadratic"}}).model_copy(update={"problem": Mine()})
+    _, (warning,) = look(watched(spec), {}, 0, {"hypergradient_norm": 0.0})
+    assert ".detach()" in warning["message"]
 
 
 @pytest.mark.parametrize("kind", ["soba", "real_time", "f2sa"])

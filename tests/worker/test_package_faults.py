@@ -138,4 +138,4 @@ def test_a_fault_of_a_package_is_the_users(fault: str, reports: Mapping[str, dic
     error = report["data"]
     assert (error["category"], error["code"]) == ("infrastructure" if outcome == "lost" else "user", code)
     assert error["message"].startswith(beginning), error
-    assert end in error["message"], error
+    assert error["message"].endswith(end), error
