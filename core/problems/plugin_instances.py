@@ -97,7 +97,7 @@ def _evaluating(problem: PluginProblem, made: Instance) -> Callable[..., Evaluat
         found = made.evaluate(lam, *w)
         if not isinstance(found, Evaluation):
             _refuse(problem, found, "return core.problems.instance.Evaluation(validation, test)", "as evaluate(lam)")
-        for part, metrics in found._asdict().items():
+        for part, metrics in (("validation", found.validation), ("test", found.test)):
             _check_metrics(problem, part, metrics)
         if made.selection.metric not in found.validation:
             raise ProblemInvalid(
