@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from api.schemas import SPEC_EXAMPLES, Answer, Failure, Value, plain
-from core import comparing
+from api.schemas import SPEC_EXAMPLES, Answer, Failure, fraction
+from core import comparing, plain
+from core.plain import Number
 from core.status import Status
 from core.store.sweep_reading import MemberReading, Standing, SweepReading
 from core.store.tables import SweepRow
@@ -60,9 +61,9 @@ class MemberScore(Answer):
     """Whether a higher or a lower value of it is better."""
     hyperiteration: int
     """The hyperiteration of the best outer variables."""
-    validation: Value
+    validation: Number
     """The metric on validation data."""
-    test: dict[str, Value]
+    test: dict[str, Number]
     """Every metric on test data, which chose nothing."""
 
 
@@ -78,9 +79,9 @@ class BestMember(MemberScore):
 class Spread(Answer):
     """A metric over seeds."""
 
-    mean: Value
+    mean: Number
     """Mean over the seeds that have succeeded."""
-    deviation: Value | None
+    deviation: Number | None
     """Sample standard deviation (n - 1) over the seeds that have succeeded; null of a single one. It says how much the
     seed changes, not how sure the mean of one experiment is, which is `ci95` in its result."""
 
@@ -222,7 +223,7 @@ def _summary(row: SweepRow, standing: Standing) -> dict[str, Any]:
 
 
 def _progress(done: int, asked: int) -> SweepProgress:
-    return SweepProgress(hyperiteration=done, hyperiterations=asked, fraction=min(done / asked, 1.0))
+    return SweepProgress(hyperiteration=done, hyperiterations=asked, fraction=fraction(done, asked))
 
 
 def _score(reading: MemberReading) -> comparing.Score | None:
@@ -234,8 +235,8 @@ def _scored(score: comparing.Score) -> dict[str, Any]:
         "metric": score.metric,
         "better": score.better,
         "hyperiteration": score.hyperiteration,
-        "validation": plain(score.validation),
-        "test": {name: plain(value) for name, value in score.test.items()},
+        "validation": plain.number(score.validation),
+        "test": {name: plain.number(value) for name, value in score.test.items()},
     }
 
 
@@ -262,7 +263,7 @@ def _cell(cell: comparing.Cell) -> Cell:
 
 
 def _spread(spread: comparing.Spread) -> Spread:
-    return Spread(mean=plain(spread.mean), deviation=None if spread.deviation is None else plain(spread.deviation))
+    return Spread(mean=plain.number(spread.mean), deviation=plain.data(spread.deviation))
 
 
 SWEEP_EXAMPLES = {

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from benchmarks.plan_cases import Case, cases
 from benchmarks.publish import made_with
 from benchmarks.rates import measure_rates
-from core.datasets.catalog import require
+from core.datasets.finding import require
 from core.errors import DataMissing
 from core.outcome import environment
 from core.planning import Device, plan

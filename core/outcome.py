@@ -1,6 +1,5 @@
 """What is left of an experiment when it is done: the result, and files worth keeping."""
 
-import math
 import platform
 import resource
 import subprocess
@@ -14,8 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from core import plain
 from core.bilevel import trees
-from core.bilevel.problem import Tree
 from core.errors import ProblemInvalid
 from core.problems.instance import Instance
 from core.progress import Progress, Scores
@@ -30,9 +29,9 @@ def make_result(
     spec: Experiment, instance: Instance, progress: Progress, final: Scores, *, device: str
 ) -> dict[str, Any]:
     """The result as plain JSON data; accuracies are fractions, times seconds, memory MiB."""
-    best, lam = progress.best or (final, progress.state.lam)
+    best = progress.best.scores if progress.best else final
     started = time.perf_counter()
-    report = instance.report(lam)
+    report = _plain_report(instance.report(progress.best_lam()))
     result = {
         "best": {"hyperiteration": best.hyperiteration, "validation": best.validation},
         "final": final._asdict(),
@@ -46,8 +45,15 @@ def make_result(
         "environment": environment(device),
         "spec_sha256": spec.sha256(),
     }
-    plain: dict[str, Any] = json_valid(result)
-    return plain
+    found: dict[str, Any] = plain.data(result)
+    return found
+
+
+def _plain_report(report: object) -> Any:
+    try:
+        return plain.data(report, "report")
+    except TypeError as error:
+        raise ProblemInvalid(str(error)) from error
 
 
 def _worst(seen: Memory) -> dict[str, Worst]:
@@ -55,40 +61,21 @@ def _worst(seen: Memory) -> dict[str, Worst]:
     return {name: Worst(series.worst, series.worst_hyperiteration) for name, series in seen.items()}
 
 
-def make_artifacts(instance: Instance, lam: Tree) -> dict[str, tuple[str, bytes]]:
-    """The best outer variables by their paths, and whatever else the problem keeps, as safetensors."""
-    files: dict[str, Mapping[str, Tensor]] = {"outer_variables": trees.named_leaves(lam), **instance.artifacts(lam)}
+def make_artifacts(instance: Instance, progress: Progress) -> dict[str, tuple[str, bytes]]:
+    """The best outer variables by their paths, what their metrics are means of, and what the problem keeps.
+
+    All as safetensors.
+    """
+    lam = progress.best_lam()
+    files: dict[str, Mapping[str, Tensor]] = {"outer_variables": trees.named_leaves(lam)}
+    if progress.best and progress.best.outcomes:
+        files["evaluation"] = progress.best.outcomes
+    files |= instance.artifacts(lam)
     return {f"{name}.safetensors": (MEDIA_TYPE, _save(tensors)) for name, tensors in files.items()}
 
 
 def _save(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save({name: value.detach().cpu().clone() for name, value in tensors.items()})
-
-
-def json_valid(value: Any, place: str = "") -> Any:
-    """The same data with numbers that JSON does not have as the strings "NaN", "Infinity", "-Infinity".
-
-    Raises:
-        ProblemInvalid: something in it is no data; the message says where, from the `place` of the whole on.
-    """
-    match value:
-        case float() if math.isnan(value):
-            return "NaN"
-        case float() if math.isinf(value):
-            return "Infinity" if value > 0 else "-Infinity"
-        case Mapping():
-            return {str(key): json_valid(part, _within(place, key)) for key, part in value.items()}
-        case list() | tuple():
-            return [json_valid(part, _within(place, number)) for number, part in enumerate(value)]
-        case str() | int() | float() | None:
-            return value
-        case _:
-            what = f"{place or 'it'} is a {type(value).__name__}"
-            raise ProblemInvalid(f"{what}: give numbers, text, lists or objects")
-
-
-def _within(place: str, key: object) -> str:
-    return f"{place}/{key}" if place else str(key)
 
 
 def _timing(progress: Progress, report: float) -> dict[str, float]:

@@ -10,7 +10,7 @@ from core.checkpointing import Checkpoints
 from core.numerics import by_resources
 from core.outcome import make_artifacts, make_result
 from core.problems.artifacts import Artifacts, no_artifacts
-from core.progress import begin, restore
+from core.progress import Progress, restore
 from core.recording import Recorder
 from core.series import Series
 from core.spec import Experiment
@@ -64,7 +64,7 @@ def run(
     """
     started = time.perf_counter()
     instance, algorithm = build(spec, device=device, data_dir=data_dir, artifacts=artifacts)
-    progress = begin(algorithm.init(instance.initial))
+    progress = Progress(0, algorithm.init(instance.initial))
     if (checkpoint := checkpoints.latest()) is not None:
         progress = restore(checkpoint, spec, like=progress)
         recorder.event("resumed", {"hyperiteration": progress.hyperiteration})
@@ -98,4 +98,4 @@ def run(
     series.add_outer(progress.hyperiteration, instance.natural(progress.state.lam))
     result = make_result(spec, instance, progress, scores, device=device)
     recorder.flush()
-    return Finished(result, make_artifacts(instance, progress.best_lam()))
+    return Finished(result, make_artifacts(instance, progress))

@@ -24,7 +24,8 @@ DESCRIBE = """
 import json, sys
 {first}
 from api.routes.catalog import catalog
-from core.datasets.catalog import ENTRIES, require
+from core.datasets.catalog import ENTRIES
+from core.datasets.finding import require
 from core.planning import plan
 from core.settings import Settings
 from core.spec import KINDS, Experiment, kind_of

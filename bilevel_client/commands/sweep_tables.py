@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bilevel_client.commands.fitting import Column, Rows, new_facts
-from bilevel_client.commands.numbers import age, cut, number, percent
+from bilevel_client.commands.numbers import age, around, cut, measure, percent
 from bilevel_client.commands.tables import COLOURS, colour
 from bilevel_client.grids import shown
 from bilevel_client.records import Record
@@ -78,8 +78,8 @@ def members(record: Record, found: Sequence[Record]) -> Group:
             *(short_value(each["parameters"][path]) for path in names),
             Text(each["status"], colour(each)),
             f"{progress['hyperiteration']}/{progress['hyperiterations']}",
-            chosen.text(score["metric"], _metric(score["metric"], score["validation"])) if each["score"] else "",
-            *(_metric(metric, score["test"][metric]) if metric in score["test"] else "" for metric in metrics),
+            chosen.text(score["metric"], measure(score["metric"], score["validation"])) if each["score"] else "",
+            *(measure(metric, score["test"][metric]) if metric in score["test"] else "" for metric in metrics),
             *([Text((each["error"] or {}).get("code", ""), "red")] if failed else []),
         )
     return Group(Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), rows)
@@ -143,8 +143,8 @@ def _scored(chosen: _Chosen, metrics: Sequence[str]) -> Iterator[Column]:
 def _best(best: Mapping[str, Any]) -> Text:
     names = short_names(list(best["parameters"]))
     values = ", ".join(f"{name}={shown(best['parameters'][path])}" for path, name in names.items())
-    scores = [f"validation {_words(best['metric'])} {_metric(best['metric'], best['validation'])}"]
-    scores += [f"test {_words(name)} {_metric(name, value)}" for name, value in sorted(best["test"].items())]
+    scores = [f"validation {_words(best['metric'])} {measure(best['metric'], best['validation'])}"]
+    scores += [f"test {_words(name)} {measure(name, value)}" for name, value in sorted(best["test"].items())]
     where = f" (member {best['member']}, experiment {best['experiment_id'][:8]}): "
     return Text.assemble(("best: ", "green"), (values, "bold"), where, ", ".join(scores))
 
@@ -173,15 +173,5 @@ def _words(metric: str) -> str:
     return metric.replace("_", " ")
 
 
-def _metric(name: str, value: float | str) -> str:
-    return percent(value) if "accuracy" in name else number(value)
-
-
 def _spread(name: str, spread: Mapping[str, Any] | None) -> str:
-    if spread is None:
-        return ""
-    mean, deviation = _metric(name, spread["mean"]), spread["deviation"]
-    if deviation is None:
-        return mean
-    around = percent(deviation) if "accuracy" in name else number(deviation, digits=2)
-    return f"{mean.removesuffix(' %')} ± {around}"
+    return "" if spread is None else around(name, spread["mean"], spread["deviation"])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.finite_sum import ALL, FiniteSum, Rows
+from core.bilevel.finite_sum import FiniteSum, Rows
 from core.bilevel.linear_models import SOFTMAX
 from core.bilevel.problem import Dynamics, Problem, Tree
 from core.bilevel.projections import box_with_bounded_sum
@@ -24,8 +24,8 @@ from core.errors import SplitInvalid
 from core.models.model import Model
 from core.problems import losses, tables
 from core.problems.fit_gradient import decayed, with_fit_gradient
-from core.problems.inner import Inner, entry, minibatches
-from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
+from core.problems.inner import Inner, entry
+from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics, plain
 from core.problems.linear_inner import stated_as_linear
 from core.spec import problems as spec
 
@@ -166,14 +166,6 @@ class Cleaning:
         def weights(lam: Tree) -> Tensor:
             return self.weighting.weights(lam) if fixed is None else fixed
 
-        parts = self.parts(weights)
-        everything, part = minibatches(
-            parts.inner,
-            examples=parts.inner_examples,
-            batch=self.inner.batch,
-            seed=self.context.seed,
-            device=self.context.device,
-        )
         linear = stated_as_linear(
             self.problem.model,
             train.x,
@@ -183,8 +175,7 @@ class Cleaning:
             offset_strength=self.problem.l2,
             weights=weights,
         )
-        stated = Problem(everything, lambda w, lam: parts.outer(w, lam, ALL), parts.init, linear=linear, minibatch=part)
-        return stated, self.inner.on(part, parts.init, linear)
+        return self.inner.state(self.parts(weights), self.context, linear=linear)
 
     def score(self, w: Tree, examples: Examples) -> Metrics:
         """Accuracy and loss."""
@@ -204,7 +195,7 @@ class Cleaning:
         for name, weights in variants.items():
             stated = last.state(torch.cat([weights, certain]))
             w = self.inner.solve(*stated, lam, steps=self.problem.final_steps)
-            comparison[name] = {key: value.plain() for key, value in self.score(w, self.split.test).items()}
+            comparison[name] = plain(self.score(w, self.split.test))
         corrupted = int(self.labels.corrupted.sum())
         found = {**self.found(lam, self.weighting.threshold), "corrupted": corrupted, **comparison}
         return found if self.weighting.sigmoid else {**found, "removed": self.found(lam, REMOVED)}

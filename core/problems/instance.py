@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -38,7 +38,8 @@ class Context(NamedTuple):
         return trees.map_leaves(leaf, tree)
 
 
-class Metric(NamedTuple):
+@dataclass(frozen=True)
+class Metric:
     """A mean with its 95 % interval over independent examples or episodes."""
 
     mean: float
@@ -46,6 +47,8 @@ class Metric(NamedTuple):
     """1.96 std / sqrt(size)."""
     size: int
     unit: Literal["examples", "episodes"]
+    values: Tensor | None = field(default=None, compare=False, repr=False)
+    """What the mean is of [size], float64 in main memory, where it was kept."""
 
     def plain(self) -> dict[str, float | int]:
         """As in a result: {"mean", "ci95", "examples" or "episodes"}."""
@@ -55,20 +58,34 @@ class Metric(NamedTuple):
 Metrics = Mapping[str, Metric]
 
 
+def plain(metrics: Metrics) -> dict[str, dict[str, float | int]]:
+    """As in a result, by name."""
+    return {name: value.plain() for name, value in metrics.items()}
+
+
 class Evaluation(NamedTuple):
     """How good outer variables are; the test metrics never choose anything."""
 
     validation: Metrics
     test: Metrics
 
+    def outcomes(self) -> dict[str, Tensor]:
+        """What each metric is the mean of [size], by `validation/NAME` and `test/NAME`."""
+        return {
+            f"{part}/{name}": metric.values
+            for part, metrics in self._asdict().items()
+            for name, metric in metrics.items()
+            if metric.values is not None
+        }
+
 
 def metric(values: Tensor, unit: Literal["examples", "episodes"] = "examples") -> Metric:
     """The mean of values [size], one for each example or episode."""
     size = values.numel()
-    values = values.double()
+    values = values.detach().double().flatten()
     deviation = values.std(correction=1) if size > 1 else values.new_zeros(())
     mean, ci95 = torch.stack([values.mean(), 1.96 * deviation / math.sqrt(size)]).tolist()
-    return Metric(mean, ci95, size, unit)
+    return Metric(mean, ci95, size, unit, values.cpu())
 
 
 class Selection(NamedTuple):

@@ -23,10 +23,9 @@ from core.problems.inner import kept
 from core.problems.instance import Context
 from core.problems.losses import desired
 from core.spec import learned_problems as spec
+from core.spec.learned_reports import LOOKED_AT
 
 Part = Literal["training", "validation", "test"]
-LOOKED_AT = 1000
-"""Examples of a part that the loss of a model is measured on, where it is not that of a step."""
 
 
 class Stacked(NamedTuple):

@@ -97,7 +97,7 @@ def follows(spec: Experiment) -> Verdict:
 def learned(spec: Experiment) -> bool:
     """Whether rate or momentum of the dynamics are outer variables."""
     dynamics = getattr(spec.algorithm, "dynamics", None)
-    return any(getattr(dynamics, name, False) for name in ("learn_rate", "learn_momentum"))
+    return dynamics is not None and bool(dynamics.learned())
 
 
 def _minibatches(problem: Problem, algorithm: Nested) -> bool:

@@ -91,7 +91,7 @@ class Experiment(Spec):
     def evaluated_every(self) -> int:
         """Hyperiterations between evaluations: `evaluation.every`, or what its default means, rounded up."""
         long = isinstance(self.problem, FewShot | LearnedOptimizer)
-        return self.evaluation.every or (100 if long else min(-(-self.algorithm.hyperiterations // 10), 100))
+        return self.evaluation.every or (100 if long else min(max(-(-self.algorithm.hyperiterations // 10), 1), 100))
 
     def canonical(self) -> dict[str, Any]:
         """The spec as plain JSON values with every default written out."""

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -33,8 +32,7 @@ class MemberReading(NamedTuple):
     test: dict[str, Any] | None
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """How far the members of a sweep are, their newest trials."""
 
     counts: Mapping[Status, int]
@@ -137,13 +135,9 @@ def _standings(session: Session, sweeps: Sequence[UUID]) -> dict[UUID, Standing]
     )
     sums = (func.count(), func.sum(newest.c.hyperiteration), func.sum(newest.c.hyperiterations))
     statement = select(newest.c.sweep_id, newest.c.status, *sums).group_by(newest.c.sweep_id, newest.c.status)
-    found: dict[UUID, list[tuple[Status, int, int, int]]] = {each: [] for each in sweeps}
+    found = {each: Standing({}, 0, 0) for each in sweeps}
     for sweep_id, status, *numbers in session.execute(statement):
         count, done, asked = map(int, numbers)
-        found[sweep_id].append((Status(status), count, done, asked))
-    return {each: _standing(groups) for each, groups in found.items()}
-
-
-def _standing(groups: Sequence[tuple[Status, int, int, int]]) -> Standing:
-    counts = {status: count for status, count, _, _ in groups}
-    return Standing(counts, sum(group[2] for group in groups), sum(group[3] for group in groups))
+        counts, before, before_asked = found[sweep_id]
+        found[sweep_id] = Standing({**counts, Status(status): count}, before + done, before_asked + asked)
+    return found

@@ -1,33 +1,9 @@
-import json
-import math
 import subprocess
 from pathlib import Path
 
-import numpy as np
-import pytest
 import torch
 
-from core.errors import ProblemInvalid
-from core.outcome import environment, git_revision, json_valid
-
-
-def test_numbers_that_json_does_not_have_become_strings() -> None:
-    data = {"a": [math.nan, math.inf, 1.5], "b": {"c": (-math.inf, 2, True, None, "x")}}
-    assert json_valid(data) == {"a": ["NaN", "Infinity", 1.5], "b": {"c": ["-Infinity", 2, True, None, "x"]}}
-    json.dumps(json_valid(data), allow_nan=False)
-
-
-@pytest.mark.parametrize(
-    ("report", "said"),
-    [
-        ({"x": torch.ones(3)}, "report/x is a Tensor: give numbers, text, lists or objects"),
-        ({"rows": [1, {"found": {2}}]}, "report/rows/1/found is a set: "),
-        ({"x": np.float32(1)}, "report/x is a float32: "),
-    ],
-)
-def test_what_is_no_data_is_named_by_its_place(report: object, said: str) -> None:
-    with pytest.raises(ProblemInvalid, match=f"^{said}"):
-        json_valid({"report": report})
+from core.outcome import environment, git_revision
 
 
 def test_environment_says_what_the_numbers_were_made_with() -> None:

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from core.checkpointing import Checkpoint, MemoryCheckpoints, unpack
+from core.checkpointing import Checkpoint, MemoryCheckpoints, pack, unpack
 from core.errors import CheckpointInvalid, DataMissing, Diverged
 from core.recording import MemoryRecorder
 from core.run import Finished, Stopped, run
@@ -298,8 +298,49 @@ def test_the_artifact_holds_the_best_outer_variables_not_the_last(tmp_path: Path
     validation = found.recorder.curves["validation/loss"]
     assert validation[3] > validation[0]  # it runs away
     assert found.result()["best"]["hyperiteration"] == 0
-    (content,) = found.artifacts().values()
+    content = found.artifacts()["outer_variables.safetensors"]
     assert safetensors.torch.load(content)["lam"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("problem", [kind_of(member) for member in KINDS["problem"]])
+def test_what_the_best_metrics_are_means_of_is_kept(problem: str, synthetic_omniglot: Path) -> None:
+    found = Run(described(problem), synthetic_omniglot)
+    outcomes = safetensors.torch.load(found.artifacts()["evaluation.safetensors"])
+    result = found.result()
+    parts = {"validation": result["best"]["validation"], "test": result["test"]}
+    assert set(outcomes) == {f"{part}/{name}" for part, metrics in parts.items() for name in metrics}
+    for part, metrics in parts.items():
+        for name, told in metrics.items():
+            values = outcomes[f"{part}/{name}"]
+            assert values.dtype == torch.float64
+            assert len(values) == told.get("examples", told.get("episodes"))
+            assert values.mean().item() == told["mean"]
+
+
+@pytest.mark.parametrize("problem", [kind_of(member) for member in KINDS["problem"]])
+def test_no_hyperiterations_are_an_evaluation_of_the_start(problem: str, synthetic_omniglot: Path) -> None:
+    found = Run(described(problem, hyperiterations=0), synthetic_omniglot)
+    evaluated = Run(described(problem), synthetic_omniglot).recorder.curves
+    result = found.result()
+    assert result["best"]["hyperiteration"] == result["final"]["hyperiteration"] == 0
+    for part in ("validation", "test"):
+        for name, told in result["final"][part].items():
+            assert found.recorder.curves[f"{part}/{name}"] == {0: told["mean"]}
+            assert told["mean"] == evaluated[f"{part}/{name}"][0]
+    assert "outer_objective" not in found.recorder.curves
+
+
+def test_a_checkpoint_without_outcomes_goes_on(tmp_path: Path) -> None:
+    """As those of earlier versions are, the file comes with the next best evaluation only."""
+    spec = described()
+    whole = Run(spec, tmp_path)
+    saved = whole.checkpoints.saved[-1]
+    tensors, facts = unpack(saved.payload)
+    assert any(name.startswith("outcomes/") for name in tensors)
+    older = pack({name: tensor for name, tensor in tensors.items() if not name.startswith("outcomes/")}, facts)
+    rest = Run(spec, tmp_path, resume=saved._replace(payload=older))
+    assert rest.result() == whole.result()
+    assert "outer_variables.safetensors" in rest.artifacts()
 
 
 def test_divergence_says_where_and_keeps_the_curve(tmp_path: Path) -> None:

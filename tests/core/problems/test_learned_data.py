@@ -15,10 +15,11 @@ from core.build import Built
 from core.datasets.splits import Examples, split_table
 from core.datasets.tables import load_table
 from core.errors import SplitInvalid
-from core.problems.learned_data import RATES, per_class
+from core.problems.learned_data import per_class
 from core.spec import Experiment
 from core.spec.datasets import Wine
 from core.spec.learned_problems import LearnedData
+from core.spec.learned_reports import DATA_RATES
 
 WINE: dict[str, Any] = {"kind": "learned_data", "dataset": {"kind": "wine"}, "draws": 2, "final_steps": 50}
 
@@ -117,10 +118,10 @@ def test_rates_on_real_examples_are_chosen_by_validation_alone(built: Callable[.
     instance = built(WINE, {"steps": 5}, seed=seed).instance
     distilling = instance.report.__self__
     split = distilling.split
-    fits = {rate: distilling.fit(split.train, rate, WINE["final_steps"]) for rate in RATES}
+    fits = {rate: distilling.fit(split.train, rate, WINE["final_steps"]) for rate in DATA_RATES}
 
     def best(examples: Examples) -> float:
-        return min(RATES, key=lambda rate: float(distilling.mean_loss(fits[rate], examples)))
+        return min(DATA_RATES, key=lambda rate: float(distilling.mean_loss(fits[rate], examples)))
 
     found = instance.report(instance.initial)["all_real_examples"]["rate"]
     assert found == best(split.validation) != best(split.test)
