@@ -14,6 +14,7 @@ from torch import Tensor
 from core import plain
 from core.bilevel import trees
 from core.environment import environment
+from core.errors import ProblemInvalid
 from core.problems.instance import Instance
 from core.progress import Progress, Scores
 from core.spec import Experiment
@@ -29,7 +30,7 @@ def make_result(
     """The result as plain JSON data; accuracies are fractions, times seconds, memory MiB."""
     best = progress.best.scores if progress.best else final
     started = time.perf_counter()
-    report = instance.report(progress.best_lam())
+    report = _plain_report(instance.report(progress.best_lam()))
     result = {
         "best": {"hyperiteration": best.hyperiteration, "validation": best.validation},
         "final": final._asdict(),
@@ -46,6 +47,13 @@ def make_result(
     }
     found: dict[str, Any] = plain.data(result)
     return found
+
+
+def _plain_report(report: object) -> Any:
+    try:
+        return plain.data(report, "report")
+    except TypeError as error:
+        raise ProblemInvalid(str(error)) from error
 
 
 def _worst(seen: Memory) -> dict[str, Worst]:

@@ -61,6 +61,7 @@ def run(
         Diverged: a hypergradient is not finite; the curve up to and with that hyperiteration is recorded.
         DataMissing: the data set is not in `data_dir`.
         ReferenceInvalid: another experiment has not what the spec asks of it.
+        ProblemInvalid: the code of an installed package gives something else than was agreed on.
         CheckpointInvalid: the checkpoint is not one of this experiment.
     """
     started = time.perf_counter()

@@ -15,6 +15,7 @@ TABLE = {"dataset": {"kind": "spirals"}, "model": {"kind": "with_squares"}}
 SPECS: list[dict[str, Any]] = [
     json.loads((PLUGIN / "experiment.json").read_text()),
     {"problem": {"kind": "robust_regression"}, "algorithm": {"dynamics": {"kind": "adam", "batch": 10}}},
+    {"problem": {"kind": "robust_regression"}, "algorithm": {"kind": "saba", "batch": 20, "hyperiterations": 50}},
     {"problem": {"kind": "regularization", **TABLE}},
     {"problem": {"kind": "hyper_cleaning", **TABLE, "train": 200, "validation": 100, "final_steps": 5}},
 ]
@@ -65,7 +66,8 @@ from core.run import Finished, run
 from core.spec import Experiment
 for number, spec in enumerate(json.load(sys.stdin)):
     if number:
-        spec.setdefault("algorithm", {}).update(hyperiterations=3, steps=10)
+        algorithm = spec.setdefault("algorithm", {})
+        algorithm.update({} if "kind" in algorithm else {"hyperiterations": 3, "steps": 10})
     recorder = MemoryRecorder()
     done = run(Experiment.model_validate(spec), device="cpu", data_dir=Path("none"), recorder=recorder,
                checkpoints=MemoryCheckpoints())

@@ -129,7 +129,7 @@ class Instance:
     """One problem with its data, ready to be optimized."""
 
     initial: Tree
-    """lam at hyperiteration 0."""
+    """lam at hyperiteration 0: floating-point tensors in the context's dtype, on its device."""
     at: Callable[[int], tuple[Problem, Dynamics]]
     """k -> the bilevel problem and inner dynamics of hyperiteration k (its episodes)."""
     evaluate: Evaluate

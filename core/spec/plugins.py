@@ -5,6 +5,7 @@ An entry point in the group `bilevel.problems`, `bilevel.models` or `bilevel.dat
 `core.spec.plugins` and, for a problem, `core.spec.datasets` and `core.spec.models`; it must not import torch.
 """
 
+import json
 import logging
 import pkgutil
 import sys
@@ -17,6 +18,9 @@ from core.spec.base import Spec, kind_of
 from core.spec.table import Table
 
 logger = logging.getLogger(__name__)
+
+LEFT_OUT = "is left out: "
+"""In the line that warns of a class which cannot be used."""
 
 
 class PluginProblem(Spec):
@@ -44,6 +48,10 @@ class PluginProblem(Spec):
 
     def closed_form(self) -> bool:
         """Whether the code gives the inner problem's solution, so that `exact` applies."""
+        return False
+
+    def finite_sum(self) -> bool:
+        """Whether the code gives both objectives as means over examples, so that algorithms on minibatches apply."""
         return False
 
     def yardstick(self) -> dict[str, Any]:
@@ -121,10 +129,8 @@ def extended(union: Any, base: type[Plugin], *others: type[Spec]) -> Any:
             if kind_of(member) in kinds:
                 raise ValueError(f"the kind `{kind_of(member)}` exists already: give it another name")
         except Exception as error:  # noqa: BLE001  whatever another's module raises
-            logger.warning(
-                "The entry point %s = %s in %s is left out: %s: %s",
-                *(point.name, point.value, base.group, type(error).__name__, error),
-            )
+            reason = " ".join(f"{type(error).__name__}: {error}".split())  # on one line
+            logger.warning("The entry point %s = %s in %s %s%s", point.name, point.value, base.group, LEFT_OUT, reason)
             continue
         kinds.add(kind_of(member))
         union = union | member
@@ -158,6 +164,7 @@ def _check(example: Plugin) -> None:
     match example:
         case PluginProblem():
             asked: tuple[Any, ...] = (example.inner_variables(), example.outer_variables() + 1)
+            json.dumps(example.yardstick())
         case PluginModel():
             asked = (example.inner_variables(3, 2), example.layers())
         case PluginTable():
