@@ -112,7 +112,8 @@ class SweepRecord(SweepSummary):
     """The sweep with whole paths and the seeds written out; the base as it was given."""
     best: BestMember | None
     """Of the members that have succeeded, the one with the best validation metric; a value that is not finite is never
-    the best. Null before one has succeeded, and where members are chosen by different metrics or on different data."""
+    the best. Null before one has succeeded, and where members are chosen by different metrics or on different data or
+    tasks."""
     cells: list[Cell]
     """The members grouped by their parameters without the seed, in the order of the grid."""
     version: int
@@ -227,7 +228,8 @@ def _progress(done: int, asked: int) -> SweepProgress:
 
 
 def _score(reading: MemberReading) -> comparing.Score | None:
-    return comparing.score(reading.member, reading.parameters, reading.selection, reading.best, reading.test)
+    found = (reading.selection, reading.best, reading.test)
+    return comparing.score(reading.member, reading.parameters, reading.spec, *found)
 
 
 def _scored(score: comparing.Score) -> dict[str, Any]:

@@ -41,6 +41,12 @@ def sweeps(records: Sequence[Record]) -> Rows:
     return rows
 
 
+NO_BEST = (
+    "no best: members were chosen by different metrics or judged on different data or tasks, or no value is finite"
+)
+"""Under a sweep of which several members have succeeded."""
+
+
 def sweep(record: Record) -> Group:
     """How far it is, the means over seeds, the best member."""
     progress = record["progress"]
@@ -56,6 +62,8 @@ def sweep(record: Record) -> Group:
         parts.append(Text("±: standard deviation over seeds", "bright_black"))
     if record["best"]:
         parts.append(_best(record["best"]))
+    elif record["counts"]["succeeded"] > 1:
+        parts.append(Text(NO_BEST, "bright_black"))
     return Group(*parts)
 
 

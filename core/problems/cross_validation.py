@@ -156,4 +156,5 @@ def cross_validated(problem: spec.Regularization, model: Model, inner: Inner, co
         evaluate=evaluate,
         selection=LOWEST_LOSS,
         natural=partial(natural, inner=inner),
+        origin=data.origin,
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 from core.bilevel import trees
 from core.bilevel.finite_sum import FiniteSum
 from core.bilevel.problem import Dynamics, Problem, Tree
+from core.datasets.origin import Origin
 from core.problems.artifacts import Artifacts, no_artifacts
 
 
@@ -128,7 +129,7 @@ class Instance:
     """One problem with its data, ready to be optimized."""
 
     initial: Tree
-    """lam at hyperiteration 0."""
+    """lam at hyperiteration 0: floating-point tensors in the context's dtype, on its device."""
     at: Callable[[int], tuple[Problem, Dynamics]]
     """k -> the bilevel problem and inner dynamics of hyperiteration k (its episodes)."""
     evaluate: Evaluate
@@ -147,3 +148,5 @@ class Instance:
     """lam -> what only this kind of problem can say at the end; plain JSON data."""
     artifacts: Callable[[Tree], Mapping[str, Mapping[str, Tensor]]] = _nothing
     """lam -> further named tensors worth keeping, by file name without suffix."""
+    origin: Origin | None = None
+    """Which rows of which data it draws from; None: the loop finds out which data the spec names."""

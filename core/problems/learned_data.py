@@ -157,9 +157,11 @@ class Distilling:
         return {"example_norm": torch.linalg.vector_norm(learned(lam), dim=1).mean(), **self.inner.natural(lam)}
 
     def artifacts(self, lam: Tree) -> Mapping[str, Mapping[str, Tensor]]:
-        """The learned examples in the units of the data set, as the model sees them, and their labels."""
+        """The learned examples in the units of the data set, as the model sees them, their labels; what features were
+        shifted and divided by."""
         own = learned(lam)
-        return {"learned_examples": {"examples": self.scaling.undo(own), "standardized": own, "labels": self.labels}}
+        examples = {"examples": self.scaling.undo(own), "standardized": own, "labels": self.labels}
+        return {"learned_examples": {**examples, **tables.standardization(self.scaling)}}
 
 
 def learned(lam: Tree) -> Tensor:
@@ -204,6 +206,7 @@ def initial(problem: spec.LearnedData, train: Examples, seed: int) -> Tensor:
 def learned_data(problem: spec.LearnedData, model: Model, inner: Inner, context: Context) -> Instance:
     """Metrics: accuracy and loss of the model trained on the learned examples. The report compares with real ones."""
     data = tables.load(problem, context)
+    assert data.scaling is not None  # which only hyper-cleaning can do without
     labels = torch.arange(problem.dataset.classes, device=context.device).repeat_interleave(problem.examples_per_class)
     start = context.place(model.init(stream(context.seed, "initialization")))
     distilling = Distilling(problem, model, inner, context, data.split, data.scaling, labels, start)
@@ -217,4 +220,5 @@ def learned_data(problem: spec.LearnedData, model: Model, inner: Inner, context:
         finite_sum=distilling.parts,
         report=distilling.report,
         artifacts=distilling.artifacts,
+        origin=data.origin,
     )

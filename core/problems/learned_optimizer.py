@@ -162,6 +162,7 @@ def learned_optimizer(problem: spec.LearnedOptimizer, model: Model | None, inner
         natural=learning.natural,
         report=learning.report,
         unrolls=problem.unrolls,
+        origin=family.origin,
     )
 
 

@@ -92,6 +92,7 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         selection=LOWEST_LOSS,
         natural=partial(natural, inner=inner),
         finite_sum=parts,
+        origin=data.origin,
     )
 
 

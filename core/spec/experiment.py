@@ -98,7 +98,9 @@ class Experiment(Spec):
         return self.model_dump(mode="json")
 
     def sha256(self) -> str:
-        """Hash of what the spec says beyond the defaults; two specs with the same hash are the same experiment.
+        """Hash of what the spec says beyond the defaults; two specs with the same hash ask for the same.
+
+        Which data and code answered is in `data` and `environment` of the result.
 
         A later version that adds a field with a default leaves the hashes of all specs as they are, and one that
         changes a default those of specs with every default written out, as they are stored.

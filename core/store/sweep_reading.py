@@ -26,6 +26,7 @@ class MemberReading(NamedTuple):
     hyperiteration: int
     hyperiterations: int
     error: dict[str, Any] | None
+    spec: dict[str, Any]
     selection: dict[str, Any] | None
     """From the result, as the next two."""
     best: dict[str, Any] | None
@@ -114,7 +115,7 @@ def _trials(session: Session, sweep_id: UUID) -> list[MemberReading]:
         select(
             *(member.member, member.trial, member.parameters, member.experiment_id),
             *(experiment.status, experiment.version, experiment.hyperiteration, experiment.hyperiterations),
-            experiment.error,
+            *(experiment.error, experiment.spec),
             *parts,
         )
         .join(experiment, experiment.id == member.experiment_id)

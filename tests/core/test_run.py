@@ -5,11 +5,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from core.checkpointing import Checkpoint, MemoryCheckpoints, pack, unpack
+from core.datasets import own
 from core.errors import CheckpointInvalid, DataMissing, Diverged
 from core.recording import MemoryRecorder
 from core.run import Finished, Stopped, run
@@ -30,6 +32,18 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 }
 EPISODES = ("hyper_representation", "multiclass_transfer", "initialization", "learned_optimizer")
 """Problems that are judged by episodes rather than by examples."""
+DATA = {
+    "quadratic": None,
+    "random_quadratics": None,
+    "regularization": "diabetes",
+    "hyper_cleaning": "digits",
+    **dict.fromkeys(
+        ("hyper_representation", "multiclass_transfer", "initialization", "linear_representation"), "omniglot"
+    ),
+    "learned_optimizer": None,
+    "learned_data": "wine",
+}
+"""The kind of their data."""
 RATES = {"sgd": 0.001, "momentum": 0.001, "adam": 0.05}
 
 
@@ -272,6 +286,31 @@ def test_the_result_has_its_shape_and_is_json(problem: str, synthetic_omniglot: 
     assert result["timing"]["seconds_per_hyperiteration"] > 0
     assert result["memory"]["peak_mb"] > 50
     assert result["environment"]["torch"] == torch.__version__
+    assert (result["data"] or {}).get("kind") == DATA[problem]
+
+
+@pytest.mark.parametrize("problem", ["regularization", "hyper_cleaning", "learned_data"])
+def test_the_rows_of_a_table_are_kept(problem: str, tmp_path: Path) -> None:
+    finished = Run(described(problem), tmp_path).outcome
+    assert isinstance(finished, Finished)
+    rows = safetensors.torch.load(finished.artifacts["split.safetensors"][1])
+    assert rows.keys() == {"train", "validation", "test"}
+    together = torch.cat([*rows.values()])
+    assert len(together.unique()) == len(together)
+
+
+def test_the_same_spec_on_other_data_is_told_apart(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    results = []
+    for shift in (0, 0, 1):
+        np.savez(tmp_path / "own.npz", X=x + shift * x**2, y=x[:, 0])
+        added = own.add("own", tmp_path / "own.npz", tmp_path, regression=True)
+        problem = {"kind": "regularization", "dataset": added.dataset.model_dump()}
+        spec = Experiment.model_validate({"problem": problem, "algorithm": {"steps": 2, "hyperiterations": 2}})
+        results.append(Run(spec, tmp_path).result())
+    assert len({result["spec_sha256"] for result in results}) == 1
+    assert results[0]["data"] == results[1]["data"] != results[2]["data"]
+    assert results[2]["data"]["name"] == "own"
 
 
 def test_the_best_is_chosen_by_validation_alone(tmp_path: Path) -> None:

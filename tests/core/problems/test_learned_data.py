@@ -88,6 +88,9 @@ def test_class_means_come_out_in_the_units_of_the_data(built: Callable[..., Buil
     expected = torch.stack([train.x[train.y == label].mean(0) for label in range(3)])
     torch.testing.assert_close(files["examples"], expected)
     assert files["labels"].tolist() == [0, 1, 2]
+    torch.testing.assert_close(files["mean"] + files["standardized"] * files["scale"], files["examples"])
+    torch.testing.assert_close(files["mean"], train.x.mean(0))
+    torch.testing.assert_close(files["scale"], train.x.std(0, correction=0))
     several = built({**WINE, "initial": "class_means", "examples_per_class": 3}).instance.initial
     assert len(several["examples"].unique(dim=0)) == 9  # type: ignore[call-overload,index,union-attr]
 

@@ -194,9 +194,12 @@ def test_tasks_of_meta_training_validation_and_test_see_disjoint_examples() -> N
     spec = Experiment.model_validate({"problem": {**SMALL, "tasks": NETWORKS}})
     tasks = spec.problem.tasks  # type: ignore[union-attr]
     assert isinstance(tasks, Classification)
-    found = parts_of(tasks, make_context(spec, device="cpu", data_dir=Path("none")))
+    found, origin = parts_of(tasks, make_context(spec, device="cpu", data_dir=Path("none")))
     rows = {part: {tuple(row) for row in examples.x.tolist()} for part, examples in found.items()}
     assert {part: len(each) for part, each in rows.items()} == {"training": 89, "validation": 44, "test": 45}
+    assert origin.rows is not None
+    assert [len(each) for each in origin.rows] == [89, 44, 45]
+    assert family(NETWORKS).origin is not None
     assert len(set.union(*rows.values())) == 178
 
 
