@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 REST = 4
 """A slot whose system failed waits so many times as long as the experiment that it lost."""
+MOST_DOUBLED = 20
+"""Losses in a row after which that grows no more, if it has not come to the longest backoff before."""
 
 
 class Slot:
@@ -75,7 +77,7 @@ class Slot:
         if ended is not None and ended.outcome == "succeeded":
             self._system_losses = 0
         elif ended is not None and ended.outcome == "lost" and ended.data["code"] == "system":
-            self._system_losses += 1
+            self._system_losses = min(self._system_losses + 1, MOST_DOUBLED)
             wait = Budget(0, REST * self._settings.backoff_seconds).wait(self._system_losses)
             logger.warning("%s: claims nothing for %g s: %s", self.name, wait, ended.data["message"])
             self._stopping.wait(wait)

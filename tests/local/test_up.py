@@ -126,9 +126,7 @@ def test_an_experiment_survives_the_kill_of_everything(tmp_path: Path) -> None:
         until(lambda: up.get(experiment)["progress"]["hyperiteration"] > 10)
         family = up.family()
         up.end(signal.SIGKILL)
-        killed = time.monotonic()
     with running(home) as up:  # which first ends what is still there
-        assert time.monotonic() - killed < 25.0
         assert alive(family) == []
         assert up.get(short)["status"] == "succeeded"
         end = up.finish(experiment)
