@@ -3,8 +3,12 @@
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
+
+NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""What stands in a result for numbers that JSON does not have."""
 
 
 class Score(NamedTuple):
@@ -44,6 +48,25 @@ class Cell(NamedTuple):
     """The metric that chooses; None before one has succeeded."""
     validation: Spread | None
     test: Mapping[str, Spread]
+    values: Mapping[str, Spread]
+    """Other numbers of the results, by their paths; each over the members that have it."""
+
+
+def number(value: Any) -> float | None:
+    """A number of a result, NaN and the infinities by their names; None: it is something else."""
+    if isinstance(value, str):
+        return NAMES.get(value)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def numbers(part: Any, path: str = "") -> Iterator[str]:
+    """Dotted paths to every number in a result; entries of lists by their place, from 0."""
+    if number(part) is not None:
+        yield path
+        return
+    inside = part.items() if isinstance(part, Mapping) else enumerate(part) if isinstance(part, list) else ()
+    for name, value in inside:
+        yield from numbers(value, f"{path}.{name}" if path else str(name))
 
 
 def score(
@@ -74,19 +97,45 @@ def best(scores: Iterable[Score]) -> Score | None:
     return min(finite, key=lambda each: (sign * each.validation, each.member))
 
 
-def cells(members: Sequence[Mapping[str, Any]], scores: Iterable[Score]) -> list[Cell]:
+def best_cell(cells: Iterable[Cell], scores: Iterable[Score]) -> Cell | None:
+    """Of the cells whose seeds have all succeeded, more than one, that with the best mean of the validation metric.
+
+    None where `best` would be None of these.
+    """
+    scored = {each.member: each for each in scores}
+    whole = {cell.members[0]: cell for cell in cells if cell.succeeded == len(cell.members) > 1}
+    means = (
+        scored[member]._replace(parameters=cell.parameters, validation=cell.validation.mean)
+        for member, cell in whole.items()
+        if cell.validation is not None
+    )
+    found = best(means)
+    return None if found is None else whole[found.member]
+
+
+def cells(
+    members: Sequence[Mapping[str, Any]],
+    scores: Iterable[Score],
+    values: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
+) -> list[Cell]:
     """The members grouped by their parameters without the seed, in the order of the first of each group.
 
     Args:
         members: parameters of every member, by its number.
         scores: of those that have succeeded.
+        values: member -> path -> another number of its result.
     """
     scored = {each.member: each for each in scores}
     groups: dict[str, list[int]] = {}
-    for number, parameters in enumerate(members):
-        groups.setdefault(json.dumps(_without_seed(parameters), sort_keys=True), []).append(number)
+    for member, parameters in enumerate(members):
+        groups.setdefault(json.dumps(_without_seed(parameters), sort_keys=True), []).append(member)
     return [
-        _cell(_without_seed(members[group[0]]), group, [scored[number] for number in group if number in scored])
+        _cell(
+            _without_seed(members[group[0]]),
+            group,
+            [scored[each] for each in group if each in scored],
+            [values[each] for each in group if each in values],
+        )
         for group in groups.values()
     ]
 
@@ -98,7 +147,12 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def _cell(parameters: Mapping[str, Any], members: Sequence[int], scores: Sequence[Score]) -> Cell:
+def _cell(
+    parameters: Mapping[str, Any],
+    members: Sequence[int],
+    scores: Sequence[Score],
+    values: Sequence[Mapping[str, float]],
+) -> Cell:
     names = sorted({name for each in scores for name in each.test})
     return Cell(
         parameters,
@@ -106,8 +160,13 @@ def _cell(parameters: Mapping[str, Any], members: Sequence[int], scores: Sequenc
         len(scores),
         scores[0].metric if scores else None,
         spread([each.validation for each in scores]) if scores else None,
-        {name: spread([each.test[name] for each in scores if name in each.test]) for name in names},
+        _spreads(names, [each.test for each in scores]),
+        _spreads(dict.fromkeys(path for each in values for path in each), values),
     )
+
+
+def _spreads(names: Iterable[str], found: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    return {name: spread([each[name] for each in found if name in each]) for name in names}
 
 
 def _data(parameters: Mapping[str, Any]) -> str | None:

@@ -1,14 +1,18 @@
-"""The command for curves: a table, JSON, or a picture."""
+"""The command for curves: a table, JSON, CSV, or a picture."""
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bilevel_client.commands.numbers import in_order
 from bilevel_client.commands.service import Service, with_service
+
+if TYPE_CHECKING:
+    from bilevel_client.client import Client
 
 PLOTTED = 2000
 """Points a series in a picture, where as many are there."""
@@ -32,18 +36,26 @@ def _picture(context: click.Context, parameter: click.Parameter, file: Path | No
     callback=_picture,
     help="Draw them into this file (png, svg, pdf).",
 )
+@click.option("--csv", "as_csv", is_flag=True, help="Print every point as CSV: experiment,series,step,value,attempt.")
 @with_service
-def curves(service: Service, experiments: Sequence[str], series: Sequence[str], plot: Path | None) -> None:
+def curves(
+    service: Service, experiments: Sequence[str], series: Sequence[str], plot: Path | None, as_csv: bool
+) -> None:
     """Show the curves of experiments; several are drawn into one picture to compare them."""
+    if as_csv and (service.as_json or plot):
+        raise click.UsageError(f"--csv and {'--json' if service.as_json else '--plot'} exclude each other: give one")
     with service.client() as client:
         records = [client.get(client.find(experiment)) for experiment in experiments]
-        points = PLOTTED if plot or service.as_json else 500
+        points = 4 if as_csv else PLOTTED if plot or service.as_json else 500
         found = [client.curves(record["id"], series, max_points=points) for record in records]
         for record, each in zip(records, found, strict=True):
             if series and not each.series and (others := client.curves(record["id"], max_points=4).series):
                 raise click.UsageError(
                     f"{record['id'][:8]} has no series {' or '.join(series)}: there are {', '.join(in_order(others))}"
                 )
+        if as_csv:
+            _print_csv(client, [record["id"] for record in records], series)
+            return
     if plot is not None:
         _draw(plot, list(zip(records, found, strict=True)))
         click.echo(json.dumps({"file": str(plot)}) if service.as_json else f"Drawn into {plot}.")
@@ -57,6 +69,14 @@ def curves(service: Service, experiments: Sequence[str], series: Sequence[str], 
 
         for record, each in zip(records, found, strict=True):
             tables.show(tables.curves(record, each) if each.series else f"{record['id'][:8]} has no points so far.")
+
+
+def _print_csv(client: "Client", experiments: Sequence[str], series: Sequence[str]) -> None:
+    """Lines as they arrive, one heading for all experiments."""
+    click.echo("experiment,series,step,value,attempt")
+    for experiment in experiments:
+        for line in islice(client.curves_csv(experiment, series), 1, None):
+            click.echo(f"{experiment},{line}")
 
 
 def _draw(plot: Path, drawn: list[tuple[dict[str, Any], Any]]) -> None:

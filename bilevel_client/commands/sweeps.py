@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bilevel_client.commands import sweep_csv
 from bilevel_client.commands.experiments import FILE
 from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, labelled, waiting, with_service
 
@@ -24,6 +25,20 @@ GRID = click.option(
 SEEDS = click.option(
     "--seeds", metavar="0..4", help="Seeds of every combination: `0..4` or `0,7`.  [default: the spec's]"
 )
+
+
+def _paths(context: click.Context, parameter: click.Parameter, text: str) -> list[str]:
+    return [path.strip() for path in text.split(",") if path.strip()]
+
+
+NUMBERS = click.option(
+    "--columns",
+    default="",
+    callback=_paths,
+    metavar="A.B,C.D",
+    help="Further numbers of the members' results: report.f1,timing.total_seconds.",
+)
+CSV = click.option("--csv", "as_csv", is_flag=True, help="Print CSV: plain numbers, every parameter and metric.")
 
 
 @click.command()
@@ -99,22 +114,34 @@ def list_sweeps(service: Service, labels: Sequence[str], name: str | None, limit
 
 @sweeps.command()
 @click.argument("sweep_id", metavar="ID")
+@NUMBERS
+@CSV
 @with_service
-def show(service: Service, sweep_id: str) -> None:
+def show(service: Service, sweep_id: str, columns: Sequence[str], as_csv: bool) -> None:
     """Show a sweep: how far it is, means over seeds, the best member."""
+    _one_format(service, as_csv)
     with service.client() as client:
-        record = client.get_sweep(client.find_sweep(sweep_id))
-    _show(service, record)
+        record = client.get_sweep(client.find_sweep(sweep_id), columns)
+    if as_csv:
+        click.echo(sweep_csv.cells(record), nl=False)
+    else:
+        _show(service, record)
 
 
 @sweeps.command()
 @click.argument("sweep_id", metavar="ID")
+@NUMBERS
+@CSV
 @with_service
-def members(service: Service, sweep_id: str) -> None:
+def members(service: Service, sweep_id: str, columns: Sequence[str], as_csv: bool) -> None:
     """List the members of a sweep, the newest trial of each."""
+    _one_format(service, as_csv)
     with service.client() as client:
         record = client.get_sweep(client.find_sweep(sweep_id))
-        found = client.sweep_members(record["id"])
+        found = client.sweep_members(record["id"], columns)
+    if as_csv:
+        click.echo(sweep_csv.members(found), nl=False)
+        return
     if service.as_json:
         service.print_json(list(found))
         return
@@ -171,6 +198,11 @@ def _follow(service: Service, client: "Client", sweep_id: str) -> None:
     _show(service, record)
     if record["counts"].get("succeeded", 0) < record["members"]:
         raise SystemExit(DID_NOT_SUCCEED)
+
+
+def _one_format(service: Service, as_csv: bool) -> None:
+    if service.as_json and as_csv:
+        raise click.UsageError("--csv and --json exclude each other: give one")
 
 
 def _show(service: Service, record: "Record") -> None:
