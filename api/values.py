@@ -49,10 +49,10 @@ def _rank(path: str) -> tuple[bool, str]:
 
 
 def _instead(path: str, possible: Sequence[str]) -> str:
-    """What may have been meant: paths below it, or alike, or the others beside it, or else all."""
+    """What may have been meant: paths below it, or alike, or others in its part of the result, or else the parts."""
     below = [each for each in possible if each.startswith(f"{path}.")]
     alike = get_close_matches(path, possible, n=3, cutoff=0.8)
     beside = [each for each in possible if each.startswith(f"{path.partition('.')[0]}.")]
-    named = below or alike or beside or possible
+    named = below or alike or beside or list(dict.fromkeys(f"{each.partition('.')[0]}.…" for each in possible))
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     return f"there are {', '.join(f'`{each}`' for each in named[:MOST_NAMED])}{more}"

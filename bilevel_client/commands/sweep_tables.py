@@ -56,7 +56,7 @@ def sweep(record: Record) -> Group:
         parts.append(Text("±: standard deviation over seeds", "bright_black"))
     if record["best"]:
         parts.append(_best(record["best"]))
-    if record.get("best_cell"):  # services before it had none
+    if record["best_cell"] and len(record["cells"]) > 1:
         parts.append(_best_cell(record["best_cell"]))
     return Group(*parts)
 
@@ -83,8 +83,8 @@ def members(record: Record, found: Sequence[Record]) -> Group:
             Text(each["status"], colour(each)),
             f"{progress['hyperiteration']}/{progress['hyperiterations']}",
             chosen.text(score["metric"], _metric(score["metric"], score["validation"])) if each["score"] else "",
-            *(_metric(metric, score["test"][metric]) if metric in score["test"] else "" for metric in metrics),
-            *(_metric(path, each["values"][path]) if path in each["values"] else "" for path in values),
+            *(_metric_of(score["test"], metric) for metric in metrics),
+            *(_metric_of(each["values"], path) for path in values),
             *([Text((each["error"] or {}).get("code", ""), "red")] if failed else []),
         )
     return Group(Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), rows)
@@ -120,7 +120,7 @@ def _cells(cells: Sequence[Mapping[str, Any]]) -> Rows:
 
 def _value_names(parts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Path -> heading of the numbers that were asked for: the last two words, or all where others end so, too."""
-    paths = dict.fromkeys(path for part in parts for path in part.get("values", ()))
+    paths = dict.fromkeys(path for part in parts for path in part["values"])
     ends = {path: ".".join(path.split(".")[-2:]) for path in paths}
     endings = list(ends.values())
     return {path: end if endings.count(end) == 1 else path for path, end in ends.items()}
@@ -199,6 +199,10 @@ def _words(metric: str) -> str:
 
 def _metric(name: str, value: float | str) -> str:
     return percent(value) if "accuracy" in name else number(value)
+
+
+def _metric_of(found: Mapping[str, float | str], name: str) -> str:
+    return _metric(name, found[name]) if name in found else ""
 
 
 def _spread(name: str, spread: Mapping[str, Any] | None) -> str:

@@ -331,7 +331,7 @@ class TestLook:
             ("report.f2", "there are `report.f1`"),
             ("report", "there are `report.f1`, `report.precision`, `report.y.0`, `report.y.1`"),
             ("report.kind", "there are `report.f1`, `report.precision`"),
-            ("memory.{x},y'", "there are `best.hyperiteration`, `best.validation.loss.ci95`"),
+            ("memory.{x},y'", "there are `best.…`, `report.…`, `test.…`"),
             ("report..f1", "`report.f1`"),
         ],
     )

@@ -1,5 +1,6 @@
 """The `bilevel` command against a real server: what it prints and how it ends."""
 
+import csv
 import json
 import math
 import re
@@ -323,6 +324,20 @@ def test_curves_in_json(bilevel: Any, drawn: str) -> None:
     answer = json.loads(bilevel("curves", drawn, "--json").stdout)
     assert answer["series"]["validation/loss"] == {"step": [0, 50], "value": [1.0, "NaN"]}
     assert set(answer["series"]["outer_objective"]["attempt"]) == {1, 2}
+
+
+def test_curves_in_csv(bilevel: Any, drawn: str, spec: str, slot: Any, tmp_path: Path) -> None:
+    other = bilevel("submit", spec).stdout.strip()
+    slot.write(other, slot.start(other), {"outer_objective": dict.fromkeys(range(9), 0.5), "validation/x": {0: 1.0}})
+    lines = bilevel("curves", drawn, other, "--series", "outer_*", "--series", "validation/loss", "--csv").stdout
+    points = list(csv.DictReader(lines.splitlines()))
+    assert list(points[0]) == ["experiment", "series", "step", "value", "attempt"]
+    assert [each["step"] for each in points if each["experiment"] == other] == [str(step) for step in range(9)]
+    assert len([each for each in points if each["series"] == "outer_objective"]) == 60 + 9, "every point"
+    assert {"experiment": drawn, "series": "validation/loss", "step": "50", "value": "NaN", "attempt": "2"} in points
+    assert "has no series nothing" in bilevel("curves", drawn, "--series", "nothing", "--csv", status=2).stderr
+    for more in (("--json",), ("--plot", str(tmp_path / "x.png"))):
+        assert "exclude each other" in bilevel("curves", drawn, "--csv", *more, status=2).stderr
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "PNG"])
