@@ -1,7 +1,8 @@
 """The command for curves: a table, JSON, CSV, or a picture."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ PLOTTED = 2000
 ENDINGS = (".png", ".svg", ".pdf")
 
 
-def _picture(context: click.Context, parameter: click.Parameter, file: Path | None) -> Path | None:
+def picture(context: click.Context, parameter: click.Parameter, file: Path | None) -> Path | None:
     """Refuses files of other formats before anything is read."""
     if file is not None and file.suffix.lower() not in ENDINGS:
         raise click.BadParameter(f"{file} does not end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}.")
@@ -33,7 +34,7 @@ def _picture(context: click.Context, parameter: click.Parameter, file: Path | No
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
-    callback=_picture,
+    callback=picture,
     help="Draw them into this file (png, svg, pdf).",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print every point as CSV: experiment,series,step,value,attempt.")
@@ -82,16 +83,23 @@ def _print_csv(client: "Client", experiments: Sequence[str], series: Sequence[st
 def _draw(plot: Path, drawn: list[tuple[dict[str, Any], Any]]) -> None:
     if not any(found.series for _, found in drawn):
         raise click.UsageError("There are no points to draw so far.")
-    try:
+    with drawing(plot):
         from bilevel_client.commands.plotting import draw
+
+        draw(plot, drawn)
+
+
+@contextmanager
+def drawing(file: Path) -> Iterator[None]:
+    """Says what is missing where a picture cannot be drawn into the file."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
         raise click.UsageError("Pictures need matplotlib: pip install 'bilevel[plot]'") from error
-    try:
-        draw(plot, drawn)
     except OSError as error:
-        raise click.UsageError(f"{plot} cannot be written: {error}") from error
+        raise click.UsageError(f"{file} cannot be written: {error}") from error
 
 
 def _plain(found: Any) -> dict[str, Any]:

@@ -78,7 +78,13 @@ def apart(panel: Panel) -> Iterator[Panel]:
         yield panel
         return
     for name in panel.series:
-        yield panel._replace(title=f"{panel.title}, {label(name)}", series=(name,))
+        yield _alone(panel, name)
+
+
+def panel_of(name: str) -> Panel:
+    """The panel of one series by itself."""
+    (panel,) = panels([name])
+    return _alone(panel, name) if "/" in name else panel
 
 
 def thresholds(panel: Panel, specs: Iterable[Mapping[str, Any]]) -> list[float]:
@@ -88,6 +94,10 @@ def thresholds(panel: Panel, specs: Iterable[Mapping[str, Any]]) -> list[float]:
     section, field = THRESHOLDS[panel.series[0]]
     found = {spec.get("diagnostics", {}).get(section, {}).get(field) for spec in specs}
     return sorted(found - {None})
+
+
+def _alone(panel: Panel, name: str) -> Panel:
+    return panel._replace(title=f"{panel.title}, {label(name)}", series=(name,))
 
 
 def _titled(titles: Mapping[str, str], known: Container[str]) -> Iterator[Panel]:

@@ -1,7 +1,7 @@
 """Curves as a picture: one panel a quantity, one colour an experiment or a series."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -128,7 +128,7 @@ def _lines(panel: Panel, drawn: Drawn) -> list[Line]:
                 continue
             text = label(name) if 1 < len(panel.series) <= MOST_LINES else ""
             if len(drawn) > 1:
-                colour, dashes = _looks(experiment)
+                colour, dashes = looks(experiment)
                 dashes = DASHES[place % len(DASHES)] if text else dashes
             else:
                 colour, dashes = PALETTE[place % len(PALETTE) if text else 0], "-"
@@ -136,7 +136,7 @@ def _lines(panel: Panel, drawn: Drawn) -> list[Line]:
     return lines
 
 
-def _looks(experiment: int) -> tuple[str, Dashes]:
+def looks(experiment: int) -> tuple[str, Dashes]:
     """Colour and dashes of one of several experiments: other dashes after each round of the colours."""
     rounds, place = divmod(experiment, len(PALETTE))
     return PALETTE[place], DASHES[rounds % len(DASHES)]
@@ -145,8 +145,7 @@ def _looks(experiment: int) -> tuple[str, Dashes]:
 def _draw_panel(axes: Axes, panel: Panel, drawn: Drawn) -> None:
     lines = _lines(panel, drawn)
     limits = thresholds(panel, [record["spec"] for record, _ in drawn])
-    values = [value for line in lines for value in line.series.value if math.isfinite(value)] + limits
-    if panel.logarithmic and values and min(values) > 0 and max(values) > 50 * min(values):
+    if panel.logarithmic and spans_decades([value for line in lines for value in line.series.value] + limits):
         axes.set_yscale("log")
     for line in lines:
         _draw_line(axes, line, faint=len(panel.series) > MOST_LINES)
@@ -172,6 +171,12 @@ def _draw_panel(axes: Axes, panel: Panel, drawn: Drawn) -> None:
         ]
         newest = [f"   {shown(line.series.value[-1])}" if alone else "" for line in labelled.values()]
         axes.legend(keys, [label + value for label, value in zip(labelled, newest, strict=True)], handlelength=1.6)
+
+
+def spans_decades(values: Iterable[float]) -> bool:
+    """Whether the finite ones among the values need a logarithmic axis, and can have one."""
+    finite = [value for value in values if math.isfinite(value)]
+    return bool(finite) and min(finite) > 0 and max(finite) > 50 * min(finite)
 
 
 def _draw_line(axes: Axes, line: Line, *, faint: bool) -> None:
@@ -203,7 +208,7 @@ def _seams(series: Series) -> Iterator[int]:
             yield step
 
 
-def _plain(text: str, longest: int) -> str:
+def plain_text(text: str, longest: int) -> str:
     """Text that is not read as a formula."""
     return cut(text, longest).replace("$", r"\$")
 
@@ -227,7 +232,7 @@ def _title(figure: Figure, drawn: Drawn) -> float:
         record["status"],
         record["id"][:8],
     )
-    _write(figure, 0.16, _plain(record["name"], 80), fontsize=14, fontweight="bold")
+    _write(figure, 0.16, plain_text(record["name"], 80), fontsize=14, fontweight="bold")
     _write(figure, 0.48, "   ·   ".join(facts), fontsize=9, color=FAINT)
     return HEAD
 
@@ -237,12 +242,12 @@ def _title_of_several(figure: Figure, records: Sequence[Record]) -> float:
     width = figure.get_figwidth()
     keys = [
         Line2D([], [], color=colour, linestyle=dashes, linewidth=2)
-        for colour, dashes in map(_looks, range(len(records)))
+        for colour, dashes in map(looks, range(len(records)))
     ]
-    names = [_plain(name, int(CHARACTERS * width)) for name in names_apart(records)]
-    looks: Any = {"loc": "upper left", "handlelength": 2.6, "borderaxespad": 0, "borderpad": 0}
+    names = [plain_text(name, int(CHARACTERS * width)) for name in names_apart(records)]
+    options: Any = {"loc": "upper left", "handlelength": 2.6, "borderaxespad": 0, "borderpad": 0}
     for columns in range(min(len(names), MOST_COLUMNS), 0, -1):
-        legend = figure.legend(keys, names, ncols=columns, **looks)
+        legend = figure.legend(keys, names, ncols=columns, **options)
         size = legend.get_window_extent()
         if size.width / figure.dpi <= width - 2 * MARGIN or columns == 1:
             break
@@ -252,7 +257,7 @@ def _title_of_several(figure: Figure, records: Sequence[Record]) -> float:
     legend.set_bbox_to_anchor((MARGIN / width, 1 - LEGEND / figure.get_figheight()))
     name = common_name(records)
     title = f"{len(records)} experiments"
-    _write(figure, 0.16, f"{_plain(name, 80)}: {title}" if name else title, fontsize=14, fontweight="bold")
+    _write(figure, 0.16, f"{plain_text(name, 80)}: {title}" if name else title, fontsize=14, fontweight="bold")
     return head
 
 

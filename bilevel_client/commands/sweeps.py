@@ -1,5 +1,6 @@
-"""Commands for sweeps: sweep, and the group sweeps with list, show, members, watch, cancel, retry."""
+"""Commands for sweeps: sweep, and the group sweeps with list, show, members, plot, watch, cancel, retry."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,13 +8,18 @@ from typing import TYPE_CHECKING
 import click
 
 from bilevel_client.commands import sweep_csv
+from bilevel_client.commands.curves import drawing, picture
 from bilevel_client.commands.experiments import FILE
+from bilevel_client.commands.numbers import in_order
 from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, labelled, waiting, with_service
 
 if TYPE_CHECKING:
     from bilevel_client.client import Client
     from bilevel_client.records import Record
 
+
+MOST_POINTS = 10_000
+"""Points of a series that a picture is drawn from: as many as the service gives at a time."""
 
 GRID = click.option(
     "--grid",
@@ -148,6 +154,38 @@ def members(service: Service, sweep_id: str, columns: Sequence[str], as_csv: boo
     from bilevel_client.commands import sweep_tables, tables
 
     tables.show(sweep_tables.members(record, found))
+
+
+@sweeps.command()
+@click.argument("sweep_id", metavar="ID")
+@click.option("--series", default="outer_objective", show_default=True, help="The series to draw.")
+@click.option(
+    "--out",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=picture,
+    help="Draw it into this file (png, svg, pdf).",
+)
+@with_service
+def plot(service: Service, sweep_id: str, series: str, file: Path) -> None:
+    """Draw a series of the members that have succeeded: a line a cell, mean and range over its seeds."""
+    with service.client() as client:
+        record = client.get_sweep(client.find_sweep(sweep_id))
+        found = client.sweep_members(record["id"])
+        succeeded = {each["member"]: each["experiment_id"] for each in found if each["status"] == "succeeded"}
+        if not succeeded:
+            raise click.UsageError("No member has succeeded so far: there is nothing to draw.")
+        every = {member: client.curves(each, series, max_points=MOST_POINTS) for member, each in succeeded.items()}
+        curves = {member: each.series[series] for member, each in every.items() if series in each.series}
+        if not curves:
+            there = client.curves(next(iter(succeeded.values())), max_points=4).series
+            raise click.UsageError(f"No member has the series {series}: there are {', '.join(in_order(there))}")
+    with drawing(file):
+        from bilevel_client.commands import sweep_plot
+
+        sweep_plot.draw(file, record, series, curves)
+    click.echo(json.dumps({"file": str(file)}) if service.as_json else f"Drawn into {file}.")
 
 
 @sweeps.command()

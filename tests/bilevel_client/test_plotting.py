@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bilevel_client import Curves, Series
+from bilevel_client.commands import sweep_plot
 from bilevel_client.commands.comparing import names_apart
 from bilevel_client.commands.plotting import STYLE, picture
 
@@ -114,3 +115,52 @@ def test_the_seed_comes_last_in_a_name() -> None:
     records = members(2)
     records[1]["spec"]["seed"] = 1
     assert names_apart(records) == ["steps=0, seed=0", "steps=1, seed=1"]
+
+
+def sweep_of(*parameters: dict[str, Any], seeds: int = 2) -> dict[str, Any]:
+    """The record of a sweep, as far as a picture needs it."""
+    cells = [
+        {"parameters": each, "members": list(range(seeds * number, seeds * (number + 1))), "seeds": seeds}
+        for number, each in enumerate(parameters)
+    ]
+    return {"name": "costs $1", "cells": cells}
+
+
+def curve(*values: float) -> Series:
+    return Series(list(range(len(values))), list(values), None)
+
+
+def test_a_line_a_cell_with_the_range_over_its_seeds() -> None:
+    record = sweep_of(
+        {"algorithm.steps": 1, "problem.l2": 0},
+        {"algorithm.steps": 4, "problem.l2": 0},
+        {"algorithm.steps": 9, "problem.l2": 0},
+    )
+    curves = {0: curve(1, 0.5), 1: curve(3, 0.5, 0.1), 3: curve(4, 2)}
+    figure = sweep_plot.picture(record, "test/loss", curves)
+    (axes,) = figure.axes
+    assert (axes.get_title(loc="left"), axes.get_ylabel()) == (r"costs \$1", "Loss, test")
+    assert [list(line.get_ydata()) for line in axes.get_lines()] == [[2.0, 0.5], [4.0, 2.0]]
+    (band,) = axes.collections
+    assert (band.get_datalim(axes.transData).y0, band.get_datalim(axes.transData).y1) == (0.5, 3.0)
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["steps = 1", "steps = 4 (1 of 2 seeds)"]
+
+
+def test_cells_are_told_apart_by_what_differs() -> None:
+    solver = {"kind": "implicit", "solver": {"kind": "cg"}}
+    cells = [{"a.steps": steps, "a.l2": 0.5, "h": h} for steps in (1, 2) for h in ({"kind": "reverse"}, solver)]
+    figure = sweep_plot.picture(sweep_of(*cells, seeds=1), "outer_objective", {n: curve(1, 0.01) for n in range(4)})
+    names = [text.get_text().replace("\n", " ") for text in figure.axes[0].get_legend().get_texts()]
+    assert names == [f"steps={steps}, h={h}" for steps in (1, 2) for h in ("reverse", "implicit(solver=cg)")]
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def test_the_legend_of_many_cells_is_within_the_picture() -> None:
+    cells = [{"a": f"{number} {'x' * 20}"} for number in range(40)]
+    figure = sweep_plot.picture(sweep_of(*cells, seeds=1), "seconds", {n: curve(1, n) for n in range(40)})
+    figure.draw_without_rendering()
+    box = figure.axes[0].get_legend().get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.y1

@@ -205,6 +205,25 @@ class TestCommands:
         shown = bilevel("sweep", spec, "--grid", "steps=1,2", "--seeds", "0,1", "--wait").stdout
         assert "best cell: steps=2 (2 seeds): validation accuracy 92.50 ± 0.71 %, test accuracy 80.00" in shown
 
+    def test_a_picture_of_a_sweep(self, bilevel: Any, spec: str, worker: Any, tmp_path: Path, client: Client) -> None:
+        picture = str(tmp_path / "sweep.png")
+        worker(failing=1)
+        arguments = ("--grid", "steps=1,2", "--seeds", "0,1", "--wait", "--json")
+        sweep_id = json.loads(bilevel("sweep", spec, *arguments, status=1).stdout)["id"]
+        told = json.loads(bilevel("sweeps", "plot", sweep_id, "--out", picture, "--json").stdout)
+        assert told == {"file": picture}
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+        nothing = bilevel("sweeps", "plot", sweep_id, "--series", "x", "--out", picture, status=2).stderr
+        assert "No member has the series x: there are outer_objective" in nothing
+        unwritten = bilevel("sweeps", "plot", sweep_id, "--out", str(tmp_path / "no" / "x.svg"), status=2).stderr
+        assert "cannot be written" in unwritten
+        assert "does not end in" in bilevel("sweeps", "plot", sweep_id, "--out", "x.gif", status=2).stderr
+
+    def test_there_is_nothing_to_draw_before_one_has_succeeded(self, bilevel: Any, spec: str, tmp_path: Path) -> None:
+        sweep_id = bilevel("sweep", spec, "--seeds", "0,1").stdout.strip()
+        refused = bilevel("sweeps", "plot", sweep_id, "--out", str(tmp_path / "x.png"), status=2).stderr
+        assert "No member has succeeded" in refused
+
     def test_a_single_cell_is_not_the_best(self, bilevel: Any, spec: str, worker: Any) -> None:
         worker()
         shown = bilevel("sweep", spec, "--seeds", "0,1", "--wait").stdout
