@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.errors import Refusal
+from api.errors import blaming
 from core import comparing
 from core.status import Status
 from core.store import reading
@@ -40,7 +40,7 @@ def require_values(session: Session, found: SweepReading) -> None:
             detail = (
                 f"no member has a number at `{path}`: {_instead(path, sorted(comparing.numbers(result), key=_rank))}"
             )
-            raise Refusal(422, "invalid", f"value: {detail}", errors=[{"parameter": "value", "detail": detail}])
+            raise blaming(422, "invalid", {"parameter": "value", "detail": detail})
 
 
 def _rank(path: str) -> tuple[bool, str]:

@@ -51,7 +51,7 @@ def _bands(cells: Sequence[Mapping[str, Any]], curves: Mapping[int, Series]) -> 
 
 
 def _names(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Cells by the parameters in which they differ; `steps = 4` where it is one of numbers: so colours have an order."""
+    """Cells by the parameters in which they differ; `steps = 4` where it is one of numbers: colours have an order."""
     paths = cells[0]["parameters"]
     differing = [path for path in paths if any(cell["parameters"][path] != paths[path] for cell in cells)]
     values = [[cell["parameters"][path] for path in differing] for cell in cells]

@@ -268,6 +268,30 @@ def test_cancel(bilevel: Any, spec: str, slot: Any) -> None:
     assert json.loads(bilevel("cancel", experiment_id, "--json").stdout)["status"] == "cancelling"
 
 
+def test_short_lists_of_a_report_are_shown(bilevel: Any, spec: str, slot: Any) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    report = {
+        "y": [1, 2],
+        "outer": {"lam": [0.123456, "NaN"]},
+        "curve": list(range(777, 800)),
+        "grid": [[0.77]],
+        "a": [{}],
+    }
+    found = {"best": {"hyperiteration": 1}, "final": {"hyperiteration": 1}, "report": report}
+    slot.succeed(experiment_id, slot.start(experiment_id), found)
+    shown = bilevel("result", experiment_id).stdout
+    assert re.search(r"^y +\[1, 2\] *$", shown, re.MULTILINE)
+    assert re.search(r"^outer/lam +\[0\.1235, NaN\] *$", shown, re.MULTILINE)
+    assert not re.search(r"77|grid|curve|^a ", shown, re.MULTILINE)
+
+
+def test_refusals_of_what_is_not_there_name_the_field(bilevel: Any, tmp_path: Path) -> None:
+    file = tmp_path / "cleaning.json"
+    file.write_text(json.dumps({"problem": {"kind": "hyper_cleaning", "dataset": {"kind": "mnist"}}}))
+    refused = bilevel("submit", str(file), status=2).stderr
+    assert "Error: /problem/dataset: The data set mnist is not there" in refused
+
+
 def test_result_before_the_end(bilevel: Any, spec: str) -> None:
     experiment_id = bilevel("submit", spec).stdout.strip()
     assert "queued" in bilevel("result", experiment_id, status=2).stderr
