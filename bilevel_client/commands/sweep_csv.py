@@ -25,7 +25,7 @@ def members(found: Sequence[Record]) -> str:
 def _cell(cell: Mapping[str, Any]) -> Line:
     line = {**cell["parameters"], "seeds": cell["seeds"], "succeeded": cell["succeeded"], "metric": cell["metric"]}
     tested = {f"test.{name}": spread for name, spread in cell["test"].items()}
-    for name, spread in {"validation": cell["validation"], **tested, **cell["values"]}.items():
+    for name, spread in {"validation": cell["validation"], **tested, **cell.get("values", {})}.items():
         line |= {f"{name}.{part}": (spread or {}).get(part) for part in ("mean", "deviation")}
     return line
 
@@ -42,7 +42,7 @@ def _member(member: Record) -> Line:
         "best_hyperiteration": score.get("hyperiteration"),
         "validation": score.get("validation"),
         **{f"test.{name}": value for name, value in score.get("test", {}).items()},
-        **member["values"],
+        **member.get("values", {}),
     }
 
 

@@ -56,7 +56,7 @@ def sweep(record: Record) -> Group:
         parts.append(Text("±: standard deviation over seeds", "bright_black"))
     if record["best"]:
         parts.append(_best(record["best"]))
-    if record["best_cell"] and len(record["cells"]) > 1:
+    if record.get("best_cell") and len(record["cells"]) > 1:
         parts.append(_best_cell(record["best_cell"]))
     return Group(*parts)
 
@@ -119,8 +119,11 @@ def _cells(cells: Sequence[Mapping[str, Any]]) -> Rows:
 
 
 def _value_names(parts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Path -> heading of the numbers that were asked for: the last two words, or all where others end so, too."""
-    paths = dict.fromkeys(path for part in parts for path in part["values"])
+    """Path -> heading of the numbers that were asked for: the last two words, or all where others end so, too.
+
+    None of a service that is older than they are.
+    """
+    paths = dict.fromkeys(path for part in parts for path in part.get("values", {}))
     ends = {path: ".".join(path.split(".")[-2:]) for path in paths}
     endings = list(ends.values())
     return {path: end if endings.count(end) == 1 else path for path, end in ends.items()}
