@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from api.errors import Refusal, blaming
-from core.datasets.catalog import dataset_of, require
+from core.datasets.finding import dataset_of, require
 from core.errors import DataInvalid, DataMissing
 from core.spec import Experiment
 from core.spec.grids import described

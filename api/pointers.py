@@ -92,9 +92,16 @@ def _detail(error: Mapping[str, Any], spec: type[Spec] | None, allowed: Sequence
             return f"A text is wanted here, not {_shown(given)}: write it in quotes"
         case "tuple_type" | "list_type":
             return f"A list is wanted here, such as {_shown([given])}, not {_shown(given)}"
+        case "value_error" | "assertion_error" if isinstance(given, Mapping):  # of a package's whole problem
+            return _own_words(error["msg"])
         case _:
             several = ": several values are a sweep, `bilevel sweep`" if isinstance(given, list) else ""
-            return f"{error['msg']}, not {_shown(given)}{several}{_described(spec, location)}"
+            return f"{_own_words(error['msg'])}, not {_shown(given)}{several}{_described(spec, location)}"
+
+
+def _own_words(message: str) -> str:
+    """A message without what pydantic puts before those of validators."""
+    return re.sub("^(Value error|Assertion failed), ", "", message)
 
 
 def _impossible(given: object, choices: Sequence[str], place: str) -> str:

@@ -1,13 +1,13 @@
 """The shapes of answers, which scripts may count on."""
 
-import math
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import Category
+from core.plain import Number
 from core.status import ACTIVE, Status
 from core.store.reading import Reading
 from core.store.tables import ArtifactRow, ExperimentRow, SweepMemberRow
@@ -118,25 +118,12 @@ class Page(Answer):
     """Give this as `cursor` to get the next page; null on the last."""
 
 
-Value = float | Literal["NaN", "Infinity", "-Infinity"]
-"""A number, or the name of one that JSON has not."""
-
-
-def plain(value: float) -> Value:
-    """The value, or its name where JSON has none for it."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
 class SeriesColumns(Answer):
     """One series, column by column."""
 
     step: list[int]
     """Hyperiterations, rising."""
-    value: list[Value]
+    value: list[Number]
     """The series' value at each."""
     attempt: list[int] | None = None
     """The attempt that made each point, where there was more than one."""
@@ -213,6 +200,11 @@ class Problem(BaseModel):
     errors: list[FieldProblem] = []
 
 
+def fraction(done: int, total: int) -> float:
+    """Which part of the hyperiterations is done, at most 1; all of none."""
+    return 1.0 if done >= total else done / total
+
+
 def progress(reading: Reading) -> Progress:
     """How far the experiment of a row is."""
     row = reading.row
@@ -221,7 +213,7 @@ def progress(reading: Reading) -> Progress:
     return Progress(
         hyperiteration=done,
         hyperiterations=total,
-        fraction=min(done / total, 1.0),
+        fraction=fraction(done, total),
         eta_seconds=None if seconds is None else round((total - done) * seconds, 3),
     )
 

@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from api.schemas import SPEC_EXAMPLES, Answer, Failure, Value, plain
-from core import comparing
+from api.schemas import SPEC_EXAMPLES, Answer, Failure, fraction
+from core import comparing, plain
+from core.plain import Number
 from core.status import Status
 from core.store.sweep_reading import MemberReading, Standing, SweepReading
 from core.store.tables import SweepRow
@@ -60,9 +61,9 @@ class MemberScore(Answer):
     """Whether a higher or a lower value of it is better."""
     hyperiteration: int
     """The hyperiteration of the best outer variables."""
-    validation: Value
+    validation: Number
     """The metric on validation data."""
-    test: dict[str, Value]
+    test: dict[str, Number]
     """Every metric on test data, which chose nothing."""
 
 
@@ -78,9 +79,9 @@ class BestMember(MemberScore):
 class Spread(Answer):
     """A metric over seeds."""
 
-    mean: Value
+    mean: Number
     """Mean over the seeds that have succeeded."""
-    deviation: Value | None
+    deviation: Number | None
     """Sample standard deviation (n - 1) over the seeds that have succeeded; null of a single one. It says how much the
     seed changes, not how sure the mean of one experiment is, which is `ci95` in its result."""
 
@@ -113,10 +114,11 @@ class SweepRecord(SweepSummary):
     """The sweep with whole paths and the seeds written out; the base as it was given."""
     best: BestMember | None
     """Of the members that have succeeded, the one with the best validation metric; a value that is not finite is never
-    the best. Null before one has succeeded, and where members are chosen by different metrics or on different data."""
+    the best. Null before one has succeeded, and where members are chosen by different metrics or on different data or
+    tasks."""
     best_cell: Cell | None
     """Of the cells whose seeds have all succeeded, more than one, that with the best mean of the validation metric.
-    Null where there is none, and where they are chosen by different metrics or on different data."""
+    Null where there is none, and where they are chosen by different metrics or on different data or tasks."""
     cells: list[Cell]
     """The members grouped by their parameters without the seed, in the order of the grid."""
     version: int
@@ -152,7 +154,7 @@ class MemberRecord(Answer):
     error: Failure | None
     score: MemberScore | None
     """Null until it has succeeded."""
-    values: dict[str, Value]
+    values: dict[str, Number]
     """Numbers of its result that `value` asks for, by path; without those that it does not have."""
     links: MemberLinks
 
@@ -205,7 +207,7 @@ def member(reading: MemberReading) -> MemberRecord:
         progress=_progress(reading.hyperiteration, reading.hyperiterations),
         error=None if reading.error is None else Failure.model_validate(reading.error),
         score=None if score is None else MemberScore.model_validate(_scored(score)),
-        values={path: plain(value) for path, value in _values(reading).items()},
+        values={path: plain.number(value) for path, value in _values(reading).items()},
         links=MemberLinks(experiment=f"/v1/experiments/{reading.experiment_id}"),
     )
 
@@ -233,15 +235,16 @@ def _summary(row: SweepRow, standing: Standing) -> dict[str, Any]:
 
 
 def _progress(done: int, asked: int) -> SweepProgress:
-    return SweepProgress(hyperiteration=done, hyperiterations=asked, fraction=min(done / asked, 1.0))
+    return SweepProgress(hyperiteration=done, hyperiterations=asked, fraction=fraction(done, asked))
 
 
 def _score(reading: MemberReading) -> comparing.Score | None:
-    return comparing.score(reading.member, reading.parameters, reading.selection, reading.best, reading.test)
+    found = (reading.selection, reading.best, reading.test)
+    return comparing.score(reading.member, reading.parameters, reading.spec, *found)
 
 
 def _values(reading: MemberReading) -> dict[str, float]:
-    found = {path: comparing.number(value) for path, value in reading.values.items()}
+    found = {path: plain.read(value) for path, value in reading.values.items()}
     return {path: value for path, value in found.items() if value is not None}
 
 
@@ -250,8 +253,8 @@ def _scored(score: comparing.Score) -> dict[str, Any]:
         "metric": score.metric,
         "better": score.better,
         "hyperiteration": score.hyperiteration,
-        "validation": plain(score.validation),
-        "test": {name: plain(value) for name, value in score.test.items()},
+        "validation": plain.number(score.validation),
+        "test": {name: plain.number(value) for name, value in score.test.items()},
     }
 
 
@@ -279,7 +282,7 @@ def _cell(cell: comparing.Cell) -> Cell:
 
 
 def _spread(spread: comparing.Spread) -> Spread:
-    return Spread(mean=plain(spread.mean), deviation=None if spread.deviation is None else plain(spread.deviation))
+    return Spread(mean=plain.number(spread.mean), deviation=plain.data(spread.deviation))
 
 
 SWEEP_EXAMPLES = {

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.errors import blaming
-from core import comparing
+from core import plain
 from core.status import Status
 from core.store import reading
 from core.store.engine import Session
@@ -35,11 +35,9 @@ def require_values(session: Session, found: SweepReading) -> None:
     if not results:
         return
     for path in results[0].values:
-        if all(comparing.number(each.values[path]) is None for each in results):
+        if all(plain.read(each.values[path]) is None for each in results):
             result = reading.outcome(session, results[0].experiment_id).result
-            detail = (
-                f"no member has a number at `{path}`: {_instead(path, sorted(comparing.numbers(result), key=_rank))}"
-            )
+            detail = f"no member has a number at `{path}`: {_instead(path, sorted(plain.paths(result), key=_rank))}"
             raise blaming(422, "invalid", {"parameter": "value", "detail": detail})
 
 

@@ -27,7 +27,7 @@ from core.bilevel.linear_models.losses import Loss
 from core.bilevel.linear_solve import Solver, cg
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
 from core.datasets import mnist
-from core.datasets.catalog import find
+from core.datasets.finding import find
 from core.errors import DataMissing
 
 EXAMPLES, FEATURES, CLASSES = 5000, 784, 10

@@ -14,7 +14,7 @@ import torch
 import worker.preload  # noqa: F401  what a child has before it starts
 from core.build import build
 from core.outcome import make_result
-from core.progress import begin
+from core.progress import Progress
 from core.settings import settings
 from core.spec import Experiment
 
@@ -27,7 +27,7 @@ def main() -> None:
     spec = Experiment.model_validate_json(sys.argv[1])
     torch.set_num_threads(1)
     instance, algorithm = build(spec, device="cpu", data_dir=settings().data_dir)
-    progress = begin(algorithm.init(instance.initial))
+    progress = Progress(0, algorithm.init(instance.initial))
     progress, _ = progress.evaluate(instance, algorithm)
     seconds = []
     for k in range(spec.algorithm.hyperiterations):

@@ -5,7 +5,7 @@ import time
 
 from benchmarks.method_curves import DIGITS_RIDGE, Line, Panel, Settings, last, spec_of
 from core.build import build
-from core.progress import begin
+from core.progress import Progress
 from core.settings import settings
 from core.spec import Experiment
 
@@ -111,7 +111,7 @@ def evaluations(algorithm: Settings, seed: int) -> list[float]:
     """The validation loss at every evaluation."""
     spec = spec_of(LEARNED_DATA, algorithm, "float32", seed)
     instance, built = build(spec, device="cpu", data_dir=settings().data_dir)
-    progress, found = begin(built.init(instance.initial)), []
+    progress, found = Progress(0, built.init(instance.initial)), []
     for k in range(HYPERITERATIONS + 1):
         if k % EVERY == 0:
             progress, scores = progress.evaluate(instance, built)

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from benchmarks.plan_cases import Case, cases
 from benchmarks.publish import made_with
 from benchmarks.rates import measure_rates
-from core.datasets.catalog import require
+from core.datasets.finding import require
+from core.environment import environment
 from core.errors import DataMissing
-from core.outcome import environment
 from core.planning import Device, plan
 from core.settings import prepare_process, settings
 from core.spec import Experiment

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import Comparison
-from core.outcome import environment
+from core.environment import environment
 
 OUT = Path(__file__).parent / "out" / "engine.json"
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "engine.md"

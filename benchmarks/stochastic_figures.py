@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.stochastic import FIXED, KINDS, LEAST, OUT
 from benchmarks.stochastic import load as load_runs
 from benchmarks.stochastic_problems import CASES
-from core.outcome import environment
+from core.environment import environment
 
 RESULTS = OUT.parents[2] / "docs" / "results"
 MARK = "<!-- below: written by python -m benchmarks stochastic -->"

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.prepared import start_again_as_a_worker_would
+from core import plain
 from core.checkpointing import Checkpoint
 from core.errors import BilevelError, ReferenceInvalid
-from core.outcome import json_valid
 from core.problems.artifacts import Artifact, Artifacts, no_artifacts
 from core.recording import MemoryRecorder
 from core.run import Finished, Stopped, run
@@ -58,8 +58,8 @@ class Folder(MemoryRecorder):
 
     def flush(self) -> None:
         """Writes curves and events; numbers that are not finite as strings."""
-        self.write_json("curves.json", json_valid(self.curves))
-        self.write_json("events.json", json_valid(self.events))
+        self.write_json("curves.json", plain.data(self.curves))
+        self.write_json("events.json", plain.data(self.events))
 
     def read(self, name: str, default: Any) -> Any:
         """A file of JSON, where it is there."""

@@ -28,7 +28,7 @@ from core.models.mlp import mlp, mlp_representation
 from core.models.model import Model, Representation
 from core.models.residual import residual
 from core.outer import build_optimizer
-from core.problems import class_features
+from core.problems import class_features, plugin_instances
 from core.problems.artifacts import Artifacts, learned, no_artifacts
 from core.problems.cross_validation import cross_validated
 from core.problems.hyper_cleaning import hyper_cleaning
@@ -65,6 +65,7 @@ def build(spec: Experiment, *, device: str, data_dir: Path, artifacts: Artifacts
     Raises:
         DataMissing: the data set is not in `data_dir`.
         ReferenceInvalid: another experiment has not what the spec asks of it.
+        ProblemInvalid: the code of an installed package gives another problem than was agreed on.
     """
     context = make_context(spec, device=device, data_dir=data_dir, artifacts=artifacts)
     inner = build_inner(spec.algorithm)
@@ -110,8 +111,7 @@ def build_instance(spec: problems.Problem, inner: Inner, context: Context) -> In
             model = build_model(spec.model, spec.dataset.features, scores(spec), context.dtype)
             return learned_data(spec, model, inner, context)
         case PluginProblem():
-            made: Instance = code_of(spec)(spec, inner, context)
-            return made
+            return plugin_instances.checked(spec, code_of(spec)(spec, inner, context), context)
         case _:
             assert_never(spec)
 

@@ -3,12 +3,14 @@
 import json
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""What stands in a result for numbers that JSON does not have."""
+from pydantic import ValidationError
+
+from core.spec import Experiment
+from core.spec.yardstick import yardstick
 
 
 class Score(NamedTuple):
@@ -26,6 +28,8 @@ class Score(NamedTuple):
     """The metric on validation data."""
     test: Mapping[str, float]
     """Every metric on test data, which chose nothing."""
+    yardstick: str
+    """What the validation metric was measured on; only scores of the same are compared."""
 
 
 class Spread(NamedTuple):
@@ -52,46 +56,44 @@ class Cell(NamedTuple):
     """Other numbers of the results, by their paths; each over the members that have it."""
 
 
-def number(value: Any) -> float | None:
-    """A number of a result, NaN and the infinities by their names; None: it is something else."""
-    if isinstance(value, str):
-        return NAMES.get(value)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def numbers(part: Any, path: str = "") -> Iterator[str]:
-    """Dotted paths to every number in a result; entries of lists by their place, from 0."""
-    if number(part) is not None:
-        yield path
-        return
-    inside = part.items() if isinstance(part, Mapping) else enumerate(part) if isinstance(part, list) else ()
-    for name, value in inside:
-        yield from numbers(value, f"{path}.{name}" if path else str(name))
-
-
 def score(
     member: int,
     parameters: Mapping[str, Any],
+    spec: Mapping[str, Any],
     selection: Mapping[str, Any] | None,
     best: Mapping[str, Any] | None,
     test: Mapping[str, Any] | None,
 ) -> Score | None:
-    """A member's score from the parts of its result; None where they do not say what chooses."""
+    """A member's score from its spec and the parts of its result; None where they do not say what chooses."""
     chosen = (best or {}).get("validation", {}).get((selection or {}).get("metric"))
     if selection is None or best is None or chosen is None:
         return None
     metrics = {name: float(metric["mean"]) for name, metric in (test or {}).items()}
     metric, better, hyperiteration = selection["metric"], selection["better"], best["hyperiteration"]
-    return Score(member, parameters, metric, better, hyperiteration, float(chosen["mean"]), metrics)
+    validation, measured_on = float(chosen["mean"]), measured(spec)
+    return Score(member, parameters, metric, better, hyperiteration, validation, metrics, measured_on)
+
+
+def measured(spec: Mapping[str, Any]) -> str:
+    """What the validation metric of a stored spec is measured on, as a text that is the same where that is.
+
+    Of a spec that this version or its installed packages do not know, the whole problem and its evaluation.
+    """
+    try:
+        known = Experiment.model_validate(spec)
+    except ValidationError:
+        return json.dumps([spec.get(part) for part in ("problem", "evaluation")], sort_keys=True)
+    steps = getattr(known.algorithm, "steps", 1)
+    return json.dumps(yardstick(known.problem, known.evaluation, steps=steps), sort_keys=True)
 
 
 def best(scores: Iterable[Score]) -> Score | None:
     """The score with the best validation metric, the earliest of equals; non-finite values are never the best.
 
-    None, too, where members were chosen by different metrics or on different data, which cannot be compared.
+    None, too, where members were chosen by different metrics or on different data or tasks, which cannot be compared.
     """
     finite = [each for each in scores if math.isfinite(each.validation)]
-    if len({(each.metric, each.better, _data(each.parameters)) for each in finite}) != 1:
+    if len({(each.metric, each.better, each.yardstick) for each in finite}) != 1:
         return None
     sign = -1.0 if finite[0].better == "higher" else 1.0
     return min(finite, key=lambda each: (sign * each.validation, each.member))
@@ -167,14 +169,6 @@ def _cell(
 
 def _spreads(names: Iterable[str], found: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     return {name: spread([each[name] for each in found if name in each]) for name in names}
-
-
-def _data(parameters: Mapping[str, Any]) -> str | None:
-    """The kind of the data that a grid has members judged on or, of problems without data, their own kind."""
-    problem = parameters.get("problem", {})
-    dataset = parameters.get("problem.dataset", problem.get("dataset", {}))
-    kind: str | None = parameters.get("problem.dataset.kind", dataset.get("kind")) or problem.get("kind")
-    return kind
 
 
 def _without_seed(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,12 @@ class DataInvalid(BilevelError):
     code = "data_invalid"
 
 
+class ProblemInvalid(BilevelError):
+    """What a package's code gives for its problem is not what was agreed on."""
+
+    code = "problem_invalid"
+
+
 class SplitInvalid(BilevelError):
     """What the seed draws does not fit the problem: choose another seed, or draw more."""
 

@@ -1,12 +1,9 @@
 """What is left of an experiment when it is done: the result, and files worth keeping."""
 
-import math
 import platform
 import resource
-import subprocess
 import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +11,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from core import plain
 from core.bilevel import trees
-from core.bilevel.problem import Tree
+from core.environment import environment
+from core.errors import ProblemInvalid
 from core.problems.instance import Instance
 from core.progress import Progress, Scores
 from core.spec import Experiment
@@ -29,9 +28,9 @@ def make_result(
     spec: Experiment, instance: Instance, progress: Progress, final: Scores, *, device: str
 ) -> dict[str, Any]:
     """The result as plain JSON data; accuracies are fractions, times seconds, memory MiB."""
-    best, lam = progress.best or (final, progress.state.lam)
+    best = progress.best.scores if progress.best else final
     started = time.perf_counter()
-    report = instance.report(lam)
+    report = _plain_report(instance.report(progress.best_lam()))
     result = {
         "best": {"hyperiteration": best.hyperiteration, "validation": best.validation},
         "final": final._asdict(),
@@ -42,11 +41,19 @@ def make_result(
         "assumptions": judged(spec, _worst(progress.diagnostics)),
         "timing": _timing(progress, time.perf_counter() - started),
         "memory": _memory(device),
-        "environment": environment(device),
+        "environment": environment(device, spec),
+        "data": None if instance.origin is None else instance.origin.plain(),
         "spec_sha256": spec.sha256(),
     }
-    plain: dict[str, Any] = json_valid(result)
-    return plain
+    found: dict[str, Any] = plain.data(result)
+    return found
+
+
+def _plain_report(report: object) -> Any:
+    try:
+        return plain.data(report, "report")
+    except TypeError as error:
+        raise ProblemInvalid(str(error)) from error
 
 
 def _worst(seen: Memory) -> dict[str, Worst]:
@@ -54,29 +61,24 @@ def _worst(seen: Memory) -> dict[str, Worst]:
     return {name: Worst(series.worst, series.worst_hyperiteration) for name, series in seen.items()}
 
 
-def make_artifacts(instance: Instance, lam: Tree) -> dict[str, tuple[str, bytes]]:
-    """The best outer variables by their paths, and whatever else the problem keeps, as safetensors."""
-    files: dict[str, Mapping[str, Tensor]] = {"outer_variables": trees.named_leaves(lam), **instance.artifacts(lam)}
+def make_artifacts(instance: Instance, progress: Progress) -> dict[str, tuple[str, bytes]]:
+    """The best outer variables by their paths, what their metrics are means of, the rows of a table that were drawn,
+    and what the problem keeps.
+
+    All as safetensors.
+    """
+    lam = progress.best_lam()
+    files: dict[str, Mapping[str, Tensor]] = {"outer_variables": trees.named_leaves(lam)}
+    if progress.best and progress.best.outcomes:
+        files["evaluation"] = progress.best.outcomes
+    if instance.origin is not None and instance.origin.rows is not None:
+        files["split"] = instance.origin.rows._asdict()
+    files |= instance.artifacts(lam)
     return {f"{name}.safetensors": (MEDIA_TYPE, _save(tensors)) for name, tensors in files.items()}
 
 
 def _save(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save({name: value.detach().cpu().clone() for name, value in tensors.items()})
-
-
-def json_valid(value: Any) -> Any:
-    """The same data with numbers that JSON does not have as the strings "NaN", "Infinity", "-Infinity"."""
-    match value:
-        case float() if math.isnan(value):
-            return "NaN"
-        case float() if math.isinf(value):
-            return "Infinity" if value > 0 else "-Infinity"
-        case Mapping():
-            return {str(key): json_valid(part) for key, part in value.items()}
-        case list() | tuple():
-            return [json_valid(part) for part in value]
-        case _:
-            return value
 
 
 def _timing(progress: Progress, report: float) -> dict[str, float]:
@@ -106,47 +108,3 @@ def _peak_mb() -> float:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
     unit = 2**20 if platform.system() == "Darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def environment(device: str) -> dict[str, str | int | None]:
-    """What the numbers were made with."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "bilevel": _version(),
-        "platform": platform.platform(),
-        "device": device,
-        "device_name": _device_name(torch.device(device)),
-        "threads": torch.get_num_threads(),
-        "git_revision": git_revision(Path(__file__).resolve().parents[1]),
-    }
-
-
-def _version() -> str | None:
-    try:
-        return metadata.version("bilevel")
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def git_revision(folder: Path) -> str | None:
-    """The commit that the folder is a checkout of; None where it is not the top of one (an installed package)."""
-    if not (folder / ".git").exists():
-        return None
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

@@ -12,10 +12,12 @@ from core.bilevel import trees
 from core.bilevel.problem import Algorithm, AlgorithmState, Tree
 from core.checkpointing import Checkpoint, pack, unpack
 from core.errors import CheckpointInvalid
-from core.problems.instance import Instance, Metrics
+from core.problems.instance import Instance, plain
 from core.spec import Experiment
 from core.thresholds import Memory, Seen
 
+OUTCOMES = "outcomes/"
+"""In a checkpoint, before the names of what the best metrics are means of."""
 Plain = Mapping[str, Mapping[str, float | int]]
 """Metric -> {"mean", "ci95", "examples" or "episodes"}."""
 
@@ -36,6 +38,15 @@ class Scores(NamedTuple):
         }
 
 
+class Best(NamedTuple):
+    """The evaluation with the best validation metric so far."""
+
+    scores: Scores
+    lam: Tree
+    outcomes: Mapping[str, Tensor]
+    """What its metrics are means of."""
+
+
 @dataclass(frozen=True)
 class Spent:
     """Seconds, of all attempts that the checkpoints link."""
@@ -51,8 +62,7 @@ class Progress:
 
     hyperiteration: int
     state: AlgorithmState
-    best: tuple[Scores, Tree] | None = None
-    """The best evaluation so far, and its lam."""
+    best: Best | None = None
     seconds: Spent = field(default_factory=Spent)
     diagnostics: Memory = field(default_factory=dict)
     """What is remembered of the watched series."""
@@ -81,11 +91,11 @@ class Progress:
         kept = () if algorithm.inner is None else (algorithm.inner(self.state),)
         lam = self.state.lam if algorithm.outer is None else algorithm.outer(self.state)
         found = instance.evaluate(lam, *kept)
-        scores = Scores(self.hyperiteration, _plain(found.validation), _plain(found.test))
+        scores = Scores(self.hyperiteration, plain(found.validation), plain(found.test))
         name = instance.selection.metric
-        before = float(self.best[0].validation[name]["mean"]) if self.best else None
+        before = float(self.best.scores.validation[name]["mean"]) if self.best else None
         better = instance.selection.improves(found.validation[name].mean, before)
-        best = (scores, lam) if better else self.best
+        best = Best(scores, lam, found.outcomes()) if better else self.best
         return replace(self, best=best).spent(evaluations=time.perf_counter() - started), scores
 
     def has_waited(self, spec: Experiment) -> bool:
@@ -93,33 +103,30 @@ class Progress:
         patience = spec.evaluation.patience
         if patience is None or self.best is None:
             return False
-        return self.hyperiteration - self.best[0].hyperiteration >= patience * spec.evaluated_every
+        return self.hyperiteration - self.best.scores.hyperiteration >= patience * spec.evaluated_every
 
     def best_lam(self) -> Tree:
         """The best outer variables so far; those at hand before the first evaluation."""
-        return self.best[1] if self.best else self.state.lam
+        return self.best.lam if self.best else self.state.lam
 
     def checkpoint(self, spec: Experiment) -> Checkpoint:
         """Packs it; the inverse of `restore`."""
         parts: dict[str, Tree] = {"state": self.state}
         if self.best:
-            parts["best"] = self.best[1]
+            parts["best"] = self.best.lam
         named = trees.named_leaves(parts)
         # Cloned, as the file format refuses tensors that share memory and the best lam may be the present one.
         tensors = {name: leaf.clone() for name, leaf in named.items()}
+        if self.best:
+            tensors |= {f"{OUTCOMES}{name}": values.clone() for name, values in self.best.outcomes.items()}
         facts = {
             "strides": {name: leaf.stride() for name, leaf in named.items() if not leaf.is_contiguous()},
             "spec": spec.canonical(),
-            "best": self.best[0]._asdict() if self.best else None,
+            "best": self.best.scores._asdict() if self.best else None,
             "seconds": asdict(self.seconds),
             "diagnostics": {name: seen._asdict() for name, seen in self.diagnostics.items()},
         }
         return Checkpoint(self.hyperiteration, pack(tensors, facts))
-
-
-def begin(state: AlgorithmState) -> Progress:
-    """Before hyperiteration 0."""
-    return Progress(0, state)
 
 
 def restore(checkpoint: Checkpoint, spec: Experiment, *, like: Progress) -> Progress:
@@ -132,13 +139,14 @@ def restore(checkpoint: Checkpoint, spec: Experiment, *, like: Progress) -> Prog
         named, facts = unpack(checkpoint.payload)
         if Experiment.model_validate(facts["spec"]) != spec:
             raise CheckpointInvalid("The checkpoint is one of another experiment: its spec is not the same.")
+        outcomes = {name.removeprefix(OUTCOMES): named.pop(name) for name in sorted(named) if name.startswith(OUTCOMES)}
         parts: dict[str, Tree] = {"state": like.state}
         if facts["best"]:
             parts["best"] = like.state.lam
         models, strides = trees.named_leaves(parts), facts.get("strides", {})
         laid = {name: _laid_out(leaf, models.get(name, leaf), strides.get(name)) for name, leaf in named.items()}
         placed: Any = trees.from_named_leaves(parts, laid)
-        best = (Scores(**facts["best"]), placed["best"]) if facts["best"] else None
+        best = Best(Scores(**facts["best"]), placed["best"], outcomes) if facts["best"] else None
         seen = {name: Seen(**values) for name, values in facts.get("diagnostics", {}).items()}
         return Progress(checkpoint.hyperiteration, placed["state"], best, Spent(**facts["seconds"]), seen)
     except CheckpointInvalid:
@@ -156,7 +164,3 @@ def _laid_out(leaf: Tensor, model: Tensor, strides: Sequence[int] | None) -> Ten
     if strides is None or 0 in strides:
         return placed.clone()
     return torch.empty_strided(placed.shape, strides, dtype=placed.dtype, device=placed.device).copy_(placed)
-
-
-def _plain(metrics: Metrics) -> dict[str, dict[str, float | int]]:
-    return {name: value.plain() for name, value in metrics.items()}

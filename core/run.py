@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.build import build
 from core.checkpointing import Checkpoints
+from core.datasets.origin import origin_of
 from core.numerics import by_resources
 from core.outcome import make_artifacts, make_result
 from core.problems.artifacts import Artifacts, no_artifacts
-from core.progress import begin, restore
+from core.progress import Progress, restore
 from core.recording import Recorder
 from core.series import Series
 from core.spec import Experiment
@@ -59,11 +61,13 @@ def run(
         Diverged: a hypergradient is not finite; the curve up to and with that hyperiteration is recorded.
         DataMissing: the data set is not in `data_dir`.
         ReferenceInvalid: another experiment has not what the spec asks of it.
+        ProblemInvalid: the code of an installed package gives something else than was agreed on.
         CheckpointInvalid: the checkpoint is not one of this experiment.
     """
     started = time.perf_counter()
     instance, algorithm = build(spec, device=device, data_dir=data_dir, artifacts=artifacts)
-    progress = begin(algorithm.init(instance.initial))
+    instance = replace(instance, origin=instance.origin or origin_of(spec.problem, data_dir))
+    progress = Progress(0, algorithm.init(instance.initial))
     if (checkpoint := checkpoints.latest()) is not None:
         progress = restore(checkpoint, spec, like=progress)
         recorder.event("resumed", {"hyperiteration": progress.hyperiteration})
@@ -97,4 +101,4 @@ def run(
     series.add_outer(progress.hyperiteration, instance.natural(progress.state.lam))
     result = make_result(spec, instance, progress, scores, device=device)
     recorder.flush()
-    return Finished(result, make_artifacts(instance, progress.best_lam()))
+    return Finished(result, make_artifacts(instance, progress))

@@ -87,12 +87,26 @@ class Series:
         if math.isfinite(point["hypergradient_norm"]) and math.isfinite(point["outer_objective"]):
             return
         self._recorder.flush()
-        raise Diverged(
-            f"The hypergradient at hyperiteration {k} is not finite (outer objective {point['outer_objective']:.3g}, "
-            f"inner objective at w_T {point.get('inner_objective_end', math.nan):.3g}): lower the rate of the inner "
-            + ("dynamics." if k == 0 else "dynamics or of the outer optimizer."),
-            hyperiteration=k,
+        raise Diverged(_diverged(k, point), hyperiteration=k)
+
+
+def _diverged(k: int, point: Mapping[str, float]) -> str:
+    outer, inner = point["outer_objective"], point.get("inner_objective_end")
+    seen = f"outer objective {outer:.3g}" + ("" if inner is None else f", inner objective at w_T {inner:.3g}")
+    lower = "lower the rate of the inner dynamics" + (" or of the outer optimizer" if k else "")
+    if inner is None or not math.isfinite(inner) or math.isinf(outer):
+        advice = f"{lower}."
+    elif math.isnan(outer):
+        advice = (
+            "the inner objective is finite: look in the outer objective for what is no number, such as 0/0, the "
+            "logarithm or root of a negative number, or NaN in its data."
         )
+    else:
+        advice = (
+            "both objectives are finite: look in them for what has no derivative, such as a root or a norm at 0, or "
+            f"{lower}."
+        )
+    return f"The hypergradient at hyperiteration {k} is not finite ({seen}): {advice}"
 
 
 def outer_series(natural: Mapping[str, Tensor]) -> dict[str, Tensor]:

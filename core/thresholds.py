@@ -1,7 +1,7 @@
 """What is remembered of a diagnostic's series, and when a value of it is worth a warning.
 
 A series warns when its threshold is first crossed, and again only after it has been on the right side in between.
-A value that is not a number is on the wrong side.
+A value that is not a number is on the wrong side. The norm of the hypergradient warns where it starts at exactly 0.
 """
 
 import math
@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from core.spec import Experiment
-from core.spec.algorithms import GradientDescent
+from core.spec.algorithms import FirstOrder, GradientDescent, Nested
+from core.spec.plugins import PluginProblem
 from core.spec.stochastic import Stochastic
 
 
@@ -23,6 +24,8 @@ class Watched(NamedTuple):
     higher_is_worse: bool = True
     give: str | None = None
     """The series whose value says how far the threshold has to be crossed at least."""
+    zero_at_start: bool = False
+    """Whether hyperiteration 0 alone is judged, and the wrong side is to be exactly 0."""
 
     def worse(self, value: float, than: float) -> bool:
         """NaN is worse than any number."""
@@ -30,8 +33,10 @@ class Watched(NamedTuple):
             return not math.isnan(than)
         return value > than if self.higher_is_worse else value < than
 
-    def crossed(self, value: float, point: Mapping[str, float]) -> bool:
-        """Whether the value, one of the point's, is on the wrong side."""
+    def crossed(self, k: int, value: float, point: Mapping[str, float]) -> bool:
+        """Whether the value, one of hyperiteration k's point, is on the wrong side."""
+        if self.zero_at_start:
+            return k == 0 and value == 0
         if self.threshold is None:
             return False
         give = 0.0 if self.give is None else point.get(self.give, 0.0)
@@ -59,7 +64,7 @@ def watched(spec: Experiment) -> dict[str, Watched]:
     shorter = "half of T" if asked.truncation.steps == "half" else "T"
     w = "w" if isinstance(spec.algorithm, Stochastic) else "w_T"
     return {
-        "hypergradient_norm": Watched(None),
+        "hypergradient_norm": _reaching(spec),
         "inner_gradient_norm": Watched(None),
         "inner_gradient_relative": Watched(
             asked.stationarity.warn_above,
@@ -88,6 +93,20 @@ def watched(spec: Experiment) -> dict[str, Watched]:
     }
 
 
+def _reaching(spec: Experiment) -> Watched:
+    """Algorithms other than `nested` may start with a hypergradient of 0 that does not stay so."""
+    if not isinstance(spec.algorithm, Nested):
+        return Watched(None)
+    if isinstance(spec.algorithm.hypergradient, FirstOrder):
+        advice = "`first_order` takes the direct term alone: use `reverse`"
+    elif isinstance(spec.problem, PluginProblem):
+        advice = "look for what cuts it off, such as .detach(), torch.no_grad() or a tensor made anew from numbers"
+    else:
+        advice = "the start may be a stationary point: start where it is not, or take more inner steps"
+    text = "no outer variable reaches the outer objective: the hypergradient is exactly 0, and no outer step will move;"
+    return Watched(0.0, f"{text} {advice}", zero_at_start=True)
+
+
 def _longer(spec: Experiment) -> str:
     """How w_T comes nearer to the minimizer."""
     plain = isinstance(getattr(spec.algorithm, "dynamics", None), GradientDescent)
@@ -110,7 +129,7 @@ def look(
 
 def _seen(series: Watched, before: Seen | None, k: int, name: str, point: Mapping[str, float]) -> Seen:
     value = point[name]
-    crossed = series.crossed(value, point)
+    crossed = series.crossed(k, value, point)
     if before is None:
         return Seen(value, value, k, int(crossed), crossed)
     worst, at = (value, k) if series.worse(value, before.worst) else (before.worst, before.worst_hyperiteration)

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 import httpx
 
-from core.datasets.catalog import ENTRIES, Entry, require
+from core.datasets.catalog import ENTRIES, Entry
+from core.datasets.finding import require
 from core.datasets.own_files import added, facts
 from core.errors import BilevelError, DataInvalid, DataMissing
 from core.settings import Settings

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.settings import Settings, child_environment
+from core.spec.plugins import LEFT_OUT
 from local import postgres, redis
 from local.home import Home, Refused, held
 from local.processes import Service
@@ -100,7 +101,11 @@ def _start(supervisor: Supervisor, settings: Settings, listener: socket.socket) 
         return
     _migrate(environment)
     supervisor.start(_worker(home, environment, settings))
-    supervisor.start(_api(home, environment, listener))
+    api = _api(home, environment, listener)
+    said_before = api.log.stat().st_size if api.log.exists() else 0
+    supervisor.start(api)
+    for line in _left_out(api.log, said_before):
+        say(line)
     if not supervisor.stopping:
         say(f"data sets {settings.data_dir}")
         say(f"API       {supervisor.url}  (documentation at {supervisor.url}/docs)")
@@ -142,6 +147,12 @@ def _api(home: Home, environment: dict[str, str], listener: socket.socket) -> Se
         descriptors=(listener.fileno(),),
         hopeless=2,
     )
+
+
+def _left_out(log: Path, said_before: int) -> list[str]:
+    """The API's warnings of packages that cannot be used, after the first bytes of its log."""
+    said = log.read_bytes()[said_before:].decode(errors="replace")
+    return [line for line in said.splitlines() if LEFT_OUT in line]
 
 
 def _api_ready(listener: socket.socket) -> Callable[[], bool]:

@@ -144,5 +144,5 @@ def test_members_of_an_example_of_a_sweep_run(path: Path, tmp_path: Path) -> Non
             spec, device="cpu", data_dir=tmp_path, recorder=MemoryRecorder(), checkpoints=MemoryCheckpoints()
         )
         assert isinstance(finished, Finished)
-        result = finished.result
-        assert score(0, member.parameters, result["selection"], result["best"], result["test"]) is not None
+        parts = [finished.result[part] for part in ("selection", "best", "test")]
+        assert score(0, member.parameters, spec.canonical(), *parts) is not None

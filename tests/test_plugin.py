@@ -15,6 +15,7 @@ TABLE = {"dataset": {"kind": "spirals"}, "model": {"kind": "with_squares"}}
 SPECS: list[dict[str, Any]] = [
     json.loads((PLUGIN / "experiment.json").read_text()),
     {"problem": {"kind": "robust_regression"}, "algorithm": {"dynamics": {"kind": "adam", "batch": 10}}},
+    {"problem": {"kind": "robust_regression"}, "algorithm": {"kind": "saba", "batch": 20, "hyperiterations": 50}},
     {"problem": {"kind": "regularization", **TABLE}},
     {"problem": {"kind": "hyper_cleaning", **TABLE, "train": 200, "validation": 100, "final_steps": 5}},
 ]
@@ -23,7 +24,8 @@ DESCRIBE = """
 import json, sys
 {first}
 from api.routes.catalog import catalog
-from core.datasets.catalog import ENTRIES, require
+from core.datasets.catalog import ENTRIES
+from core.datasets.finding import require
 from core.planning import plan
 from core.settings import Settings
 from core.spec import KINDS, Experiment, kind_of
@@ -64,11 +66,14 @@ from core.run import Finished, run
 from core.spec import Experiment
 for number, spec in enumerate(json.load(sys.stdin)):
     if number:
-        spec.setdefault("algorithm", {}).update(hyperiterations=3, steps=10)
+        algorithm = spec.setdefault("algorithm", {})
+        algorithm.update({} if "kind" in algorithm else {"hyperiterations": 3, "steps": 10})
     recorder = MemoryRecorder()
     done = run(Experiment.model_validate(spec), device="cpu", data_dir=Path("none"), recorder=recorder,
                checkpoints=MemoryCheckpoints())
     assert isinstance(done, Finished)
+    assert done.result["environment"]["packages"]["bilevel-plugin-example"] == "0.1.0"
+    assert (done.result["data"] or {}).get("kind") == ("spirals" if "dataset" in spec["problem"] else None)
     final = done.result["final"]["validation"]["loss"]["mean"]
     print(json.dumps([final, *recorder.curves["validation/loss"].values()]))
 """

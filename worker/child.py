@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-from core.errors import BilevelError, Diverged
+from core.errors import BilevelError, DataMissing, Diverged
+from core.packages import packages, place
 from core.run import Finished, run
 from core.spec import Experiment
 from core.store.artifacts import StoreArtifacts
@@ -28,14 +29,9 @@ def work(order: Order, stop: Callable[[], bool]) -> Report:
         logger.warning("%s: %s", error.code, error)
         if error.category == "infrastructure":
             return Report("lost", {"category": "infrastructure", "code": error.code, "message": str(error)})
-        return _failed(error.category, error.code, str(error))
-    except OSError as error:
-        logger.exception("the storage or the system failed")
-        return Report("lost", {"category": "infrastructure", "code": "system", "message": _describe(error)})
-    except Exception as error:
-        logger.exception("the experiment failed")
-        code = "out_of_memory" if _is_out_of_memory(error) else "exception"
-        return _failed("user", code, _describe(error))
+        return _failed(error.category, error.code, str(error) + _in_package(error))
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a package's code raises
+        return _unforeseen(error)
 
 
 def _run(order: Order, stop: Callable[[], bool]) -> Report:
@@ -74,13 +70,32 @@ def _run(order: Order, stop: Callable[[], bool]) -> Report:
     return Report("succeeded", {"result": ended.result, "artifacts": artifacts})
 
 
+def _unforeseen(error: Exception | SystemExit) -> Report:
+    """Files that fail are the service's, but for those that a package's code has opened itself."""
+    where = _in_package(error)
+    if isinstance(error, OSError) and not where:
+        logger.exception("the storage or the system failed")
+        return Report("lost", {"category": "infrastructure", "code": "system", "message": _describe(error)})
+    logger.exception("the experiment failed")
+    if isinstance(error, FileNotFoundError):
+        return _failed("user", DataMissing.code, f"{_describe(error)}: put it where the worker finds it{where}")
+    code = "out_of_memory" if _is_out_of_memory(error) else "exception"
+    return _failed("user", code, _describe(error) + where)
+
+
+def _in_package(error: BaseException) -> str:
+    """The end of a message about what went wrong in a package's code: where; nothing for what is built in."""
+    where = place(error, packages())
+    return f" ({where})" if where else ""
+
+
 def _failed(category: str, code: str, message: str, **facts: int) -> Report:
     return Report("failed", {"category": category, "code": code, "message": message, "facts": facts})
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse
 from api.deps import Caller, Uses
 from api.schemas import SPEC_EXAMPLES
 from api.sweep_schemas import SWEEP_EXAMPLES
-from core.datasets.catalog import ENTRIES, require
+from core.datasets.catalog import ENTRIES
+from core.datasets.finding import require
 from core.errors import DataInvalid, DataMissing
 from core.spec import KINDS, Experiment, Sweep, kind_of
 from core.spec.base import Spec

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api import schemas
 from api.deps import Caller, ExperimentId, Service, Uses
 from api.negotiation import choose
+from core import plain
 from core.status import Status
 from core.store import curves, reading
 from core.store.engine import transaction
@@ -98,7 +99,7 @@ def _columns(uses: Service, experiment_id: UUID, query: CurvesQuery) -> schemas.
 def _column(series: curves.Series) -> schemas.SeriesColumns:
     return schemas.SeriesColumns(
         step=[point.step for point in series.points],
-        value=[schemas.plain(point.value) for point in series.points],
+        value=[plain.number(point.value) for point in series.points],
         attempt=[point.attempt for point in series.points] if series.seams else None,
     )
 
@@ -118,12 +119,12 @@ def _csv(pages: Iterator[tuple[str, list[curves.Point]]]) -> Iterator[str]:
     yield "series,step,value,attempt\n"
     for name, page in pages:
         quoted = '"' + name.replace('"', '""') + '"' if set(name) & set('",\r\n') else name
-        yield "".join(f"{quoted},{step},{schemas.plain(value)},{attempt}\n" for step, value, attempt in page)
+        yield "".join(f"{quoted},{step},{plain.number(value)},{attempt}\n" for step, value, attempt in page)
 
 
 def _ndjson(pages: Iterator[tuple[str, list[curves.Point]]]) -> Iterator[str]:
     for name, page in pages:
         yield "".join(
-            json.dumps({"series": name, "step": step, "value": schemas.plain(value), "attempt": attempt}) + "\n"
+            json.dumps({"series": name, "step": step, "value": plain.number(value), "attempt": attempt}) + "\n"
             for step, value, attempt in page
         )

@@ -27,6 +27,7 @@ RESULT_EXAMPLE = {
     "timing": {"total_seconds": 12.1, "seconds_per_hyperiteration": 0.11, "evaluation_seconds": 0.4},
     "memory": {"peak_mb": 310.2},
     "environment": {"python": "3.11.7", "torch": "2.13.0", "device": "cpu", "threads": 2},
+    "data": {"kind": "digits", "sha256": "a256f4f6aa8921b5e4d27a19b47c324dfa2abb1dd65891d2e2eadd5ccc9b5612"},
     "spec_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 }
 RESULT: dict[int | str, dict[str, Any]] = {

@@ -12,6 +12,7 @@ COLOURS = {
     "met on measurement": "green",
     "measured": "yellow",
     "not measured": "yellow",
+    "not known": "yellow",
     "undecided": "yellow",
     "not met on measurement": "red",
     "not met": "red",

@@ -32,10 +32,7 @@ def submit(service: Service, file: Path, settings: Sequence[str], wait: bool, ke
     """Submit the experiment in FILE, JSON or YAML."""
     from bilevel_client import specs
 
-    try:
-        spec = specs.experiment(file, settings)
-    except specs.BadSpec as error:
-        raise click.UsageError(str(error)) from error
+    spec = specs.experiment(file, settings)
     with service.client() as client:
         _submitted(service, client, client.submit(spec, idempotency_key=key), wait)
 
@@ -56,11 +53,7 @@ def resubmit(service: Service, experiment: str, settings: Sequence[str], wait: b
     from bilevel_client import specs
 
     with service.client() as client:
-        spec = client.get(client.find(experiment))["spec"]
-        try:
-            spec = specs.assign(spec, settings)
-        except specs.BadSpec as error:
-            raise click.UsageError(str(error)) from error
+        spec = specs.assign(client.get(client.find(experiment))["spec"], settings)
         _submitted(service, client, client.submit(spec), wait)
 
 
@@ -75,15 +68,12 @@ def list_experiments(
     service: Service, status: Sequence[str], kind: Sequence[str], labels: Sequence[str], name: str | None, limit: int
 ) -> None:
     """List experiments, newest first."""
+    from bilevel_client.commands import tables
+
     wanted = labelled(labels)
     with service.client() as client:
         records = list(client.list(status=status, kind=kind, labels=wanted, name=name, limit=limit))
-    if service.as_json:
-        service.print_json(records)
-        return
-    from bilevel_client.commands import tables
-
-    tables.show(tables.experiments(records) if records else "No experiments.")
+    service.answer(records, lambda: tables.experiments(records) if records else "No experiments.")
 
 
 @click.command()
@@ -91,14 +81,11 @@ def list_experiments(
 @with_service
 def show(service: Service, experiment: str) -> None:
     """Show an experiment: where it stands and what was asked for."""
-    with service.client() as client:
-        record = client.get(client.find(experiment))
-    if service.as_json:
-        service.print_json(record)
-        return
     from bilevel_client.commands import tables
 
-    tables.show(tables.experiment(record))
+    with service.client() as client:
+        record = client.get(client.find(experiment))
+    service.answer(record, lambda: tables.experiment(record))
 
 
 @click.command()
@@ -129,6 +116,7 @@ def cancel(service: Service, experiments: Sequence[str]) -> None:
 @with_service
 def result(service: Service, experiment: str) -> None:
     """Show the result of an experiment; its exit status is 1 if the experiment failed or was cancelled."""
+    from bilevel_client.commands import tables
     from bilevel_client.errors import Conflict
 
     with service.client() as client:
@@ -140,12 +128,7 @@ def result(service: Service, experiment: str) -> None:
                 raise
             click.echo(refusal.detail, err=True)
             raise SystemExit(DID_NOT_SUCCEED) from None
-    if service.as_json:
-        service.print_json(found)
-        return
-    from bilevel_client.commands import tables
-
-    tables.show(tables.result(record, found))
+    service.answer(found, lambda: tables.result(record, found))
 
 
 @click.command()
@@ -156,20 +139,18 @@ def compare(service: Service, experiments: Sequence[str]) -> None:
 
     Those of a sweep are compared by `bilevel sweeps show`, over their seeds.
     """
+    from bilevel_client.commands import comparing
+
     with service.client() as client:
         ids = dict.fromkeys(client.find(experiment) for experiment in experiments)
         if len(ids) < 2:
             raise click.UsageError("Give two experiments or more.")
         records = [client.get(each) for each in ids]
         results = [client.result(each["id"]) if each["status"] == "succeeded" else None for each in records]
-    from bilevel_client.commands import comparing, tables
-
-    if service.as_json:
-        found = [{**record, "result": reached} for record, reached in zip(records, results, strict=True)]
-        differing = comparing.differences([record["spec"] for record in records])
-        service.print_json({"differences": differing, "experiments": found})
-    else:
-        tables.show(comparing.comparison(records, results))
+    found = [{**record, "result": reached} for record, reached in zip(records, results, strict=True)]
+    differing = comparing.differences([record["spec"] for record in records])
+    told = {"differences": differing, "experiments": found}
+    service.answer(told, lambda: comparing.comparison(records, results))
 
 
 def _submitted(service: Service, client: "Client", record: "Record", wait: bool) -> None:

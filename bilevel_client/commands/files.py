@@ -51,6 +51,8 @@ def catalog(service: Service, kind: str | None) -> None:
 
     Parts of a spec that have no kind go by their names: `experiment`, `evaluation`, `resources`, `diagnostics`.
     """
+    from bilevel_client.commands import kind_table, tables
+
     with service.client() as client:
         found = client.catalog()
     sections = {"parts of an experiment": _parts(found), **found["kinds"]}
@@ -61,18 +63,9 @@ def catalog(service: Service, kind: str | None) -> None:
             near = get_close_matches(kind, {entry["kind"] for entry in known}, n=3)
             like = f" (did you mean {' or '.join(near)}?)" if near else ""
             raise click.UsageError(f"There is no kind `{kind}`{like}; `bilevel catalog` lists them.")
-        if service.as_json:
-            service.print_json(entries[0] if len(entries) == 1 else entries)
-        else:
-            from bilevel_client.commands import kind_table, tables
-
-            tables.show(kind_table.kinds(entries))
-    elif service.as_json:
-        service.print_json(found)
+        service.answer(entries[0] if len(entries) == 1 else entries, lambda: kind_table.kinds(entries))
     else:
-        from bilevel_client.commands import tables
-
-        tables.show(tables.catalog(sections))
+        service.answer(found, lambda: tables.catalog(sections))
 
 
 def _parts(found: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Column
 
 from bilevel_client.client import TERMINAL, Client, Record
 from bilevel_client.commands.numbers import cut, number, percent
@@ -39,6 +40,19 @@ def looks(width: int) -> Looks:
     if width >= 150:
         return Looks(name=32, bar=28, figures=True)
     return Looks(name=24 if width >= 100 else 16, bar=8, figures=width >= 120)
+
+
+def bars(console: Console, shape: Looks) -> Progress:
+    """A bar for each task: its description, how far it is, and its field `news`, which is markup."""
+    return Progress(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}", style="bold", markup=False),
+        BarColumn(bar_width=shape.bar),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[news]}", table_column=Column()),  # takes several lines where it has no room
+        console=console,
+        refresh_per_second=8,
+    )
 
 
 class Follower:
@@ -126,16 +140,7 @@ def _look(followers: Sequence[Follower]) -> None:
 
 def _bars(console: Console, followers: Sequence[Follower]) -> None:
     shape = looks(console.width)
-    progress = Progress(
-        SpinnerColumn(finished_text=" "),
-        TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(bar_width=shape.bar),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[news]}"),
-        console=console,
-        refresh_per_second=8,
-    )
-    with progress:
+    with bars(console, shape) as progress:
         tasks = [
             progress.add_task(cut(follower.record["name"], shape.name), total=None, news="") for follower in followers
         ]

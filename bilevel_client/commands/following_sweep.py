@@ -5,11 +5,9 @@ import sys
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Column
 
 from bilevel_client.client import Client
-from bilevel_client.commands.following import LINE_EVERY, PAUSE, looks
+from bilevel_client.commands.following import LINE_EVERY, PAUSE, bars, looks
 from bilevel_client.commands.numbers import cut
 from bilevel_client.commands.sweep_tables import counts
 from bilevel_client.records import Record
@@ -36,25 +34,14 @@ def follow_sweep(client: Client, sweep_id: str, *, quiet: bool = False) -> Recor
 
 def _bar(console: Console, client: Client, sweep_id: str) -> Record:
     shape = looks(console.width)
-    progress = Progress(
-        SpinnerColumn(finished_text=" "),
-        TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(bar_width=shape.bar),
-        MofNCompleteColumn(),
-        TextColumn(
-            "{task.fields[members]}", style="cyan", table_column=Column()
-        ),  # takes several lines, as others do not
-        console=console,
-        refresh_per_second=8,
-    )
-    with progress:
+    with bars(console, shape) as progress:
         record = client.get_sweep(sweep_id)
-        task = progress.add_task(cut(record["name"], shape.name), total=None, members="")
+        task = progress.add_task(cut(record["name"], shape.name), total=None, news="")
         while True:
             done, asked = (record["progress"][part] for part in ("hyperiteration", "hyperiterations"))
             # Before the first point the bar has no length, so that it pulses.
             total = asked if done or record["ended"] else None
-            progress.update(task, completed=done, total=total, members=_states(record))
+            progress.update(task, completed=done, total=total, news=f"[cyan]{_states(record)}[/]")
             if record["ended"]:
                 return record
             time.sleep(PAUSE)

@@ -34,6 +34,17 @@ def percent(fraction: float | str) -> str:
     return f"{100 * fraction:.2f} %" if math.isfinite(fraction) else number(fraction)
 
 
+def measure(name: str, value: float | str, digits: int = 4) -> str:
+    """A value of a metric or series by its name: accuracies in per cent."""
+    return percent(value) if "accuracy" in name else number(value, digits)
+
+
+def around(name: str, mean: float | str, deviation: float | str | None) -> str:
+    """A mean with what it may be off by, if that is known."""
+    text = measure(name, mean)
+    return text if deviation is None else f"{text.removesuffix(' %')} ± {measure(name, deviation, 2)}"
+
+
 def duration(seconds: float) -> str:
     """Seconds, minutes and seconds, or hours and minutes."""
     if seconds < 10:

@@ -37,23 +37,16 @@ def plan(
     Of a sweep, which FILE holds or --grid and --seeds make of an experiment, every combination and all together.
     """
     from bilevel_client import grids, specs
+    from bilevel_client.commands import plan_table
 
-    try:
-        spec = specs.load(file)
-        swept = "base" in spec or bool(grid) or seeds is not None
-        spec = grids.sweep(spec, settings=settings, grid=grid, seeds=seeds) if swept else specs.assign(spec, settings)
-    except specs.BadSpec as error:
-        raise click.UsageError(str(error)) from error
+    spec = specs.load(file)
+    swept = "base" in spec or bool(grid) or seeds is not None
+    spec = grids.sweep(spec, settings=settings, grid=grid, seeds=seeds) if swept else specs.assign(spec, settings)
     given = _rates(rates) | ({"device": device} if device else {})
     with service.client() as client:
         found = client.plan_sweep(spec, **given) if swept else client.plan(spec, **given)
-    if service.as_json:
-        service.print_json(found)
-        return
-    from bilevel_client.commands import plan_table, tables
-
     table = plan_table.plan_of_sweep if swept else plan_table.plan
-    tables.show(table(str(spec.get("name", "untitled")), found))
+    service.answer(found, lambda: table(str(spec.get("name", "untitled")), found))
 
 
 def _rates(file: Path | None) -> dict[str, str | float]:

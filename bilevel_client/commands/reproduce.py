@@ -71,7 +71,6 @@ def reproduce(
     from bilevel_client.reproduction.running import Reproduction
     from bilevel_client.reproduction.studies import STUDIES
     from bilevel_client.reproduction.study import Changes
-    from bilevel_client.specs import BadSpec
 
     if only and (len(names) > 1 or "all" in names):
         raise click.UsageError("--stage is of one study: name that one alone")
@@ -81,15 +80,12 @@ def reproduce(
     if listed:
         _list(service, {name: study.stages for name, study in asked.items()})
         return
-    try:
-        changes = Changes(quick, settings, None if seeds is None else integers(seeds))
-        chosen = {name: study.chosen(only, all_stages=all_stages) for name, study in asked.items()}
-        for name, study in asked.items():  # whatever cannot be is said before anything is run
-            for stage in study.stages:
-                if stage.name in chosen[name]:
-                    changes.of(stage)
-    except BadSpec as error:
-        raise click.UsageError(str(error)) from error
+    changes = Changes(quick, settings, None if seeds is None else integers(seeds))
+    chosen = {name: study.chosen(only, all_stages=all_stages) for name, study in asked.items()}
+    for name, study in asked.items():  # whatever cannot be is said before anything is run
+        for stage in study.stages:
+            if stage.name in chosen[name]:
+                changes.of(stage)
     made = []
     with service.client() as client, waiting("The same command takes it up again."):
         for name, study in asked.items():
@@ -97,8 +93,6 @@ def reproduce(
             try:
                 reproduction = Reproduction(client, study, folder, changes, quiet=service.as_json)
                 results = reproduction.run(chosen[name], each=reproduction.report)
-            except BadSpec as error:
-                raise click.UsageError(str(error)) from error
             except Invalid as error:  # refused, as where data are missing; the other studies may be possible
                 click.echo(f"{name}: {error.detail}", err=True)
                 complete = False

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from bilevel_client.errors import ServerFault, ServiceError, Unreachable
+from bilevel_client.specs import BadSpec
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from bilevel_client.client import Client
 
 DID_NOT_SUCCEED, NOT_POSSIBLE, NO_SERVICE, INTERRUPTED = 1, 2, 3, 130
@@ -50,6 +53,15 @@ class Service:
             click.echo("\n       ".join(lines) if len(lines) > 1 else error.detail, err=True)
         raise SystemExit(NO_SERVICE if isinstance(error, Unreachable | ServerFault) else NOT_POSSIBLE)
 
+    def answer(self, value: Any, shown: Callable[[], "RenderableType"]) -> None:
+        """Prints a value as JSON, or what is shown of it to a person."""
+        if self.as_json:
+            self.print_json(value)
+            return
+        from bilevel_client.commands import tables
+
+        tables.show(shown())
+
     def print_json(self, value: Any) -> None:
         """Prints a value as JSON."""
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
@@ -72,12 +84,14 @@ def waiting(then: str) -> Iterator[None]:
 
 
 def with_service(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds --url, --api-key and --json, and gives the command a Service as its first argument."""
+    """Adds --url, --api-key and --json; gives the command a Service as its first argument; a bad spec is bad usage."""
 
     @functools.wraps(command)
     def wrapped(url: str, api_key: str | None, as_json: bool, **options: Any) -> None:
         try:
             command(Service(url, api_key, as_json), **options)
+        except BadSpec as error:
+            raise click.UsageError(str(error)) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             raise SystemExit(INTERRUPTED) from None

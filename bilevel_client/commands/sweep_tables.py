@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bilevel_client.commands.fitting import Column, Rows, new_facts
-from bilevel_client.commands.numbers import age, cut, number, percent
+from bilevel_client.commands.numbers import age, around, cut, measure, percent
 from bilevel_client.commands.tables import COLOURS, colour
 from bilevel_client.grids import shown
 from bilevel_client.records import Record
@@ -41,6 +41,12 @@ def sweeps(records: Sequence[Record]) -> Rows:
     return rows
 
 
+NO_BEST = (
+    "no best: members were chosen by different metrics or judged on different data or tasks, or no value is finite"
+)
+"""Under a sweep of which several members have succeeded."""
+
+
 def sweep(record: Record) -> Group:
     """How far it is, the means over seeds, the best member."""
     progress = record["progress"]
@@ -56,6 +62,8 @@ def sweep(record: Record) -> Group:
         parts.append(Text("±: standard deviation over seeds", "bright_black"))
     if record["best"]:
         parts.append(_best(record["best"]))
+    elif record["counts"]["succeeded"] > 1:
+        parts.append(Text(NO_BEST, "bright_black"))
     if record.get("best_cell") and len(record["cells"]) > 1:
         parts.append(_best_cell(record["best_cell"]))
     return Group(*parts)
@@ -82,7 +90,7 @@ def members(record: Record, found: Sequence[Record]) -> Group:
             *(short_value(each["parameters"][path]) for path in names),
             Text(each["status"], colour(each)),
             f"{progress['hyperiteration']}/{progress['hyperiterations']}",
-            chosen.text(score["metric"], _metric(score["metric"], score["validation"])) if each["score"] else "",
+            chosen.text(score["metric"], measure(score["metric"], score["validation"])) if each["score"] else "",
             *(_metric_of(score["test"], metric) for metric in metrics),
             *(_metric_of(each["values"], path) for path in values),
             *([Text((each["error"] or {}).get("code", ""), "red")] if failed else []),
@@ -170,8 +178,8 @@ def _best_cell(cell: Mapping[str, Any]) -> Text:
 
 
 def _best(best: Mapping[str, Any]) -> Text:
-    scores = [f"validation {_words(best['metric'])} {_metric(best['metric'], best['validation'])}"]
-    scores += [f"test {_words(name)} {_metric(name, value)}" for name, value in sorted(best["test"].items())]
+    scores = [f"validation {_words(best['metric'])} {measure(best['metric'], best['validation'])}"]
+    scores += [f"test {_words(name)} {measure(name, value)}" for name, value in sorted(best["test"].items())]
     where = f" (member {best['member']}, experiment {best['experiment_id'][:8]}): "
     return Text.assemble(("best: ", "green"), (_settings(best["parameters"]), "bold"), where, ", ".join(scores))
 
@@ -200,19 +208,9 @@ def _words(metric: str) -> str:
     return metric.replace("_", " ")
 
 
-def _metric(name: str, value: float | str) -> str:
-    return percent(value) if "accuracy" in name else number(value)
-
-
 def _metric_of(found: Mapping[str, float | str], name: str) -> str:
-    return _metric(name, found[name]) if name in found else ""
+    return measure(name, found[name]) if name in found else ""
 
 
 def _spread(name: str, spread: Mapping[str, Any] | None) -> str:
-    if spread is None:
-        return ""
-    mean, deviation = _metric(name, spread["mean"]), spread["deviation"]
-    if deviation is None:
-        return mean
-    around = percent(deviation) if "accuracy" in name else number(deviation, digits=2)
-    return f"{mean.removesuffix(' %')} ± {around}"
+    return "" if spread is None else around(name, spread["mean"], spread["deviation"])

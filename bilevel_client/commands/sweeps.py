@@ -79,10 +79,7 @@ def sweep(
     from bilevel_client import grids, specs
 
     given = labelled(labels)
-    try:
-        spec = grids.sweep(specs.load(file), settings=settings, grid=grid, seeds=seeds, name=name, labels=given)
-    except specs.BadSpec as error:
-        raise click.UsageError(str(error)) from error
+    spec = grids.sweep(specs.load(file), settings=settings, grid=grid, seeds=seeds, name=name, labels=given)
     with service.client() as client:
         record = client.sweep(spec, idempotency_key=key)
         if wait:
@@ -107,15 +104,12 @@ def sweeps() -> None:
 @with_service
 def list_sweeps(service: Service, labels: Sequence[str], name: str | None, limit: int) -> None:
     """List sweeps, newest first."""
+    from bilevel_client.commands import sweep_tables
+
     wanted = labelled(labels)
     with service.client() as client:
         records = list(client.sweeps(labels=wanted, name=name, limit=limit))
-    if service.as_json:
-        service.print_json(records)
-        return
-    from bilevel_client.commands import sweep_tables, tables
-
-    tables.show(sweep_tables.sweeps(records) if records else "No sweeps.")
+    service.answer(records, lambda: sweep_tables.sweeps(records) if records else "No sweeps.")
 
 
 @sweeps.command()
@@ -141,19 +135,16 @@ def show(service: Service, sweep_id: str, columns: Sequence[str], as_csv: bool) 
 @with_service
 def members(service: Service, sweep_id: str, columns: Sequence[str], as_csv: bool) -> None:
     """List the members of a sweep, the newest trial of each."""
+    from bilevel_client.commands import sweep_tables
+
     _one_format(service, as_csv)
     with service.client() as client:
         record = client.get_sweep(client.find_sweep(sweep_id))
         found = client.sweep_members(record["id"], columns)
     if as_csv:
         click.echo(sweep_csv.members(found), nl=False)
-        return
-    if service.as_json:
-        service.print_json(list(found))
-        return
-    from bilevel_client.commands import sweep_tables, tables
-
-    tables.show(sweep_tables.members(record, found))
+    else:
+        service.answer(list(found), lambda: sweep_tables.members(record, found))
 
 
 @sweeps.command()
@@ -244,9 +235,6 @@ def _one_format(service: Service, as_csv: bool) -> None:
 
 
 def _show(service: Service, record: "Record") -> None:
-    if service.as_json:
-        service.print_json(record)
-        return
-    from bilevel_client.commands import sweep_tables, tables
+    from bilevel_client.commands import sweep_tables
 
-    tables.show(sweep_tables.sweep(record))
+    service.answer(record, lambda: sweep_tables.sweep(record))

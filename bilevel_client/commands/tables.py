@@ -11,7 +11,7 @@ from rich.text import Text
 from bilevel_client.client import Curves, Record
 from bilevel_client.commands.assumption_table import assumption_table
 from bilevel_client.commands.fitting import Column, Rows, new_facts
-from bilevel_client.commands.numbers import age, duration, in_order, number, percent, sparkline
+from bilevel_client.commands.numbers import age, around, duration, in_order, measure, number, sparkline
 from bilevel_client.commands.standing import to_come, until_retry
 
 COLOURS = {
@@ -137,14 +137,7 @@ def result(record: Record, found: Mapping[str, Any]) -> Group:
 
 def score(name: str, metric: Mapping[str, Any] | None) -> str:
     """A metric with its interval; nothing where there is none."""
-    if metric is None:
-        return ""
-    shown = percent if "accuracy" in name else number
-    text = shown(metric["mean"])
-    if metric.get("ci95") is not None:
-        interval = percent(metric["ci95"]) if "accuracy" in name else number(metric["ci95"], digits=2)
-        text = f"{text.removesuffix(' %')} ± {interval}"
-    return text
+    return "" if metric is None else around(name, metric["mean"], metric.get("ci95"))
 
 
 def _warned(diagnostics: Mapping[str, Any]) -> Iterator[str]:
@@ -177,9 +170,8 @@ def curves(record: Record, found: Curves) -> Group:
     table = Rows("series", *values, Column("curve", rank=2))
     for name in in_order(found.series):
         series = found.series[name]
-        shown = percent if "accuracy" in name else number
         ends = (series.value[0], series.value[-1], min(series.value), max(series.value))
-        table.add_row(name, *(shown(value) for value in ends), Text(sparkline(series.value), "cyan"))
+        table.add_row(name, *(measure(name, value) for value in ends), Text(sparkline(series.value), "cyan"))
     return Group(Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), table)
 
 
@@ -234,9 +226,7 @@ def _reported(name: str, value: Any) -> str:
         return score(name, value)
     if isinstance(value, list):
         return f"[{', '.join(_reported(name, each) for each in value)}]"
-    if not isinstance(value, float):
-        return str(value)
-    return percent(value) if "accuracy" in name else number(value)
+    return measure(name, value) if isinstance(value, float) else str(value)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

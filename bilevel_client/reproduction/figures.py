@@ -3,7 +3,7 @@
 import math
 import statistics
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -39,12 +39,13 @@ def over_seeds(curves: Sequence[Series]) -> Band:
     shared = sorted(set.intersection(*(set(curve.step) for curve in curves))) if curves else []
     at = [dict(zip(curve.step, curve.value, strict=True)) for curve in curves]
     values = [[curve[step] for curve in at] for step in shared]
-    return Band(
-        [float(step) for step in shared],
-        [statistics.fmean(each) for each in values],
-        [min(each) for each in values],
-        [max(each) for each in values],
-    )
+    return banded(shared, values)
+
+
+def banded(x: Iterable[float], values: Sequence[Sequence[float]]) -> Band:
+    """Mean, least and greatest of the values at each place."""
+    mean, low, high = ([measure(each) for each in values] for measure in (statistics.fmean, min, max))
+    return Band([float(place) for place in x], mean, low, high)
 
 
 def complement(bands: Mapping[str, Band]) -> dict[str, Band]:

@@ -18,6 +18,15 @@ def accuracy_by_hyperiteration(members: Sequence[Member]) -> Band:
     return over_seeds([member.curves["validation/accuracy"] for member in members])
 
 
+def accuracies(name: str, stages: Mapping[str, Sequence[Member]]) -> list[Picture]:
+    """The curve of each stage that has succeeded, in one picture; none where there is none."""
+    bands = {stage: accuracy_by_hyperiteration(members) for stage, members in stages.items() if members}
+    if not bands:
+        return []
+    figure = lines(bands, title="Meta-validation accuracy", y="accuracy", fraction=True)
+    return [Picture(name, "Accuracy on meta-validation episodes.", figure)]
+
+
 DETAILS = ("", "batch statistics", "running statistics", "hyperiteration chosen", "cost")
 
 

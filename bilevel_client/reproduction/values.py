@@ -106,7 +106,8 @@ def _made_with(results: Results) -> Text:
 
 
 def _environment(made: Mapping[str, Any]) -> str:
-    revision = f" ({str(made['git_revision'])[:10]})" if made["git_revision"] else ""
+    commit, changed, note = str(made["git_revision"] or "").partition("+")
+    revision = f" ({commit[:10]}{changed}{note})" if commit else ""
     device = made.get("device_name") or made["device"]
     versions = f"Bilevel {made['bilevel']}{revision}, torch {made['torch']}, Python {made['python']}"
     return f"{versions}, {device}, {made['threads']} thread{'' if made['threads'] == 1 else 's'}"

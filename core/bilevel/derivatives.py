@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
+from core.bilevel.limits import FEW
 from core.bilevel.problem import Tree
 
 Pull = Callable[[Any], tuple[Any, ...]]
 """Cotangent of the value -> cotangents of the arguments."""
-FEW = 10_000
-"""Numbers in the arguments of a step up to which its operators take more time than its multiplications (measured)."""
 NO_TAPE = "torch has no derivatives in inference mode, where some of its versions give zeros: use torch.no_grad"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from torch import Tensor
 
@@ -111,12 +111,12 @@ class AlgorithmState(NamedTuple):
     """State of an algorithm between hyperiterations: all that a checkpoint has to hold."""
 
     lam: Tree
-    aux: Tree = ()
+    aux: Any = ()
+    """A tree whose shape the algorithm alone knows."""
 
 
 def beside(state: AlgorithmState) -> tuple[AlgorithmState, Tree]:
     """The inverse of AlgorithmState(lam, (aux, more)): the algorithm's own state, and what is carried along with it."""
-    assert isinstance(state.aux, tuple)
     aux, more = state.aux
     return AlgorithmState(state.lam, aux), more
 

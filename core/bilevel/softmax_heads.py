@@ -21,14 +21,13 @@ from core.bilevel.derivatives import vjp
 from core.bilevel.dynamics import Scalar
 from core.bilevel.episode_features import cross_entropy, entry, masked, one_hot, shares, with_one
 from core.bilevel.hypergradients.inner import check
+from core.bilevel.limits import FUSED_CLASSES, FUSED_EXAMPLES
 from core.bilevel.linear_models.walk import Rate
 from core.bilevel.problem import Dynamics, Hypergradient, Problem, State, Tree
 from core.bilevel.softmax_walk import Walk
 
-FUSED_CLASSES, FUSED_EXAMPLES = 32, 128
-"""Of the largest task whose steps one kernel makes."""
 MOST_KEPT = 2**22
-"""Numbers of each of its two trajectories that such a kernel may keep where only the last iterate is asked for."""
+"""Numbers of each of its two trajectories that a kernel of all steps may keep for the last iterate alone."""
 
 
 def init(z: Tree, *, way: int) -> Tensor:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.datasets.catalog import find_all, require
 from core.datasets.class_sets import ClassImages
+from core.datasets.finding import find_all, require
 from core.datasets.prepared import Array, check_shape, read
 from core.errors import DataInvalid
 from core.spec.datasets import MiniImagenet

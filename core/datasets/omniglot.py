@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from core.bilevel.randomness import stream
-from core.datasets.catalog import find, require
 from core.datasets.class_sets import ClassGroups, ClassImages
+from core.datasets.finding import find, require
 from core.datasets.prepared import read
 from core.spec.datasets import Omniglot
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from core.datasets.catalog import ENTRIES, find
+from core.datasets.catalog import ENTRIES
 from core.datasets.class_images import load_class_images
+from core.datasets.finding import find
 from core.datasets.originals import convert
 from core.datasets.prepared import content_digest, write
 from core.datasets.tables import load_table

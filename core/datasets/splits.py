@@ -24,6 +24,15 @@ class Split(NamedTuple):
     test: Examples
 
 
+class Rows(NamedTuple):
+    """Rows of the data set that the sets are of, int64, in their order."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    """Of the data set's own test set where it has one."""
+
+
 def split_table(table: Table, *, train: int, validation: int, test: int, seed: int) -> Split:
     """Draws the sets without replacement, uniformly; the test set from the data set's own where it has one.
 
@@ -32,23 +41,31 @@ def split_table(table: Table, *, train: int, validation: int, test: int, seed: i
     Raises:
         ValueError: the table has fewer examples than asked for.
     """
-    pool = Examples(table.x, table.y)
-    held_out = _test_pool(table)
+    return take_rows(table, draw_rows(table, train=train, validation=validation, test=test, seed=seed))
+
+
+def draw_rows(table: Table, *, train: int, validation: int, test: int, seed: int) -> Rows:
+    """The rows of each set of `split_table`, which says what is raised."""
+    pool, held_out = len(table.x), _test_pool(table)
     wanted = train + validation + (0 if held_out else test)
-    if min(train, validation, test) < 1 or wanted > len(pool.x) or (held_out and test > len(held_out.x)):
+    if min(train, validation, test) < 1 or wanted > pool or (held_out and test > len(held_out.x)):
         own = f" and {len(held_out.x)} test examples" if held_out else ""
         raise ValueError(
             f"train = {train}, validation = {validation}, test = {test}: each has to be at least 1, and the data "
-            f"set has {len(pool.x)} examples{own}: lower them"
+            f"set has {pool} examples{own}: lower them"
         )
-    order = torch.randperm(len(pool.x), generator=stream(seed, "split"))
-    fitting, rest = order[: train + validation], order[train + validation : wanted]
+    order = torch.randperm(pool, generator=stream(seed, "split"))
+    tested = order[train + validation : wanted]
     if held_out:
-        order = torch.randperm(len(held_out.x), generator=stream(seed, "split", "test"))
-        tested = _take(held_out, order[:test])
-    else:
-        tested = _take(pool, rest)
-    return _fill(Split(_take(pool, fitting[:train]), _take(pool, fitting[train:]), tested))
+        tested = torch.randperm(len(held_out.x), generator=stream(seed, "split", "test"))[:test]
+    return Rows(order[:train], order[train : train + validation], tested)
+
+
+def take_rows(table: Table, rows: Rows) -> Split:
+    """The examples of the rows, missing values filled as `split_table` says."""
+    pool = Examples(table.x, table.y)
+    held_out = _test_pool(table) or pool
+    return _fill(Split(_take(pool, rows.train), _take(pool, rows.validation), _take(held_out, rows.test)))
 
 
 def _test_pool(table: Table) -> Examples | None:
@@ -77,6 +94,11 @@ class Scaling(NamedTuple):
     def apply(self, x: Tensor) -> Tensor:
         """Features with mean 0 and deviation 1 on the training set; a constant one becomes 0."""
         return (x - self.mean) * self.factor
+
+    @property
+    def scale(self) -> Tensor:
+        """What the difference to the mean is divided by; infinite for a feature that is constant."""
+        return self.factor.reciprocal()
 
     def undo(self, x: Tensor) -> Tensor:
         """Features in their own units; a constant one becomes its mean."""

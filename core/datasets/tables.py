@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import assert_never
 
 from core.datasets import built_in, housing, libsvm, magic, mnist, newsgroups, own, plugin_tables, synthetic
-from core.datasets.catalog import find
+from core.datasets.finding import find
 from core.datasets.table import Table
 from core.spec import datasets as spec
 from core.spec.plugins import PluginTable

@@ -111,7 +111,8 @@ class Assumption(Part):
     statement: str
     """What it says."""
     status: str
-    """`by construction`, `measured` (the series named by `series` say) or `not met`."""
+    """`by construction`, `measured` (the series named by `series` say), `not known` (of a package's code, of which its
+    author alone could say) or `not met`."""
     reason: str
 
 

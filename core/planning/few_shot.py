@@ -70,8 +70,8 @@ def few_shot(spec: Experiment, problem: HyperRepresentation) -> Costs:
 
 def _fitting(spec: Experiment, problem: HyperRepresentation, judged: Scored, item: int) -> Work | None:
     """Of softmax heads in the span of their support features: forward only, launched one by one."""
-    chosen = spec.algorithm
-    dynamics = GradientDescent() if isinstance(chosen, Stochastic) else chosen.dynamics
+    assert not isinstance(spec.algorithm, Stochastic)  # core.spec.checks refuses it
+    dynamics = spec.algorithm.dynamics
     steady = isinstance(dynamics, GradientDescent) and not dynamics.rate_per_step
     if not steady or not isinstance(problem.heads, SoftmaxHeads) or problem.way_from is not None:
         return None
@@ -85,9 +85,9 @@ def transfer(spec: Experiment, problem: MulticlassTransfer) -> Costs:
     classes, below = problem.dataset.class_counts()[0], features(problem)
     images_stored, loading = stored(problem)
     judged = scored(spec, problem, None)
-    steps = 0 if isinstance(spec.algorithm, Stochastic) else spec.algorithm.steps
+    assert not isinstance(spec.algorithm, Stochastic)  # core.spec.checks refuses it
     last = product(images, below, classes, item)
-    fits = judged.tasks / judged.at_once * steps
+    fits = judged.tasks / judged.at_once * spec.algorithm.steps
     heads = heads_gradient(judged.at_once, problem.way * problem.shot, classes, problem.way, item)
     scores = images * classes
     return Costs(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import NamedTuple, assert_never
 
-from core.planning.costs import Costs, NotModelled
+from core.planning.costs import Costs, NotModelled, item_size
 from core.planning.networks import (
     BY_TAPE,
     GRADIENT_HOLDS,
@@ -13,11 +13,12 @@ from core.planning.networks import (
     fit_gradient,
     network_gradient,
 )
-from core.planning.tables import blocks, item_size, loading, metrics, minibatches
+from core.planning.tables import blocks, loading, metrics, minibatches
 from core.planning.work import Work, product
 from core.spec import Experiment
 from core.spec.learned_problems import Classification, LearnedData, LearnedOptimizer, LstmOptimizer, MlpOptimizer
 from core.spec.learned_problems import Quadratics as QuadraticTasks
+from core.spec.learned_reports import DATA_RATES, LOOKED_AT, OPTIMIZER_RATES, TOGETHER
 from core.spec.models import Linear, Mlp, TableModel
 from core.spec.plugins import PluginModel
 from core.spec.sizes import (
@@ -31,12 +32,8 @@ from core.spec.sizes import (
     validation_examples,
 )
 
-DATA_RATES, OPTIMIZER_RATES = 7, 3 * 22
-"""Of the reports' grids; the second for three optimizers."""
-TOGETHER = 100_000
-"""Coordinates of tasks that an evaluation optimizes together."""
-LOOKED_AT = 1000
-"""Examples that the loss of a task is measured on."""
+TUNED = 3
+"""Optimizers that a report compares with the learned one."""
 LSTM_OPERATORS, MLP_OPERATORS = 20, 6
 """Calls for each layer."""
 GATES = 42
@@ -93,7 +90,7 @@ def learned_data(spec: Experiment, problem: LearnedData) -> Costs:
         scoring=VALUE * network_gradient(sizes, sum(judged), item) + metrics(problem, sum(judged)),
         scoring_memory=item * max(max(judged) * sum(sizes[1:]), GRADIENT_HOLDS * activations(sizes, train)),
         walks=float(spec.algorithm.kind == "nested"),
-        closing=DATA_RATES * (problem.draws * steps * few + problem.final_steps * all_of_them),
+        closing=len(DATA_RATES) * (problem.draws * steps * few + problem.final_steps * all_of_them),
         blocks=blocks(spec, count, real),
     )
 
@@ -195,7 +192,7 @@ def learned_optimizer(spec: Experiment, problem: LearnedOptimizer) -> Costs:
         scoring=judging + Work(0, 0, 40 * chunks),
         scoring_memory=item * together * n * 2.0 * (1 + stepping.memory) + item * judged.keeps,
         walks=0.0,
-        closing=chunks * (max(longer, trained) * OPTIMIZER_RATES + 3 * tests) * plain
+        closing=chunks * (max(longer, trained) * TUNED * len(OPTIMIZER_RATES) + 3 * tests) * plain
         + chunks * tests * (judged.gradient + judged.value + stepping.forward),
     )
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
+from core.bilevel.limits import FEW, FUSED_CLASSES, FUSED_EXAMPLES
 from core.bilevel.schedule import cost
 from core.planning.costs import Costs
 from core.planning.episodes import walk_step
 from core.planning.implicit import implicit
-from core.planning.steps import FEW, LEAF_BYTES, Need, Step, analytic_step, step_of
+from core.planning.steps import LEAF_BYTES, Need, Step, analytic_step, step_of
 from core.planning.work import NARROW, Device, Work
 from core.spec import Experiment, algorithms
 from core.spec.problems import HyperRepresentation
@@ -21,8 +22,6 @@ from core.spec.shortcuts import replays, walks_in_dual
 from core.spec.sizes import features, inner_problems, training_sets
 
 WALK, OUTER_STEP = "inner steps and way back", "series and outer step"
-FUSED_CLASSES, FUSED_EXAMPLES = 32, 128
-"""Of the largest task whose steps are one kernel on a GPU."""
 STEP_MEMORY = 17e6
 """Code and caches that the first hyperiteration loads."""
 FORWARD_MEMORY = 18e6
@@ -34,9 +33,7 @@ def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
     chosen, steps, step = algorithm.hypergradient, algorithm.steps, step_of(algorithm.dynamics, costs)
     match chosen:
         case algorithms.Unrolled():
-            return Need(
-                {"inner steps and way back": steps * step.recorded}, {"graphs of all steps": steps * step.graph}
-            )
+            return Need({WALK: steps * step.recorded}, {"graphs of all steps": steps * step.graph})
         case algorithms.Reverse():
             if walks_in_dual(spec.model_copy(update={"algorithm": algorithm})):
                 assert isinstance(spec.problem, HyperRepresentation)
@@ -54,9 +51,7 @@ def need(spec: Experiment, algorithm: algorithms.Stepped, costs: Costs) -> Need:
             return _forward(costs, step, steps, chosen.directions, chosen.chunk)
         case algorithms.Implicit():
             return implicit(chosen.solver, costs, step, steps)
-        case algorithms.FirstOrder():
-            return Need({"inner steps": steps * step.once}, {"graph of one step": step.graph})
-        case algorithms.Reptile():
+        case algorithms.FirstOrder() | algorithms.Reptile():
             return Need({"inner steps": steps * step.once}, {"graph of one step": step.graph})
         case algorithms.Exact():
             return Need({"closed form": 3 * costs.solution}, {"closed form": costs.solution_memory})

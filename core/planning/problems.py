@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from core.planning.costs import Costs, NotModelled
+from core.planning.costs import Costs, NotModelled, item_size
 from core.planning.few_shot import few_shot, transfer
 from core.planning.initialization import initialization
 from core.planning.learned import layer_sizes, learned_data, learned_optimizer, not_a_plugin
@@ -18,7 +18,7 @@ from core.planning.networks import (
     network_gradient,
 )
 from core.planning.preconditioner import preconditioner
-from core.planning.tables import blocks, item_size, loading, metrics, minibatches
+from core.planning.tables import blocks, loading, metrics, minibatches
 from core.planning.work import NOTHING, Work, product
 from core.spec import Experiment
 from core.spec.algorithms import GradientDescent, Stepped

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from core.bilevel.limits import FEW
 from core.planning.costs import Costs
 from core.planning.work import NARROW, Work
 from core.spec import algorithms
@@ -13,8 +14,6 @@ NODE_BYTES = 400.0
 """What an operator leaves in a graph beside its tensors."""
 LEAF_BYTES = 5000.0
 """What a kept tensor takes beside its numbers, with what the allocator leaves around it."""
-FEW = 10_000
-"""As in `core.bilevel.derivatives`: up to there tangents take a pass more, and fewer operators."""
 MOMENTS = 1.2
 """What a state with a velocity or moments takes over its numbers, as measured."""
 
@@ -62,6 +61,7 @@ class Step:
 
     def pushed(self, tangents: int, numbers: int) -> Work:
         """The step with so many tangents at once, whose arguments have so many numbers."""
+        # Of few numbers tangents take a pass more, and fewer operators.
         times, operators = (3 + 2.2 * tangents, 5) if numbers <= FEW else (1 + 1.8 * tangents, 17)
         calls = operators * self.overhead * self.once.operators
         return Work(times * self.once.operations, times * self.once.traffic, calls)

@@ -6,11 +6,6 @@ from core.spec.sizes import TableProblem
 from core.spec.stochastic import Stochastic
 
 
-def item_size(spec: Experiment) -> int:
-    """Bytes of a number."""
-    return 8 if spec.resources.precision == "float64" else 4
-
-
 def blocks(spec: Experiment, inner: int, outer: int) -> tuple[int, int]:
     """Minibatches of an algorithm that draws from both objectives."""
     if not isinstance(spec.algorithm, Stochastic) or spec.algorithm.batch is None:

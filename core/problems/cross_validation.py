@@ -5,10 +5,8 @@ loss of all others, + 1/2 sum_j exp(lam_j) w_j^2. The K inner problems are one: 
 L = sum_k L_k, so that a step on L is a step on each L_k.
 """
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -32,15 +30,13 @@ from core.problems.regularization import (
     natural,
     penalized,
     penalty,
+    ridge,
     scores_loss,
     start_of,
     strength_of,
     targets_of,
 )
 from core.spec import problems as spec
-from core.spec.models import Linear
-from core.spec.problem_checks import closed_form
-from core.spec.sizes import outputs
 
 
 class Folds(NamedTuple):
@@ -98,6 +94,8 @@ class Fitting:
     def state(self, inner: Inner, start: Tree, shares: Tensor, validation: Tensor) -> tuple[Problem, Dynamics]:
         """K models as one problem, w with a leading axis, by the shares [K, n] of training and validation means."""
 
+        examples = Examples(self.folds.x, self.folds.y)
+
         def objective(w: Tree, lam: Tree) -> Tensor:
             return torch.func.vmap(lambda w, shares: self.objective(w, lam, shares))(w, shares).sum()
 
@@ -105,7 +103,7 @@ class Fitting:
             lambda w, lam, rows: objective(w, lam),
             self.model,
             scores_loss(self.problem),
-            targets_of(self.problem, Examples(self.folds.x, self.folds.y)),
+            targets_of(self.problem, examples),
             inputs=lambda lam, rows: self.folds.x,
             penalized=partial(penalized, by_class=self.problem.strength == "class"),
             weights=lambda lam: len(self.folds.x) * shares,
@@ -118,9 +116,12 @@ class Fitting:
             stacked: Tree = trees.map_leaves(lambda leaf: leaf.repeat(len(shares), *[1] * leaf.ndim), start)
             return stacked
 
-        stated = Problem(
-            taking(lambda w, lam: (w, lam, ALL), fitted), outer, init, ridge(self.problem, self.folds, shares)
-        )
+        def products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            weighted = shares.unsqueeze(-1) * x  # [K, n, d]
+            return weighted.mT @ x, weighted.mT @ y
+
+        solution = ridge(self.problem, examples, products)
+        stated = Problem(taking(lambda w, lam: (w, lam, ALL), fitted), outer, init, solution)
         return stated, inner.dynamics(full_batch(stated.inner), init)
 
 
@@ -155,30 +156,5 @@ def cross_validated(problem: spec.Regularization, model: Model, inner: Inner, co
         evaluate=evaluate,
         selection=LOWEST_LOSS,
         natural=partial(natural, inner=inner),
+        origin=data.origin,
     )
-
-
-def ridge(problem: spec.Regularization, folds: Folds, shares: Tensor) -> Callable[[Tree], Tree] | None:
-    """Closed form of the squared loss with a linear model, as `regularization.ridge`, for the shares [K, n] of each."""
-    if not closed_form(problem):
-        return None
-    assert isinstance(problem.model, Linear)
-    bias, features = problem.model.bias, folds.x.shape[1]
-    x = torch.cat([folds.x, folds.x.new_ones(len(folds.x), 1)], dim=1) if bias else folds.x
-    y = losses.desired(folds.y, outputs(problem.dataset), x.dtype)
-
-    @cache
-    def products() -> tuple[Tensor, Tensor]:
-        weighted = shares.unsqueeze(-1) * x  # [K, n, d]
-        return weighted.mT @ x, weighted.mT @ y
-
-    def solution(lam: Tree) -> Tree:
-        strength = strength_of(lam).expand(features)
-        if bias:
-            strength = torch.cat([strength, strength.new_zeros(1)])
-        gram, moments = products()
-        w, info = torch.linalg.solve_ex(gram + torch.diag(strength), moments)
-        w = torch.where(info[:, None, None] == 0, w, math.nan)
-        return {"weight": w[:, :features], "bias": w[:, features]} if bias else {"weight": w}
-
-    return solution

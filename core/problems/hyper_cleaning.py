@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.finite_sum import ALL, FiniteSum, Rows
+from core.bilevel.finite_sum import FiniteSum, Rows
 from core.bilevel.linear_models import SOFTMAX
 from core.bilevel.problem import Dynamics, Problem, Tree
 from core.bilevel.projections import box_with_bounded_sum
@@ -24,9 +24,10 @@ from core.errors import SplitInvalid
 from core.models.model import Model
 from core.problems import losses, tables
 from core.problems.fit_gradient import decayed, with_fit_gradient
-from core.problems.inner import Inner, entry, minibatches
-from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
+from core.problems.inner import Inner, entry
+from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics, plain
 from core.problems.linear_inner import stated_as_linear
+from core.problems.tables import Data
 from core.spec import problems as spec
 
 
@@ -115,7 +116,9 @@ class Cleaning:
     model: Model
     inner: Inner
     context: Context
+    data: Data
     split: Split
+    """What models are fitted to and scored on: that of the data, or with more in its training set."""
     labels: Labels
     weighting: Weighting
     start: Tree
@@ -166,14 +169,6 @@ class Cleaning:
         def weights(lam: Tree) -> Tensor:
             return self.weighting.weights(lam) if fixed is None else fixed
 
-        parts = self.parts(weights)
-        everything, part = minibatches(
-            parts.inner,
-            examples=parts.inner_examples,
-            batch=self.inner.batch,
-            seed=self.context.seed,
-            device=self.context.device,
-        )
         linear = stated_as_linear(
             self.problem.model,
             train.x,
@@ -183,8 +178,7 @@ class Cleaning:
             offset_strength=self.problem.l2,
             weights=weights,
         )
-        stated = Problem(everything, lambda w, lam: parts.outer(w, lam, ALL), parts.init, linear=linear, minibatch=part)
-        return stated, self.inner.on(part, parts.init, linear)
+        return self.inner.state(self.parts(weights), self.context, linear=linear)
 
     def score(self, w: Tree, examples: Examples) -> Metrics:
         """Accuracy and loss."""
@@ -196,17 +190,24 @@ class Cleaning:
         return Evaluation(self.score(w, self.split.validation), self.score(w, self.split.test))
 
     def report(self, lam: Tree) -> dict[str, Any]:
-        """Found corruptions, and test metrics of three models after `final_steps` steps."""
+        """Found corruptions, and test metrics of three models after `final_steps` steps.
+
+        Where nothing is corrupted there is nothing to be found, and the oracle is the baseline: both are left out.
+        """
         clean = (~self.labels.corrupted).to(self.context.dtype)
-        variants = {"baseline": torch.ones_like(clean), "learned": self.weighting.weights(lam), "oracle": clean}
+        variants = {"baseline": torch.ones_like(clean), "learned": self.weighting.weights(lam)}
+        if not self.clean:
+            variants["oracle"] = clean
         comparison, last = {}, self.last()
         certain = clean.new_ones(len(last.labels.given) - len(clean))  # of validation examples
         for name, weights in variants.items():
             stated = last.state(torch.cat([weights, certain]))
             w = self.inner.solve(*stated, lam, steps=self.problem.final_steps)
-            comparison[name] = {key: value.plain() for key, value in self.score(w, self.split.test).items()}
-        corrupted = int(self.labels.corrupted.sum())
-        found = {**self.found(lam, self.weighting.threshold), "corrupted": corrupted, **comparison}
+            comparison[name] = plain(self.score(w, self.split.test))
+        found = {"corrupted": int(self.labels.corrupted.sum()), **comparison}
+        if self.clean:
+            return found
+        found = {**self.found(lam, self.weighting.threshold), **found}
         return found if self.weighting.sigmoid else {**found, "removed": self.found(lam, REMOVED)}
 
     def found(self, lam: Tree, threshold: float) -> dict[str, float]:
@@ -234,12 +235,17 @@ class Cleaning:
         return {**found, "weight_corrupted": weight[corrupted].mean(), "f1": f1}
 
     def artifacts(self, lam: Tree) -> Mapping[str, Mapping[str, Tensor]]:
-        """Every training example: its weight, whether it was corrupted, its labels."""
+        """Every training example: its row in the data set, its weight, whether it was corrupted, its labels; what
+        features were shifted and divided by, where they were."""
+        assert self.data.origin.rows is not None
+        scales = self.data.scaling
         examples = {
+            "rows": self.data.origin.rows.train,
             "weights": self.weighting.weights(lam),
             "corrupted": self.labels.corrupted.to(torch.uint8),
             "given_labels": self.labels.given,
             "true_labels": self.labels.true,
+            **({} if scales is None else tables.standardization(scales)),
         }
         return {"examples": examples}
 
@@ -251,7 +257,8 @@ def hyper_cleaning(problem: spec.HyperCleaning, model: Model, inner: Inner, cont
     Raises:
         SplitInvalid: all labels are corrupted.
     """
-    split = tables.load(problem, context).split
+    data = tables.load(problem, context)
+    split = data.split
     corrupted = corrupt if problem.flip == "other" else corrupt_to_any
     labels = corrupted(split.train.y, classes=problem.dataset.classes, fraction=problem.corruption, seed=context.seed)
     if bool(labels.corrupted.all()):
@@ -262,7 +269,7 @@ def hyper_cleaning(problem: spec.HyperCleaning, model: Model, inner: Inner, cont
     start = context.place(model.init(stream(context.seed, "initialization")))
     weights = weighting(problem)
     clean = not bool(labels.corrupted.any())
-    cleaning = Cleaning(problem, model, inner, context, split, labels, weights, start, clean)
+    cleaning = Cleaning(problem, model, inner, context, data, split, labels, weights, start, clean)
     return Instance(
         initial=context.place({weights.name: weights.initial, **inner.initial()}),
         at=lambda k: cleaning.stated,
@@ -273,6 +280,7 @@ def hyper_cleaning(problem: spec.HyperCleaning, model: Model, inner: Inner, cont
         project=weights.project,
         report=cleaning.report,
         artifacts=cleaning.artifacts,
+        origin=data.origin,
     )
 
 

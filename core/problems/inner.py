@@ -12,13 +12,14 @@ from torch import Tensor
 
 from core.bilevel.derivatives import taking
 from core.bilevel.dynamics import Init, Scalar, StepObjective, full_batch
-from core.bilevel.finite_sum import ALL, PartObjective
+from core.bilevel.finite_sum import ALL, FiniteSum, PartObjective
 from core.bilevel.hypergradients.inner import run
 from core.bilevel.linear_models import LinearModel, gradient_descent
 from core.bilevel.linear_models.walk import Rate
 from core.bilevel.problem import Dynamics, Objective, Problem, Tree
 from core.bilevel.randomness import stream
 from core.bilevel.transforms import Transform
+from core.problems.instance import Context
 
 
 class Learned(NamedTuple):
@@ -72,6 +73,24 @@ class Inner:
         if linear is None or self.steady_rate is None:
             return self.dynamics(objective, init)
         return gradient_descent(linear, init, rate=self.steady_rate)
+
+    def state(
+        self,
+        parts: FiniteSum,
+        context: Context,
+        *,
+        linear: LinearModel | None = None,
+        solution: Callable[[Tree], Tree] | None = None,
+    ) -> tuple[Problem, Dynamics]:
+        """The bilevel problem of all examples, and the dynamics, a step of which may see a minibatch of them."""
+        examples, seed, device = parts.inner_examples, context.seed, context.device
+        everything, part = minibatches(parts.inner, examples=examples, batch=self.batch, seed=seed, device=device)
+
+        def outer(w: Tree, lam: Tree) -> Tensor:
+            return parts.outer(w, lam, ALL)
+
+        stated = Problem(everything, outer, parts.init, solution, linear=linear, minibatch=part)
+        return stated, self.on(part, parts.init, linear)
 
     def initial(self) -> dict[str, Tree]:
         """The outer variables of the dynamics at hyperiteration 0."""

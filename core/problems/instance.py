@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from core.bilevel import trees
 from core.bilevel.finite_sum import FiniteSum
 from core.bilevel.problem import Dynamics, Problem, Tree
+from core.datasets.origin import Origin
 from core.problems.artifacts import Artifacts, no_artifacts
 
 
@@ -38,7 +39,8 @@ class Context(NamedTuple):
         return trees.map_leaves(leaf, tree)
 
 
-class Metric(NamedTuple):
+@dataclass(frozen=True)
+class Metric:
     """A mean with its 95 % interval over independent examples or episodes."""
 
     mean: float
@@ -46,6 +48,8 @@ class Metric(NamedTuple):
     """1.96 std / sqrt(size)."""
     size: int
     unit: Literal["examples", "episodes"]
+    values: Tensor | None = field(default=None, compare=False, repr=False)
+    """What the mean is of [size], float64 in main memory, where it was kept."""
 
     def plain(self) -> dict[str, float | int]:
         """As in a result: {"mean", "ci95", "examples" or "episodes"}."""
@@ -55,20 +59,34 @@ class Metric(NamedTuple):
 Metrics = Mapping[str, Metric]
 
 
+def plain(metrics: Metrics) -> dict[str, dict[str, float | int]]:
+    """As in a result, by name."""
+    return {name: value.plain() for name, value in metrics.items()}
+
+
 class Evaluation(NamedTuple):
     """How good outer variables are; the test metrics never choose anything."""
 
     validation: Metrics
     test: Metrics
 
+    def outcomes(self) -> dict[str, Tensor]:
+        """What each metric is the mean of [size], by `validation/NAME` and `test/NAME`."""
+        return {
+            f"{part}/{name}": metric.values
+            for part, metrics in self._asdict().items()
+            for name, metric in metrics.items()
+            if metric.values is not None
+        }
+
 
 def metric(values: Tensor, unit: Literal["examples", "episodes"] = "examples") -> Metric:
     """The mean of values [size], one for each example or episode."""
     size = values.numel()
-    values = values.double()
+    values = values.detach().double().flatten()
     deviation = values.std(correction=1) if size > 1 else values.new_zeros(())
     mean, ci95 = torch.stack([values.mean(), 1.96 * deviation / math.sqrt(size)]).tolist()
-    return Metric(mean, ci95, size, unit)
+    return Metric(mean, ci95, size, unit, values.cpu())
 
 
 class Selection(NamedTuple):
@@ -111,7 +129,7 @@ class Instance:
     """One problem with its data, ready to be optimized."""
 
     initial: Tree
-    """lam at hyperiteration 0."""
+    """lam at hyperiteration 0: floating-point tensors in the context's dtype, on its device."""
     at: Callable[[int], tuple[Problem, Dynamics]]
     """k -> the bilevel problem and inner dynamics of hyperiteration k (its episodes)."""
     evaluate: Evaluate
@@ -130,3 +148,5 @@ class Instance:
     """lam -> what only this kind of problem can say at the end; plain JSON data."""
     artifacts: Callable[[Tree], Mapping[str, Mapping[str, Tensor]]] = _nothing
     """lam -> further named tensors worth keeping, by file name without suffix."""
+    origin: Origin | None = None
+    """Which rows of which data it draws from; None: the loop finds out which data the spec names."""

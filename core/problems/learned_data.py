@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from core.bilevel import trees
 from core.bilevel.dynamics import full_batch, gradient_descent
-from core.bilevel.finite_sum import ALL, FiniteSum, Rows
+from core.bilevel.finite_sum import FiniteSum, Rows
 from core.bilevel.hypergradients.inner import run
 from core.bilevel.linear_models import SOFTMAX
 from core.bilevel.problem import Dynamics, Problem, Tree
@@ -24,12 +24,10 @@ from core.errors import SplitInvalid
 from core.models.model import Model
 from core.problems import losses, tables
 from core.problems.fit_gradient import decayed, with_fit_gradient
-from core.problems.inner import Inner, entry, minibatches
-from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
+from core.problems.inner import Inner, entry
+from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics, plain
 from core.spec import learned_problems as spec
-
-RATES = tuple(10 ** (power / 2) for power in range(-4, 3))
-"""From 0.01 to 10, two a decade: what the models of the report that are trained on real examples choose from."""
+from core.spec.learned_reports import DATA_RATES
 
 
 @dataclass(frozen=True)
@@ -94,16 +92,7 @@ class Distilling:
     @cached_property
     def state(self) -> tuple[Problem, Dynamics]:
         """The bilevel problem with all real examples; one, as its minibatches are kept with it."""
-        parts = self.parts
-        everything, part = minibatches(
-            parts.inner,
-            examples=parts.inner_examples,
-            batch=self.inner.batch,
-            seed=self.context.seed,
-            device=self.context.device,
-        )
-        stated = Problem(everything, lambda w, lam: parts.outer(w, lam, ALL), self.init, minibatch=part)
-        return stated, self.inner.dynamics(part, self.init)
+        return self.inner.state(self.parts, self.context)
 
     def at(self, k: int) -> tuple[Problem, Dynamics]:
         """With the real examples of hyperiteration k."""
@@ -129,7 +118,7 @@ class Distilling:
         trained = self.score(self.inner.solve(*self.state, lam), self.split.test)
         few = [self.drawn(stream(self.context.seed, "draw", draw)) for draw in range(self.problem.draws)]
         return {
-            "learned": {name: value.plain() for name, value in trained.items()},
+            "learned": plain(trained),
             "as_many_real_examples": self.tuned(few, self.inner.steps),
             "all_real_examples": self.tuned([self.split.train], self.problem.final_steps),
             "learned_examples": len(self.labels),
@@ -138,13 +127,13 @@ class Distilling:
 
     def tuned(self, sets: list[Examples], steps: int) -> dict[str, Any]:
         """Gradient descent from w_0 on each set, at the rate of the grid with the lowest mean validation loss."""
-        fits = {rate: [self.fit(examples, rate, steps) for examples in sets] for rate in RATES}
+        fits = {rate: [self.fit(examples, rate, steps) for examples in sets] for rate in DATA_RATES}
 
         def validated(rate: float) -> float:
             mean = sum(float(self.mean_loss(w, self.split.validation)) for w in fits[rate]) / len(sets)
             return mean if math.isfinite(mean) else math.inf
 
-        best = min(RATES, key=validated)
+        best = min(DATA_RATES, key=validated)
         scores = [self.score(w, self.split.test) for w in fits[best]]
         means = {name: torch.tensor([each[name].mean for each in scores], dtype=torch.float64) for name in scores[0]}
         spread = {
@@ -168,9 +157,11 @@ class Distilling:
         return {"example_norm": torch.linalg.vector_norm(learned(lam), dim=1).mean(), **self.inner.natural(lam)}
 
     def artifacts(self, lam: Tree) -> Mapping[str, Mapping[str, Tensor]]:
-        """The learned examples in the units of the data set, as the model sees them, and their labels."""
+        """The learned examples in the units of the data set, as the model sees them, their labels; what features were
+        shifted and divided by."""
         own = learned(lam)
-        return {"learned_examples": {"examples": self.scaling.undo(own), "standardized": own, "labels": self.labels}}
+        examples = {"examples": self.scaling.undo(own), "standardized": own, "labels": self.labels}
+        return {"learned_examples": {**examples, **tables.standardization(self.scaling)}}
 
 
 def learned(lam: Tree) -> Tensor:
@@ -215,6 +206,7 @@ def initial(problem: spec.LearnedData, train: Examples, seed: int) -> Tensor:
 def learned_data(problem: spec.LearnedData, model: Model, inner: Inner, context: Context) -> Instance:
     """Metrics: accuracy and loss of the model trained on the learned examples. The report compares with real ones."""
     data = tables.load(problem, context)
+    assert data.scaling is not None  # which only hyper-cleaning can do without
     labels = torch.arange(problem.dataset.classes, device=context.device).repeat_interleave(problem.examples_per_class)
     start = context.place(model.init(stream(context.seed, "initialization")))
     distilling = Distilling(problem, model, inner, context, data.split, data.scaling, labels, start)
@@ -228,4 +220,5 @@ def learned_data(problem: spec.LearnedData, model: Model, inner: Inner, context:
         finite_sum=distilling.parts,
         report=distilling.report,
         artifacts=distilling.artifacts,
+        origin=data.origin,
     )

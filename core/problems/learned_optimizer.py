@@ -22,9 +22,7 @@ from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, M
 from core.problems.optimization_tasks import Part, Stacked, TaskFamily, at_most, classification, quadratics
 from core.problems.optimizer_comparison import Comparison, Walk, compare
 from core.spec import learned_problems as spec
-
-TOGETHER = 100_000
-"""Coordinates of tasks that an evaluation optimizes together."""
+from core.spec.learned_reports import TOGETHER
 
 
 class Inside(NamedTuple):
@@ -164,6 +162,7 @@ def learned_optimizer(problem: spec.LearnedOptimizer, model: Model | None, inner
         natural=learning.natural,
         report=learning.report,
         unrolls=problem.unrolls,
+        origin=family.origin,
     )
 
 

@@ -24,7 +24,7 @@ from core.datasets.splits import Examples, Split
 from core.models.initialization import glorot
 from core.problems import losses
 from core.problems.inner import Inner, entry
-from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
+from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics, plain
 from core.spec import problems as spec
 from core.spec.sizes import dimension
 
@@ -100,8 +100,8 @@ def linear_representation(problem: spec.LinearRepresentation, split: Split, inne
         z = embed(lam)
         solution, parts = ridge.solution(z), {"train": train, "validation": validation, "test": test}
         return {
-            "train": _plain(scored(lam, inner.solve(stated, dynamics, z), train)),
-            "closed_form": {name: _plain(scored(lam, solution, part)) for name, part in parts.items()},
+            "train": plain(scored(lam, inner.solve(stated, dynamics, z), train)),
+            "closed_form": {name: plain(scored(lam, solution, part)) for name, part in parts.items()},
         }
 
     return Instance(
@@ -131,7 +131,3 @@ def initial(problem: spec.LinearRepresentation, seed: int) -> Tensor:
     if problem.initial == "identity":
         return torch.eye(rows, columns, dtype=torch.float64)
     return glorot((rows, columns), columns, rows, stream(seed, "initialization"), torch.float64)
-
-
-def _plain(metrics: Metrics) -> dict[str, dict[str, float | int]]:
-    return {name: value.plain() for name, value in metrics.items()}

@@ -16,17 +16,16 @@ from core.bilevel.derivatives import WithGradient
 from core.bilevel.finite_sum import Rows
 from core.bilevel.problem import Tree
 from core.bilevel.randomness import stream
-from core.datasets.splits import Examples, convert, split_table, standardize
-from core.datasets.tables import load_table
+from core.datasets.origin import Origin, load_split
+from core.datasets.splits import Examples, convert, standardize
 from core.models.model import Model
 from core.problems.inner import kept
 from core.problems.instance import Context
 from core.problems.losses import desired
 from core.spec import learned_problems as spec
+from core.spec.learned_reports import LOOKED_AT
 
 Part = Literal["training", "validation", "test"]
-LOOKED_AT = 1000
-"""Examples of a part that the loss of a model is measured on, where it is not that of a step."""
 
 
 class Stacked(NamedTuple):
@@ -55,6 +54,8 @@ class TaskFamily(NamedTuple):
     """Entries n of a task's theta."""
     draw: Callable[[Part, int, int], Stacked]
     """(part, number, tasks) -> tasks that are a function of these and the seed."""
+    origin: Origin | None = None
+    """Of the data that the tasks are on, where they are on data."""
 
 
 def quadratics(tasks: spec.Quadratics, context: Context) -> TaskFamily:
@@ -84,7 +85,7 @@ def quadratics(tasks: spec.Quadratics, context: Context) -> TaskFamily:
 
 def classification(tasks: spec.Classification, model: Model, context: Context) -> TaskFamily:
     """L_t = mean cross-entropy of the t-th minibatch."""
-    parts = parts_of(tasks, context)
+    parts, origin = parts_of(tasks, context)
     shapes, structure = trees.flatten(model.init(Generator()))
     sizes = [leaf.numel() for leaf in shapes]
     targets = {name: desired(part.y, tasks.dataset.classes, part.x.dtype) for name, part in parts.items()}
@@ -126,7 +127,7 @@ def classification(tasks: spec.Classification, model: Model, context: Context) -
 
         return Stacked(context.place(starts), losses, slopes if model.pull else None)
 
-    return TaskFamily(sum(sizes), draw)
+    return TaskFamily(sum(sizes), draw, origin)
 
 
 def minibatches(examples: int, batch: int, tasks: int, generator: Generator) -> NDArray[np.int64]:
@@ -141,15 +142,15 @@ def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     return each.mean(-1)
 
 
-def parts_of(tasks: spec.Classification, context: Context) -> dict[Part, Examples]:
-    """Half, a quarter, and the rest or the data set's own test set."""
+def parts_of(tasks: spec.Classification, context: Context) -> tuple[dict[Part, Examples], Origin]:
+    """Half, a quarter, and the rest or the data set's own test set; and which rows of which data these are."""
     dataset = tasks.dataset
     train, validation = dataset.examples // 2, dataset.examples // 4
     test = dataset.test_examples or dataset.examples - train - validation
-    table = load_table(dataset, context.data_dir)
-    split = split_table(table, train=train, validation=validation, test=test, seed=context.seed)
+    sizes = {"train": train, "validation": validation, "test": test}
+    split, origin = load_split(dataset, context.data_dir, **sizes, seed=context.seed)
     parts = convert(standardize(split), dtype=context.dtype, device=context.device)
-    return {"training": parts.train, "validation": parts.validation, "test": parts.test}
+    return {"training": parts.train, "validation": parts.validation, "test": parts.test}, origin
 
 
 def at_most(family: TaskFamily, part: Part, tasks: int, together: int) -> Iterator[Stacked]:

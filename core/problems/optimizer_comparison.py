@@ -18,9 +18,8 @@ from core.bilevel.derivatives import taking
 from core.bilevel.problem import Dynamics
 from core.problems.instance import metric
 from core.problems.optimization_tasks import Stacked
+from core.spec.learned_reports import OPTIMIZER_RATES
 
-RATES = tuple(10 ** (power / 3) for power in range(-15, 7))
-"""From 1e-5 to 100, three a decade."""
 MOMENTUM = 0.9
 POINTS = 10
 """Of a curve."""
@@ -40,7 +39,7 @@ class Comparison(NamedTuple):
 def compare(comparison: Comparison, horizons: Mapping[str, int]) -> dict[str, Any]:
     """By the name of each horizon: final losses on the test tasks with 95 % intervals, curves, and the tuned rates."""
     tuned = {name: _tune(make, comparison.validation, tuple(horizons.values())) for name, make in OTHERS.items()}
-    found: dict[str, Any] = {"rates": list(RATES), "momentum": MOMENTUM}
+    found: dict[str, Any] = {"rates": list(OPTIMIZER_RATES), "momentum": MOMENTUM}
     start = torch.cat([tasks.losses(None, tasks.start) for tasks in comparison.test()])
     found["start"] = metric(start, "episodes").plain()
     for name, steps in horizons.items():
@@ -96,10 +95,10 @@ def _walk(make: Make, rate: float, tasks: Stacked) -> Iterator[Tensor]:
 def _tune(make: Make, drawn: Callable[[], Iterator[Stacked]], horizons: Sequence[int]) -> dict[int, tuple[float, bool]]:
     """The best rate for each number of steps, and whether it is the smallest or largest of the grid."""
     marks = sorted(set(horizons))
-    means = [_losses(partial(_walk, make, rate), drawn, marks).double().mean(1).tolist() for rate in RATES]
+    means = [_losses(partial(_walk, make, rate), drawn, marks).double().mean(1).tolist() for rate in OPTIMIZER_RATES]
     best = {}
     for mark, steps in enumerate(marks):
         scores = [mean[mark] if math.isfinite(mean[mark]) else math.inf for mean in means]
         chosen = scores.index(min(scores))
-        best[steps] = RATES[chosen], chosen in (0, len(RATES) - 1)
+        best[steps] = OPTIMIZER_RATES[chosen], chosen in (0, len(OPTIMIZER_RATES) - 1)
     return best

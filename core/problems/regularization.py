@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.finite_sum import ALL, FiniteSum, Rows
+from core.bilevel.finite_sum import FiniteSum, Rows
 from core.bilevel.linear_models import LOGISTIC, SOFTMAX, SQUARED
 from core.bilevel.linear_models.losses import Loss as ScoresLoss
-from core.bilevel.problem import Problem, Tree
+from core.bilevel.problem import Tree
 from core.bilevel.randomness import stream
 from core.bilevel.transforms import positive
 from core.datasets.splits import Examples
@@ -23,7 +23,7 @@ from core.errors import SplitInvalid
 from core.models.model import Model
 from core.problems import losses, tables
 from core.problems.fit_gradient import with_fit_gradient
-from core.problems.inner import Inner, entry, minibatches
+from core.problems.inner import Inner, entry
 from core.problems.instance import LOWEST_LOSS, Context, Evaluation, Instance, Metrics
 from core.problems.linear_inner import stated_as_linear
 from core.spec import problems as spec
@@ -62,9 +62,6 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         inputs=lambda lam, rows: train.x[rows],
         penalized=partial(penalized, by_class=problem.strength == "class"),
     )
-    everything, part = minibatches(
-        fitted, examples=len(train.x), batch=inner.batch, seed=context.seed, device=context.device
-    )
 
     def validated(w: Tree, lam: Tree, rows: Rows) -> Tensor:
         return loss(model.apply(w, validation.x[rows]), validation.y[rows]).mean()
@@ -72,21 +69,11 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
     def init(lam: Tree) -> Tree:
         return start
 
-    linear = (
-        stated_as_linear(
-            problem.model,
-            train.x,
-            targets,
-            scores_loss(problem),
-            strengths=strength_of,
-        )
-        if analytic(problem)
-        else None
-    )
-    stated = Problem(
-        everything, partial(validated, rows=ALL), init, ridge(problem, train), linear=linear, minibatch=part
-    )
-    dynamics = inner.on(part, init, linear)
+    linear = None
+    if analytic(problem):
+        linear = stated_as_linear(problem.model, train.x, targets, scores_loss(problem), strengths=strength_of)
+    parts = FiniteSum(fitted, validated, len(train.x), len(validation.x), init)
+    stated, dynamics = inner.state(parts, context, linear=linear, solution=ridge(problem, train))
 
     def score(w: Tree, examples: Examples) -> Metrics:
         scores = model.apply(w, examples.x)
@@ -104,7 +91,8 @@ def regularization(problem: spec.Regularization, model: Model, inner: Inner, con
         evaluate=evaluate,
         selection=LOWEST_LOSS,
         natural=partial(natural, inner=inner),
-        finite_sum=FiniteSum(fitted, validated, len(train.x), len(validation.x), init),
+        finite_sum=parts,
+        origin=data.origin,
     )
 
 
@@ -198,11 +186,20 @@ def loss_of(problem: spec.Regularization) -> losses.Loss:
     return losses.logistic if problem.loss == "logistic" else losses.cross_entropy
 
 
-def ridge(problem: spec.Regularization, train: Examples) -> Callable[[Tree], Tree] | None:
+Means = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(X [n, d], Y [n, C]) -> X'X [..., d, d] and X'Y [..., d, C], means over the examples."""
+
+
+def mean_products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """X'X/n and X'Y/n."""
+    return x.T @ x / len(x), x.T @ y / len(x)
+
+
+def ridge(problem: spec.Regularization, train: Examples, means: Means = mean_products) -> Callable[[Tree], Tree] | None:
     """Closed form of the squared loss with a linear model, None for other models and for one strength a class.
 
-    (X'X/n + diag(strength)) W = X'Y/n, with a column of ones in X and the strength 0 for the offset. A system that is
-    singular or not finite gives NaN.
+    (X'X/n + diag(strength)) W = X'Y/n, with a column of ones in X and the strength 0 for the offset; with other `means`
+    for as many models as these have leading axes for. A system that is singular or not finite gives NaN.
     """
     if not closed_form(problem):
         return None
@@ -210,11 +207,7 @@ def ridge(problem: spec.Regularization, train: Examples) -> Callable[[Tree], Tre
     bias, features = problem.model.bias, train.x.shape[1]
     x = torch.cat([train.x, train.x.new_ones(len(train.x), 1)], dim=1) if bias else train.x
     y = losses.desired(train.y, outputs(problem.dataset), x.dtype)
-    ones = train.x.new_ones(features)
-
-    @cache
-    def products() -> tuple[Tensor, Tensor]:
-        return x.T @ x / len(x), x.T @ y / len(x)
+    ones, products = x.new_ones(features), cache(partial(means, x, y))
 
     def solution(lam: Tree) -> Tree:
         strength = strength_of(lam) * ones
@@ -222,7 +215,7 @@ def ridge(problem: spec.Regularization, train: Examples) -> Callable[[Tree], Tre
             strength = torch.cat([strength, strength.new_zeros(1)])
         gram, moments = products()
         w, info = torch.linalg.solve_ex(gram + torch.diag(strength), moments)
-        w = torch.where(info == 0, w, math.nan)
-        return {"weight": w[:features], "bias": w[features]} if bias else {"weight": w}
+        w = torch.where(info[..., None, None] == 0, w, math.nan)
+        return {"weight": w[..., :features, :], "bias": w[..., features, :]} if bias else {"weight": w}
 
     return solution

@@ -11,13 +11,14 @@ from typing import Any
 
 from core.spec.convergence import convergence, follows, learned
 from core.spec.experiment import Experiment
-from core.spec.minimizers import bounded, continuous, lipschitz, unique
+from core.spec.minimizers import UNKNOWN, bounded, continuous, lipschitz, unique
+from core.spec.plugins import PluginProblem
 from core.spec.problems import (
     ClippedWeights,
     HyperCleaning,
     Quadratic,
 )
-from core.spec.verdicts import Verdict, met, not_met
+from core.spec.verdicts import Verdict, met, not_known, not_met
 
 CONVERGENCE_SERIES = ("contraction_factor", "inner_gradient_relative")
 """What measures whether w_T comes close to w(lam), and so whether there is a w(lam) near by."""
@@ -66,6 +67,10 @@ def _compact(spec: Experiment) -> Verdict:
         if not learned(spec):
             return met("The weights are projected onto {0 <= weight_i <= 1, sum <= radius}, closed and bounded.")
         return not_met("The weights are, but the outer variables of the inner dynamics are free.")
+    if isinstance(problem, PluginProblem):
+        if learned(spec):
+            return not_met("Whatever the package does to its own, the outer variables of the inner dynamics are free.")
+        return not_known(f"{UNKNOWN} It may hold the outer variables in a bounded set (`project`).")
     free = "The outer variables are free; the other assumptions are judged on every compact set of them."
     if isinstance(problem, Quadratic) and problem.damping > 0:
         free += " The damping holds the minimizers of f in a ball, so that only that ball matters."

@@ -239,7 +239,7 @@ def solution_only(hypergradient: Hypergradient) -> bool:
 
 def _check_dynamics(problem: Problem, algorithm: Stepped) -> None:
     dynamics = algorithm.dynamics
-    learned = [name for name in ("learn_rate", "learn_momentum") if getattr(dynamics, name, False)]
+    learned = dynamics.learned()
     if learned and isinstance(algorithm.hypergradient, FirstOrder):
         refuse(
             f"/algorithm/dynamics/{learned[0]}",

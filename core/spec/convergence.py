@@ -44,7 +44,7 @@ def convergence(spec: Experiment) -> Verdict:
             "The steps of a network need not converge, and E is of the losses on the way rather than of where they "
             "end: the theorem says nothing of it."
         )
-    if unique(spec.problem).status == "not met":
+    if (single := unique(spec.problem).status) == "not met":
         return not_met("There is no single minimizer to converge to.")
     if isinstance(spec.problem, MulticlassTransfer):
         return met("There are no inner variables: every step ends where it began.")
@@ -52,9 +52,12 @@ def convergence(spec: Experiment) -> Verdict:
         return met("`exact` takes the minimizer itself.")
     if _minibatches(spec.problem, algorithm):
         return not_met("With minibatches and a constant rate w_T stays at a distance from the minimizer.")
+    found = _admissible(spec.problem, algorithm)
     if learned(spec):
-        return Verdict("measured", "Rate or momentum are outer variables: whether the steps converge depends on them.")
-    return _admissible(spec.problem, algorithm)
+        found = Verdict("measured", "Rate or momentum are outer variables: whether the steps converge depends on them.")
+    if single == "not known" and found.status == "measured":
+        return Verdict("measured", f"{found.reason} Whether it is a single minimizer that they come to is not known.")
+    return found
 
 
 def follows(spec: Experiment) -> Verdict:
@@ -97,7 +100,7 @@ def follows(spec: Experiment) -> Verdict:
 def learned(spec: Experiment) -> bool:
     """Whether rate or momentum of the dynamics are outer variables."""
     dynamics = getattr(spec.algorithm, "dynamics", None)
-    return any(getattr(dynamics, name, False) for name in ("learn_rate", "learn_momentum"))
+    return dynamics is not None and bool(dynamics.learned())
 
 
 def _minibatches(problem: Problem, algorithm: Nested) -> bool:

@@ -91,14 +91,16 @@ class Experiment(Spec):
     def evaluated_every(self) -> int:
         """Hyperiterations between evaluations: `evaluation.every`, or what its default means, rounded up."""
         long = isinstance(self.problem, FewShot | LearnedOptimizer)
-        return self.evaluation.every or (100 if long else min(-(-self.algorithm.hyperiterations // 10), 100))
+        return self.evaluation.every or (100 if long else min(max(-(-self.algorithm.hyperiterations // 10), 1), 100))
 
     def canonical(self) -> dict[str, Any]:
         """The spec as plain JSON values with every default written out."""
         return self.model_dump(mode="json")
 
     def sha256(self) -> str:
-        """Hash of what the spec says beyond the defaults; two specs with the same hash are the same experiment.
+        """Hash of what the spec says beyond the defaults; two specs with the same hash ask for the same.
+
+        Which data and code answered is in `data` and `environment` of the result.
 
         A later version that adds a field with a default leaves the hashes of all specs as they are, and one that
         changes a default those of specs with every default written out, as they are stored.

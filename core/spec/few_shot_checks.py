@@ -54,8 +54,7 @@ def check_joint(problem: Problem, algorithm: Joint) -> None:
             "`joint` minimizes the inner objective alone and sees no query sets: set it to `support`, best with a "
             "larger `training_shot`",
         )
-    learned = [name for name in ("learn_rate", "learn_momentum") if getattr(algorithm.dynamics, name, False)]
-    if learned:
+    if learned := algorithm.dynamics.learned():
         refuse(
             f"/algorithm/dynamics/{learned[0]}",
             "`joint` differentiates through no step, which the dynamics' own outer variables are in: leave it out, or "
@@ -87,8 +86,7 @@ def check_transfer(problem: Problem, algorithm: Stepped) -> None:
             f"`{algorithm.hypergradient.kind}` is for inner problems that are large or hard, and {problem.kind} has no "
             "inner variables: use `exact`, the plain gradient",
         )
-    learned = [name for name in ("learn_rate", "learn_momentum") if getattr(algorithm.dynamics, name, False)]
-    if learned:
+    if learned := algorithm.dynamics.learned():
         refuse(
             f"/algorithm/dynamics/{learned[0]}",
             f"the dynamics fit the heads of evaluations only, where nothing is differentiated, for {problem.kind} has "

@@ -48,7 +48,7 @@ def _check_reptile(problem: Problem, algorithm: Stepped) -> None:
             "`reptile` moves only what the inner steps move, so that the network would never be learned: use `all`, or "
             "the hypergradient `reverse` or `first_order`",
         )
-    if algorithm.dynamics.learn_rate or getattr(algorithm.dynamics, "learn_momentum", False):
+    if algorithm.dynamics.learned():
         refuse(
             "/algorithm/dynamics",
             "`reptile` says nothing about the dynamics' own outer variables: leave `learn_rate` and `learn_momentum` "

@@ -10,7 +10,13 @@ from core.spec.diagnostics import Comparison, Stationarity, Truncation
 from core.spec.experiment import Experiment
 
 Judged = Literal[
-    "by construction", "met on measurement", "undecided", "not met on measurement", "not measured", "not met"
+    "by construction",
+    "met on measurement",
+    "undecided",
+    "not met on measurement",
+    "not measured",
+    "not known",
+    "not met",
 ]
 
 

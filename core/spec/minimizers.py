@@ -19,11 +19,10 @@ from core.spec.problems import (
     Regularization,
 )
 from core.spec.sizes import training_sets
-from core.spec.verdicts import Verdict, met, not_met
+from core.spec.verdicts import Verdict, met, not_known, not_met
 
 UNKNOWN = "The code comes from a package, whose spec does not say."
-"""Reason of what is not known of plugins; it counts as not met."""
-
+"""Reason of what is not known of plugins."""
 
 NETWORK = "The loss of a network is Lipschitz in its parameters on bounded sets of them only."
 
@@ -33,14 +32,14 @@ def continuous(problem: Problem) -> Verdict:
     if isinstance(problem, Quadratic | RandomQuadratics):
         return met("It is a polynomial.")
     if _from_package(problem):
-        return not_met(UNKNOWN)
+        return not_known(UNKNOWN)
     return met("Models and losses are compositions of continuous functions; norms divide by roots away from zero.")
 
 
 def unique(problem: Problem) -> Verdict:
     """(iii) L(., lam) has one minimizer for every lam."""
     if _from_package(problem):
-        return not_met(UNKNOWN)
+        return not_known(UNKNOWN)
     match problem:
         case Quadratic():
             return met(f"Strongly convex: the eigenvalues of A lie between {1 / problem.condition:.3g} and 1.")
@@ -108,15 +107,17 @@ def unique(problem: Problem) -> Verdict:
                 "have no minimizer at all: give `proximal` above zero."
             )
         case PluginProblem():
-            return not_met(UNKNOWN)
+            return not_known(UNKNOWN)
         case _:
             assert_never(problem)
 
 
 def bounded(problem: Problem) -> Verdict:
     """(iv) The minimizers are bounded on Lambda."""
-    if unique(problem).status == "not met":
+    if (single := unique(problem)).status == "not met":
         return not_met("There is no single minimizer to follow.")
+    if single.status == "not known":
+        return not_known("It is not known whether there is a single minimizer to follow.")
     match problem:
         case Quadratic() | RandomQuadratics():
             return met("w(lam) is an affine function of lam, bounded where lam is.")
@@ -150,7 +151,7 @@ def bounded(problem: Problem) -> Verdict:
         case Initialization():
             return met("proximal/2 ||w - w_0||^2 <= L(w_0), which is continuous in lam.")
         case PluginProblem():
-            return not_met(UNKNOWN)
+            return not_known(UNKNOWN)
         case _:
             assert_never(problem)
 
@@ -158,7 +159,7 @@ def bounded(problem: Problem) -> Verdict:
 def lipschitz(problem: Problem, convergence: Verdict) -> Verdict:
     """(v) E(., lam) is Lipschitz uniformly in lam, given whether (vi) holds."""
     if _from_package(problem):
-        return not_met(UNKNOWN)
+        return not_known(UNKNOWN)
     if isinstance(problem, LearnedOptimizer):
         return not_met("The losses of the tasks are Lipschitz in their parameters on bounded sets of them only.")
     if isinstance(problem, Regularization | HyperCleaning | LearnedData) and not isinstance(problem.model, Linear):

@@ -5,18 +5,22 @@ An entry point in the group `bilevel.problems`, `bilevel.models` or `bilevel.dat
 `core.spec.plugins` and, for a problem, `core.spec.datasets` and `core.spec.models`; it must not import torch.
 """
 
+import json
 import logging
 import pkgutil
 import sys
 from abc import abstractmethod
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from core.spec.base import Spec, kind_of
 from core.spec.table import Table
 
 logger = logging.getLogger(__name__)
+
+LEFT_OUT = "is left out: "
+"""In the line that warns of a class which cannot be used."""
 
 
 class PluginProblem(Spec):
@@ -45,6 +49,17 @@ class PluginProblem(Spec):
     def closed_form(self) -> bool:
         """Whether the code gives the inner problem's solution, so that `exact` applies."""
         return False
+
+    def finite_sum(self) -> bool:
+        """Whether the code gives both objectives as means over examples, so that algorithms on minibatches apply."""
+        return False
+
+    def yardstick(self) -> dict[str, Any]:
+        """What the validation metric is measured on, as plain JSON data; by default all fields, as any may decide it.
+
+        A sweep has a best member where it is the same for all: leave fields out that are for training alone.
+        """
+        return self.model_dump(mode="json")
 
 
 class PluginModel(Spec):
@@ -94,6 +109,13 @@ def code_of(spec: Plugin) -> Callable[..., Any]:
     return code
 
 
+def distribution_of(spec: Plugin) -> Distribution | None:
+    """The installed package with an entry point into the package that the class is of; None: there is none."""
+    package = type(spec).__module__.partition(".")[0]
+    found = (point.dist for point in entry_points(group=spec.group) if point.module.partition(".")[0] == package)
+    return next(found, None)
+
+
 def extended(union: Any, base: type[Plugin], *others: type[Spec]) -> Any:
     """The union and the classes of installed packages that derive from `base`, which say what stands where.
 
@@ -107,10 +129,8 @@ def extended(union: Any, base: type[Plugin], *others: type[Spec]) -> Any:
             if kind_of(member) in kinds:
                 raise ValueError(f"the kind `{kind_of(member)}` exists already: give it another name")
         except Exception as error:  # noqa: BLE001  whatever another's module raises
-            logger.warning(
-                "The entry point %s = %s in %s is left out: %s: %s",
-                *(point.name, point.value, base.group, type(error).__name__, error),
-            )
+            reason = " ".join(f"{type(error).__name__}: {error}".split())  # on one line
+            logger.warning("The entry point %s = %s in %s %s%s", point.name, point.value, base.group, LEFT_OUT, reason)
             continue
         kinds.add(kind_of(member))
         union = union | member
@@ -144,6 +164,7 @@ def _check(example: Plugin) -> None:
     match example:
         case PluginProblem():
             asked: tuple[Any, ...] = (example.inner_variables(), example.outer_variables() + 1)
+            json.dumps(example.yardstick())
         case PluginModel():
             asked = (example.inner_variables(3, 2), example.layers())
         case PluginTable():

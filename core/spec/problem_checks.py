@@ -267,4 +267,6 @@ def has_finite_sum(problem: Problem) -> bool:
     """Whether both objectives are means over examples, of which minibatches can be drawn."""
     if isinstance(problem, Regularization):
         return problem.folds is None
+    if isinstance(problem, PluginProblem):
+        return problem.finite_sum()
     return isinstance(problem, RandomQuadratics | HyperCleaning | LearnedData)

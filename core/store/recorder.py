@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from core import plain
 from core.checkpointing import Checkpoint
 from core.errors import BlobInvalid, DatabaseUnreachable
 from core.store import checkpoints, points
@@ -60,7 +60,7 @@ class StoreRecorder:
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Takes an event; non-finite numbers become strings."""
-        self._events.append(Told(kind, {name: _finite(value) for name, value in data.items()}))
+        self._events.append(Told(kind, plain.data(data)))
 
     def flush(self) -> None:
         """Writes everything held back, waiting for the database if it has to; afterwards it is durable.
@@ -174,14 +174,3 @@ class StoreCheckpoints:
 
     def _retrying(self, action: Callable[[Session], T]) -> T:
         return retrying(self._engine, action, patience=self._patience)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinities: they become the strings that results use."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value

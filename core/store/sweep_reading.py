@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -29,6 +28,7 @@ class MemberReading(NamedTuple):
     hyperiteration: int
     hyperiterations: int
     error: dict[str, Any] | None
+    spec: dict[str, Any]
     selection: dict[str, Any] | None
     """From the result, as the next two."""
     best: dict[str, Any] | None
@@ -37,8 +37,7 @@ class MemberReading(NamedTuple):
     """Path -> the number in the result, or a text; None: there is neither."""
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """How far the members of a sweep are, their newest trials."""
 
     counts: Mapping[Status, int]
@@ -125,7 +124,7 @@ def _trials(session: Session, sweep_id: UUID, paths: Sequence[str]) -> list[Memb
         select(
             *(member.member, member.trial, member.parameters, member.experiment_id),
             *(experiment.status, experiment.version, experiment.hyperiteration, experiment.hyperiterations),
-            experiment.error,
+            *(experiment.error, experiment.spec),
             *parts,
             *map(_value, paths),
         )
@@ -159,13 +158,9 @@ def _standings(session: Session, sweeps: Sequence[UUID]) -> dict[UUID, Standing]
     )
     sums = (func.count(), func.sum(newest.c.hyperiteration), func.sum(newest.c.hyperiterations))
     statement = select(newest.c.sweep_id, newest.c.status, *sums).group_by(newest.c.sweep_id, newest.c.status)
-    found: dict[UUID, list[tuple[Status, int, int, int]]] = {each: [] for each in sweeps}
+    found = {each: Standing({}, 0, 0) for each in sweeps}
     for sweep_id, status, *numbers in session.execute(statement):
         count, done, asked = map(int, numbers)
-        found[sweep_id].append((Status(status), count, done, asked))
-    return {each: _standing(groups) for each, groups in found.items()}
-
-
-def _standing(groups: Sequence[tuple[Status, int, int, int]]) -> Standing:
-    counts = {status: count for status, count, _, _ in groups}
-    return Standing(counts, sum(group[2] for group in groups), sum(group[3] for group in groups))
+        counts, before, before_asked = found[sweep_id]
+        found[sweep_id] = Standing({**counts, Status(status): count}, before + done, before_asked + asked)
+    return found

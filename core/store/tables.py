@@ -141,6 +141,13 @@ class LeaseRow(Base):
     lease_until: Mapped[datetime] = mapped_column(index=True)
 
 
+def _made_by_an_attempt() -> ForeignKeyConstraint:
+    """Of a table with the columns experiment_id and attempt."""
+    return ForeignKeyConstraint(
+        ["experiment_id", "attempt"], [AttemptRow.experiment_id, AttemptRow.number], ondelete="CASCADE"
+    )
+
+
 class CurveChunkRow(Base):
     """Some consecutive points of one series, written by one attempt."""
 
@@ -159,9 +166,7 @@ class CurveChunkRow(Base):
     """Values; NaN and infinities are kept."""
 
     __table_args__ = (
-        ForeignKeyConstraint(
-            ["experiment_id", "attempt"], [AttemptRow.experiment_id, AttemptRow.number], ondelete="CASCADE"
-        ),
+        _made_by_an_attempt(),
         CheckConstraint("cardinality(steps) = cardinality(points) AND cardinality(steps) > 0", name="same_length"),
     )
 
@@ -178,11 +183,7 @@ class CheckpointRow(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    __table_args__ = (
-        ForeignKeyConstraint(
-            ["experiment_id", "attempt"], [AttemptRow.experiment_id, AttemptRow.number], ondelete="CASCADE"
-        ),
-    )
+    __table_args__ = (_made_by_an_attempt(),)
 
 
 class ArtifactRow(Base):
@@ -198,11 +199,7 @@ class ArtifactRow(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    __table_args__ = (
-        ForeignKeyConstraint(
-            ["experiment_id", "attempt"], [AttemptRow.experiment_id, AttemptRow.number], ondelete="CASCADE"
-        ),
-    )
+    __table_args__ = (_made_by_an_attempt(),)
 
 
 class EventRow(Base):

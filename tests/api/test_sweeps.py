@@ -356,6 +356,17 @@ class TestLook:
         for wrong in ({"value": ["x"] * 21}, {"value": ""}, {"value": "a\x00b"}, {"values": "x"}):
             assert client.get(place, params=wrong).status_code == 422
 
+    @pytest.mark.parametrize(("field", "compared"), [("inner_dimension", False), ("algorithm.dynamics.rate", True)])
+    def test_members_judged_differently_have_no_best(
+        self, client: httpx.Client, slot: Any, field: str, compared: bool
+    ) -> None:
+        record = submit(client, {"base": QUADRATIC, "grid": {field: [1, 2]}, "seeds": [0]})
+        for number, each in enumerate(members(client, record)):
+            slot.succeed(each["experiment_id"], slot.start(each["experiment_id"]), result(0.5 - number / 10, 1.0))
+        now = client.get(record["links"]["self"]).json()
+        assert (now["best"] is not None) == compared
+        assert [cell["validation"]["mean"] for cell in now["cells"]] == [0.5, 0.4]
+
     def test_a_list_has_pages_and_filters(self, client: httpx.Client) -> None:
         made = [submit(client, SWEEP | {"name": f"sweep {n}", "labels": {"n": str(n % 2)}})["id"] for n in range(3)]
         page = client.get("/v1/sweeps", params={"page_size": 2}).json()

@@ -16,14 +16,20 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_code_that_loads_an_artifact_runs(
-    client: Client, address: str, slot: Any, storage_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client,
+    address: str,
+    slot: Any,
+    storage_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     experiment_id = client.submit({"problem": {"kind": "quadratic"}})["id"]
     blob = Blobs(storage_dir).put(safetensors.torch.save({"log_strength": torch.tensor([0.0, 1.0])}))
     artifact = StoredArtifact("application/octet-stream", blob)
     slot.succeed(experiment_id, slot.start(experiment_id), {}, **{"outer_variables.safetensors": artifact})
 
-    code, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/reading-results.md").read_text(), re.DOTALL)
+    code, listing, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/reading-results.md").read_text(), re.DOTALL)
     for written, meant in (("http://127.0.0.1:8000", address), ("58fe3f8b", experiment_id[:8])):
         assert written in code
         code = code.replace(written, meant)
@@ -31,6 +37,10 @@ def test_the_code_that_loads_an_artifact_runs(
     names: dict[str, Any] = {}
     exec(code, names)
     assert names["strength"].tolist() == pytest.approx([1.0, 2.7182818])
+    examples = {"rows": torch.tensor([7, 3, 5]), "weights": torch.tensor([0.5, 0.25, 1.0])}
+    safetensors.torch.save_file(examples, "examples.safetensors")
+    exec(listing, names)
+    assert capsys.readouterr().out.splitlines() == ["3 0.25", "7 0.5", "5 1.0"]
 
 
 def test_the_readme_names_every_method_of_the_client() -> None:

@@ -48,6 +48,13 @@ def done(member: Member) -> Member:
     return member._replace(result={**member.result, **more, "test": {**member.result["test"], **test}})
 
 
+def test_a_report_says_that_files_had_changed() -> None:
+    reached = done(member(0, 0.5))
+    made = {**reached.result["environment"], "git_revision": f"{'0123456789' * 4}+dirty"}
+    found = Found(Stage("s", {}), [reached._replace(result={**reached.result, "environment": made})], "")
+    assert "Bilevel 1 (0123456789+dirty), torch 2" in str(ending({"s": found})[-1].parts)
+
+
 def test_the_command_knows_every_study() -> None:
     assert tuple(STUDIES) == NAMES
 

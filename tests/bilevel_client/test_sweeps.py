@@ -149,6 +149,14 @@ class TestCommands:
         assert "validation accuracy 93.00 %, test accuracy 80.00 %, test loss NaN" in answer.stdout
         assert "400/400  4 members: 4 succeeded" in answer.stderr
 
+    def test_members_judged_differently_have_no_best(self, bilevel: Any, spec: str, worker: Any) -> None:
+        worker()
+        shown = bilevel("sweep", spec, "--grid", "damping=0.25,0.5", "--seeds", "0", "--wait").stdout
+        assert "no best: members were chosen by different metrics or judged on different data" in " ".join(
+            shown.split()
+        )
+        assert "best: damping" not in shown
+
     def test_labels_are_given_to_the_sweep_and_its_members(self, bilevel: Any, spec: str) -> None:
         arguments = ("sweep", spec, "--grid", "steps=1,2", "--label", "paper:ours", "--label", "who:me", "--json")
         record = json.loads(bilevel(*arguments).stdout)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.build import build
-from core.planning import DEVICES, Plan, methods, plan, steps
+from core.planning import DEVICES, Plan, methods, plan
 from core.settings import prepare_process
 from core.spec import KINDS, Experiment, kind_of
 from core.spec.sizes import outer_variables
@@ -709,19 +709,7 @@ def test_images_that_are_changed_as_they_are_drawn_take_time() -> None:
     assert 3 * drawn < cropped - seconds() < 10 * drawn
 
 
-def test_plans_know_what_one_kernel_takes() -> None:
-    from core.bilevel import softmax_heads  # plans know nothing of torch
-
-    assert (methods.FUSED_CLASSES, methods.FUSED_EXAMPLES) == (
-        softmax_heads.FUSED_CLASSES,
-        softmax_heads.FUSED_EXAMPLES,
-    )
-
-
 def test_plans_know_where_tangents_go_on_the_tape() -> None:
-    from core.bilevel import derivatives
-
-    assert derivatives.FEW == steps.FEW
     forward = {"steps": 10, "hypergradient": {"kind": "random_forward"}}
     parts = [plan(experiment(problem, **forward)).memory for problem in (MLP, WIDE)]
     assert ["torch's forward mode" in [part.part for part in found.parts] for found in parts if found] == [False, True]

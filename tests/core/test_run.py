@@ -5,11 +5,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from core.checkpointing import Checkpoint, MemoryCheckpoints, unpack
+from core.checkpointing import Checkpoint, MemoryCheckpoints, pack, unpack
+from core.datasets import own
 from core.errors import CheckpointInvalid, DataMissing, Diverged
 from core.recording import MemoryRecorder
 from core.run import Finished, Stopped, run
@@ -30,6 +32,18 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 }
 EPISODES = ("hyper_representation", "multiclass_transfer", "initialization", "learned_optimizer")
 """Problems that are judged by episodes rather than by examples."""
+DATA = {
+    "quadratic": None,
+    "random_quadratics": None,
+    "regularization": "diabetes",
+    "hyper_cleaning": "digits",
+    **dict.fromkeys(
+        ("hyper_representation", "multiclass_transfer", "initialization", "linear_representation"), "omniglot"
+    ),
+    "learned_optimizer": None,
+    "learned_data": "wine",
+}
+"""The kind of their data."""
 RATES = {"sgd": 0.001, "momentum": 0.001, "adam": 0.05}
 
 
@@ -272,6 +286,31 @@ def test_the_result_has_its_shape_and_is_json(problem: str, synthetic_omniglot: 
     assert result["timing"]["seconds_per_hyperiteration"] > 0
     assert result["memory"]["peak_mb"] > 50
     assert result["environment"]["torch"] == torch.__version__
+    assert (result["data"] or {}).get("kind") == DATA[problem]
+
+
+@pytest.mark.parametrize("problem", ["regularization", "hyper_cleaning", "learned_data"])
+def test_the_rows_of_a_table_are_kept(problem: str, tmp_path: Path) -> None:
+    finished = Run(described(problem), tmp_path).outcome
+    assert isinstance(finished, Finished)
+    rows = safetensors.torch.load(finished.artifacts["split.safetensors"][1])
+    assert rows.keys() == {"train", "validation", "test"}
+    together = torch.cat([*rows.values()])
+    assert len(together.unique()) == len(together)
+
+
+def test_the_same_spec_on_other_data_is_told_apart(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    results = []
+    for shift in (0, 0, 1):
+        np.savez(tmp_path / "own.npz", X=x + shift * x**2, y=x[:, 0])
+        added = own.add("own", tmp_path / "own.npz", tmp_path, regression=True)
+        problem = {"kind": "regularization", "dataset": added.dataset.model_dump()}
+        spec = Experiment.model_validate({"problem": problem, "algorithm": {"steps": 2, "hyperiterations": 2}})
+        results.append(Run(spec, tmp_path).result())
+    assert len({result["spec_sha256"] for result in results}) == 1
+    assert results[0]["data"] == results[1]["data"] != results[2]["data"]
+    assert results[2]["data"]["name"] == "own"
 
 
 def test_the_best_is_chosen_by_validation_alone(tmp_path: Path) -> None:
@@ -298,8 +337,49 @@ def test_the_artifact_holds_the_best_outer_variables_not_the_last(tmp_path: Path
     validation = found.recorder.curves["validation/loss"]
     assert validation[3] > validation[0]  # it runs away
     assert found.result()["best"]["hyperiteration"] == 0
-    (content,) = found.artifacts().values()
+    content = found.artifacts()["outer_variables.safetensors"]
     assert safetensors.torch.load(content)["lam"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("problem", [kind_of(member) for member in KINDS["problem"]])
+def test_what_the_best_metrics_are_means_of_is_kept(problem: str, synthetic_omniglot: Path) -> None:
+    found = Run(described(problem), synthetic_omniglot)
+    outcomes = safetensors.torch.load(found.artifacts()["evaluation.safetensors"])
+    result = found.result()
+    parts = {"validation": result["best"]["validation"], "test": result["test"]}
+    assert set(outcomes) == {f"{part}/{name}" for part, metrics in parts.items() for name in metrics}
+    for part, metrics in parts.items():
+        for name, told in metrics.items():
+            values = outcomes[f"{part}/{name}"]
+            assert values.dtype == torch.float64
+            assert len(values) == told.get("examples", told.get("episodes"))
+            assert values.mean().item() == told["mean"]
+
+
+@pytest.mark.parametrize("problem", [kind_of(member) for member in KINDS["problem"]])
+def test_no_hyperiterations_are_an_evaluation_of_the_start(problem: str, synthetic_omniglot: Path) -> None:
+    found = Run(described(problem, hyperiterations=0), synthetic_omniglot)
+    evaluated = Run(described(problem), synthetic_omniglot).recorder.curves
+    result = found.result()
+    assert result["best"]["hyperiteration"] == result["final"]["hyperiteration"] == 0
+    for part in ("validation", "test"):
+        for name, told in result["final"][part].items():
+            assert found.recorder.curves[f"{part}/{name}"] == {0: told["mean"]}
+            assert told["mean"] == evaluated[f"{part}/{name}"][0]
+    assert "outer_objective" not in found.recorder.curves
+
+
+def test_a_checkpoint_without_outcomes_goes_on(tmp_path: Path) -> None:
+    """As those of earlier versions are, the file comes with the next best evaluation only."""
+    spec = described()
+    whole = Run(spec, tmp_path)
+    saved = whole.checkpoints.saved[-1]
+    tensors, facts = unpack(saved.payload)
+    assert any(name.startswith("outcomes/") for name in tensors)
+    older = pack({name: tensor for name, tensor in tensors.items() if not name.startswith("outcomes/")}, facts)
+    rest = Run(spec, tmp_path, resume=saved._replace(payload=older))
+    assert rest.result() == whole.result()
+    assert "outer_variables.safetensors" in rest.artifacts()
 
 
 def test_divergence_says_where_and_keeps_the_curve(tmp_path: Path) -> None:

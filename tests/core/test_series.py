@@ -58,6 +58,38 @@ def test_the_first_bad_hyperiteration_of_a_batch_is_the_last_point(bad: float, m
     assert not math.isfinite(recorder.curves["hypergradient_norm"][3])
 
 
+@pytest.mark.parametrize(
+    ("k", "bad", "advice"),
+    [
+        (0, {"inner_objective_end": math.inf, "outer_objective": math.nan}, "lower the rate of the inner dynamics."),
+        (3, {"inner_objective_end": math.inf}, "lower the rate of the inner dynamics or of the outer optimizer."),
+        (0, {"outer_objective": math.inf}, "lower the rate of the inner dynamics."),
+        (0, {"outer_objective": math.nan}, "look in the outer objective for what is no number"),
+        (3, {"outer_objective": math.nan}, "look in the outer objective for what is no number"),
+        (0, {}, "both objectives are finite: look in them for what has no derivative"),
+    ],
+)
+def test_the_advice_fits_what_is_not_finite(
+    k: int, bad: dict[str, float], advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_SECONDS", math.inf)
+    found = {"outer_objective": 1.0, "inner_objective_end": 0.5, "hypergradient_norm": math.nan, **bad}
+    series = Series(MemoryRecorder())
+    series.add(k, {name: torch.tensor(value) for name, value in found.items()}, {})
+    with pytest.raises(Diverged) as caught:
+        series.drain()
+    assert advice in str(caught.value)
+    assert ("lower the rate" in str(caught.value)) is ("lower the rate" in advice or not bad)
+
+
+def test_algorithms_without_inner_steps_say_nothing_of_w_t(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_SECONDS", math.inf)
+    series = Series(MemoryRecorder())
+    series.add(0, values(0, math.nan), {})
+    with pytest.raises(Diverged, match=r"\(outer objective 0\): lower the rate"):
+        series.drain()
+
+
 def test_outer_variables_are_series_of_their_own_while_they_are_few() -> None:
     named = outer_series({"rate": torch.tensor(1.0), "strength": torch.arange(32.0), "weight": torch.arange(33.0)})
     assert float(named["outer/rate"]) == 1

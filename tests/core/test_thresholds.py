@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from core.recording import MemoryRecorder
 from core.run import run
 from core.series import Series
 from core.spec import Experiment
+from core.spec.plugins import PluginProblem
 from core.thresholds import Memory, Watched, look, summary, watched
 
 ABOVE, BELOW, NEVER = (
@@ -126,6 +128,61 @@ def test_a_factor_that_rounding_lifts_above_one_is_no_warning() -> None:
     )
     assert list(recorder.curves["contraction_factor"].values()) == pytest.approx([1] * 20, abs=1e-5)
     assert [data for _, data in recorder.events if data.get("series") == "contraction_factor"] == []
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "advice"),
+    [
+        ({"steps": 5}, "start where it is not"),
+        ({"hypergradient": {"kind": "first_order"}}, "`first_order` takes the direct term alone: use `reverse`"),
+    ],
+)
+def test_a_hypergradient_that_is_exactly_0_at_the_start_warns_once(algorithm: dict[str, Any], advice: str) -> None:
+    problem = {"kind": "quadratic", "damping": 0.1}
+    series = watched(Experiment.model_validate({"problem": problem, "algorithm": algorithm}))
+    memory, (warning,) = look(series, {}, 0, {"hypergradient_norm": 0.0})
+    assert (warning["series"], warning["value"], warning["threshold"]) == ("hypergradient_norm", 0.0, 0.0)
+    assert warning["message"].startswith("no outer variable reaches the outer objective: ")
+    assert advice in warning["message"]
+    for k, norm in enumerate((0.0, 1.0, 0.0), start=1):  # which is nothing to warn of where it was reached
+        memory, warnings = look(series, memory, k, {"hypergradient_norm": norm})
+        assert warnings == []
+    for norm in (1e-300, math.nan):
+        assert look(series, {}, 0, {"hypergradient_norm": norm})[1] == []
+
+
+def test_whoever_wrote_the_problem_is_told_where_to_look() -> None:
+    class Mine(PluginProblem):
+        build = "mine:build"
+        kind: Literal["mine"] = "mine"
+
+        def inner_variables(self) -> int:
+            return 1
+
+        def outer_variables(self) -> int:
+            return 1
+
+    spec = Experiment.model_validate({"problem": {"kind": "quadratic"}}).model_copy(update={"problem": Mine()})
+    _, (warning,) = look(watched(spec), {}, 0, {"hypergradient_norm": 0.0})
+    assert ".detach()" in warning["message"]
+
+
+@pytest.mark.parametrize("kind", ["soba", "real_time", "f2sa"])
+def test_algorithms_that_go_on_may_start_with_a_hypergradient_of_0(kind: str) -> None:
+    """One inner step from w = 0 does not see the strength yet, and the first v is 0."""
+    spec = {"problem": {"kind": "regularization"}, "algorithm": {"kind": kind, "hyperiterations": 2}}
+    assert look(watched(Experiment.model_validate(spec)), {}, 0, {"hypergradient_norm": 0.0})[1] == []
+
+
+def test_inner_steps_that_do_not_see_the_outer_variables_are_told_of_once() -> None:
+    """After one step from w = 0 the penalty has not had a gradient."""
+    spec = {"problem": {"kind": "regularization"}, "algorithm": {"steps": 1, "hyperiterations": 4}}
+    recorder, checkpoints = MemoryRecorder(), MemoryCheckpoints()
+    run(Experiment.model_validate(spec), device="cpu", data_dir=Path(), recorder=recorder, checkpoints=checkpoints)
+    assert set(recorder.curves["hypergradient_norm"].values()) == {0.0}
+    (warning,) = [data for kind, data in recorder.events if kind == "warning"]
+    assert warning["series"] == "hypergradient_norm"
+    assert "more inner steps" in warning["message"]
 
 
 def test_values_of_a_batch_warn_in_order_when_they_are_read() -> None:

@@ -44,7 +44,13 @@ def site(tmp_path: Path) -> Iterator[str]:
 
 def publish(monkeypatch: pytest.MonkeyPatch, kind: str, *addresses: str) -> None:
     entries = catalog.ENTRIES | {kind: catalog.ENTRIES[kind]._replace(originals=addresses)}  # type: ignore[operator]
-    for module in ("core.datasets.catalog", "core.datasets.originals", "core.datasets.preparing", "local.data"):
+    for module in (
+        "core.datasets.catalog",
+        "core.datasets.finding",
+        "core.datasets.originals",
+        "core.datasets.preparing",
+        "local.data",
+    ):
         monkeypatch.setattr(f"{module}.ENTRIES", MappingProxyType(entries))
 
 

@@ -1,5 +1,6 @@
 """`python -m local up` for real: its processes are killed, stopped, refused, and it comes back."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from core.settings import child_environment
 from local.home import Home, read_processes
+from tests.packages import install
 
 pytestmark = pytest.mark.service
 IMPATIENT = {
@@ -185,6 +187,18 @@ def test_a_home_and_a_port_serve_one_service(tmp_path: Path) -> None:
         assert f"cannot listen on 127.0.0.1 port {port}" in refused(command(tmp_path / "other", "--port", port))
         assert up.http.get("/healthz").status_code == 200
         assert not (tmp_path / "other/postgres").exists()
+
+
+def test_a_package_that_is_left_out_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    install(packages, {"broken": "raise RuntimeError('no licence')"}, {"mine": "broken:Mine"})
+    monkeypatch.setenv("PYTHONPATH", str(packages), prepend=os.pathsep)
+    told = "The entry point mine = broken:Mine in bilevel.problems is left out: RuntimeError: no licence\n"
+    for _ in range(2):  # each time of what its own API has said, though the log goes on
+        with running(tmp_path / "home") as up:
+            assert up.output().count(told) == 1
+            assert up.output().index(told) < up.output().index("ready;")
 
 
 def test_listening_for_others_needs_a_key(tmp_path: Path) -> None:

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
-from bilevel_client.reproduction.figures import lines
-from bilevel_client.reproduction.meta_validation import accuracy_by_hyperiteration
+from bilevel_client.reproduction.document import Document, Section, Table, Text
+from bilevel_client.reproduction.meta_validation import accuracies
 from bilevel_client.reproduction.study import Results, Stage, Study
 from bilevel_client.reproduction.values import INTERVALS, against, cost, ending, measured
 
@@ -87,17 +86,14 @@ def report(results: Results) -> Document:
         against(name, published, results.get(name), measured(members.get(name, [])))
         for name, published in PUBLISHED.items()
     ]
-    bands = {name: accuracy_by_hyperiteration(found) for name, found in members.items() if found}
-    figure = lines(bands, title="Meta-validation accuracy", y="accuracy", fraction=True) if bands else None
     table = Table(("", "published", "ours", "difference", "seeds"), rows)
     costs = Table(("", "cost"), [[name, cost(found)] for name, found in members.items()])
-    pictures = [Picture("learners", "Accuracy on meta-validation episodes.", figure)] if figure else []
     return Document(
         "Few-shot learners of one framework",
         [
             Section(
                 "Meta-test accuracy (per cent), Omniglot 5-way 1-shot",
-                [Text(WORDS), table, INTERVALS, costs, *pictures],
+                [Text(WORDS), table, INTERVALS, costs, *accuracies("learners", members)],
             ),
             *ending(results),
         ],

@@ -1,12 +1,12 @@
 """When does the outer level overfit? The outer objective against the meta-test loss, which the paper leaves open."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bilevel_client.records import Series
 from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
-from bilevel_client.reproduction.figures import Band, lines
+from bilevel_client.reproduction.figures import Band, banded, lines
 from bilevel_client.reproduction.study import Found, Member, Results, Stage, Study
 from bilevel_client.reproduction.values import absent, ended, ending
 
@@ -73,10 +73,7 @@ def _section(name: str, found: Found) -> Section:
         [str(value), *(_row(members) if members else [ended(found.every(**{name: value})), "", "", "", "0"])]
         for value, members in asked.items()
     ]
-    bands = {
-        "outer objective": _band(groups, _outer),
-        "meta-test loss": _band(groups, _test),
-    }
+    bands = {"outer objective": _band(groups, _outer), "meta-test loss": _band(groups, _test)}
     figure = lines(
         bands, title="Outer objective and meta-test loss", y="cross-entropy", x=AXES[name], logarithmic_x=True
     )
@@ -97,10 +94,8 @@ def _row(members: Sequence[Member]) -> list[str]:
     return [f"{outer:.3f}", f"{test:.3f}", f"{test - outer:+.3f}{spread}", f"{100 * accuracy:.2f} %", str(len(members))]
 
 
-def _band(groups: Mapping[Any, Sequence[Member]], measure: Any) -> Band:
-    values = [[measure(member) for member in members] for members in groups.values()]
-    mean, low, high = ([measure_of(each) for each in values] for measure_of in (statistics.fmean, min, max))
-    return Band([float(value) for value in groups], mean, low, high)
+def _band(groups: Mapping[float, Sequence[Member]], measure: Callable[[Member], float]) -> Band:
+    return banded(groups, [[measure(member) for member in members] for members in groups.values()])
 
 
 def _outer(member: Member) -> float:

@@ -1,12 +1,12 @@
 """Variants of representation learning (section 5.3, table 4): 5-way 1-shot, heads fitted by 5 gradient steps."""
 
+from functools import partial
 from typing import Any
 
-from bilevel_client.reproduction.document import Document, Picture, Section, Table, Text
-from bilevel_client.reproduction.figures import lines
-from bilevel_client.reproduction.meta_validation import accuracy_by_hyperiteration
+from bilevel_client.reproduction.document import Document, Section, Table, Text
+from bilevel_client.reproduction.meta_validation import accuracies
 from bilevel_client.reproduction.study import Results, Stage, Study
-from bilevel_client.reproduction.values import COLUMNS, INTERVALS, Value, against, cost, ending, measured
+from bilevel_client.reproduction.values import COLUMNS, INTERVALS, against, cost, ending, measured
 
 Spec = dict[str, Any]
 PAPER = {
@@ -56,19 +56,15 @@ def _stages(data: Spec, model: Spec, rate: float, rate_on_scores: float, hyperit
 
 
 def report(results: Results, *, paper: bool = True) -> Document:
-    """Table 4: accuracies, and whether their order is the paper's."""
-    values = {name: measured(results[name].succeeded if name in results else []) for name in PAPER}
+    """Table 4: accuracies, with the paper's beside them or without, and whether their order is the paper's."""
+    members = {name: results[name].succeeded for name in PAPER if name in results}
+    values = {name: measured(members.get(name, [])) for name in PAPER}
     rows = [against(name, PAPER[name] if paper else None, results.get(name), value) for name, value in values.items()]
-    order = sorted((name for name, value in values.items() if value), key=lambda name: -_mean(values[name]))
+    means = {name: value.mean for name, value in values.items() if value}
+    order = sorted(means, key=means.__getitem__, reverse=True)
     same = "the paper's order" if order == list(PAPER) else f"the paper's order is {', '.join(PAPER)}"
     said = f"Best first: {', '.join(order) or 'none so far'} ({same})."
-    costs = [[name, cost(results[name].succeeded)] for name in PAPER if name in results]
-    bands = {
-        name: accuracy_by_hyperiteration(results[name].succeeded)
-        for name in PAPER
-        if name in results and results[name].succeeded
-    }
-    figure = lines(bands, title="Meta-validation accuracy", y="accuracy", fraction=True) if bands else None
+    costs = [[name, cost(found)] for name, found in members.items()]
     note = "" if paper else " The paper's table is of miniImageNet; here the same variants are compared on Omniglot."
     return Document(
         "Variants of representation learning",
@@ -80,21 +76,12 @@ def report(results: Results, *, paper: bool = True) -> Document:
                     Table(COLUMNS, rows),
                     INTERVALS,
                     Table(("", "cost"), costs),
-                    *([Picture("variants", "Accuracy on meta-validation episodes.", figure)] if figure else []),
+                    *accuracies("variants", members),
                 ],
             ),
             *ending(results),
         ],
     )
-
-
-def _mean(value: Value | None) -> float:
-    return value.mean if value else 0.0
-
-
-def report_of_omniglot(results: Results) -> Document:
-    """As table 4, without figures of the paper's beside it."""
-    return report(results, paper=False)
 
 
 C4L: Spec = {"kind": "conv4", "filters": 32, "downsample": "max_pool", "norm_scale": False}
@@ -109,5 +96,5 @@ OMNIGLOT = Study(
     "variants-omniglot",
     "The variants of table 4 on Omniglot",
     _stages({"kind": "omniglot"}, {"kind": "conv4", "filters": 64, "norm_scale": False}, 0.03, 0.0003, 1000),
-    report_of_omniglot,
+    partial(report, paper=False),
 )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.algorithms.single_loop import Rates, inner_variables, parts
+from core.bilevel.algorithms.single_loop import Rates, inner_variables
 from core.bilevel.finite_sum import Oracles
 from core.bilevel.problem import Algorithm, AlgorithmState, Tree
 
@@ -35,7 +35,7 @@ def f2sa(
         return AlgorithmState(lam, {"w": w, "y": w})
 
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
-        z, y, lam, mu, rate = parts(state)["w"], parts(state)["y"], state.lam, multiplier(k), rates.inner(k)
+        z, y, lam, mu, rate = state.aux["w"], state.aux["y"], state.lam, multiplier(k), rates.inner(k)
         for role in range(1, steps + 1):
             i, j = oracles.inner_blocks.at(k, role), oracles.outer_blocks.at(k, role)
             pull = trees.axpy(1 / mu, oracles.outer_gradient(j, y, lam), oracles.inner_gradient(i, y, lam))
@@ -86,8 +86,8 @@ def penalized(
         return AlgorithmState(lam, {"w": w, "z": w} if warm else {"w": w})
 
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
-        w, lam, rate = parts(state)["w"], state.lam, rates.inner(k)
-        z = parts(state)["z"] if warm else w
+        w, lam, rate = state.aux["w"], state.lam, rates.inner(k)
+        z = state.aux["z"] if warm else w
         for role in range(1, steps + 1):
             z = trees.axpy(-rate, oracles.inner_gradient(oracles.inner_blocks.at(k, role), z, lam), z)
         outer = oracles.outer_gradients(oracles.outer_blocks.at(k), w, lam)

@@ -8,6 +8,7 @@ not met.
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 
@@ -65,7 +66,7 @@ def _algorithm(
     def init(lam: Tree) -> AlgorithmState:
         return AlgorithmState(lam, (optimizer.init(lam), composed(*problem_at(0))[1].init(lam)))
 
-    return Algorithm(init, step, inner=lambda state: _parts(state)[1].w)
+    return Algorithm(init, step, inner=lambda state: cast(State, state.aux[1]).w)
 
 
 def _numbers(optimizer: OuterOptimizer, interval: int, k: int) -> tuple[float, ...]:
@@ -86,7 +87,7 @@ def _advance(
     """The t-th step on a meta-batch, for t = 0, 1, ..., without a tape."""
     assert problem.embed is not None
     assert problem.tasks is not None
-    moments, reached = _parts(state)
+    moments, reached = state.aux  # of the optimizer; of the heads
     z, pull = vjp_once(problem.embed, state.lam)
     s = reached if t else dynamics.init(z)
     (by_w, by_z), value = gradient_and_value(problem.inner, (0, 1))(s.w, z)
@@ -102,11 +103,3 @@ def _advance(
     if t:  # at w = 0 L does not depend on lam, which no momentum of the last meta-batch is to move
         lam, moments = move(numbers, by_lam, moments, lam)
     return AlgorithmState(project(lam), (moments, dynamics.step(t + 1, s, z))), series
-
-
-def _parts(state: AlgorithmState) -> tuple[Tree, State]:
-    """The optimizer's state, and that of the heads."""
-    assert isinstance(state.aux, tuple)
-    moments, reached = state.aux
-    assert isinstance(reached, State)
-    return moments, reached

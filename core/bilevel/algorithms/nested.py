@@ -29,7 +29,6 @@ def nested(
         return AlgorithmState(lam, (optimizer.init(lam), methods.init(*problem_at(0), lam)))
 
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
-        assert isinstance(state.aux, tuple)
         moments, carry = state.aux
         found = methods.at(k, carry)(*problem_at(k), state.lam, steps=steps)
         lam, moments = optimizer.step(k, found.grad, moments, state.lam)
@@ -58,7 +57,6 @@ def nested_from_graph(
     def advance(
         t: int, problem: Problem, dynamics: Dynamics, numbers: Numbers, state: AlgorithmState
     ) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
-        assert isinstance(state.aux, tuple)
         found = method(problem, dynamics, state.lam, steps=steps)
         lam, moments = optimizer.move(numbers, found.grad, state.aux[0], state.lam)
         return AlgorithmState(project(lam), (moments, ())), series_of(found)

@@ -9,6 +9,7 @@ s_t = Phi_t(s_{t-1}, lam_k), i = 1..D, then lam_{k+1} = project(optimizer(lam_k,
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -52,13 +53,13 @@ def real_time(
 
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
         problem, dynamics = problem_at(k)
-        moments, reached, carry = _parts(state)
+        moments, reached, carry = state.aux
         rest = dynamics if k == 0 else going_on(dynamics, reached, k * interval)
         found = methods.at(k, carry)(problem, rest, state.lam, steps=interval)
         lam, moments = optimizer.step(k, found.grad, moments, state.lam)
         return AlgorithmState(project(lam), (moments, found.state, found.carry)), series_of(found)
 
-    return Algorithm(init, step, inner=lambda state: _parts(state)[1].w)
+    return Algorithm(init, step, inner=lambda state: cast(State, state.aux[1]).w)
 
 
 def going_on(dynamics: Dynamics, state: State, t: int) -> Dynamics:
@@ -90,11 +91,3 @@ def _forward(problem: Problem, dynamics: Dynamics, lam: Tree, *, steps: int, tan
 
 carried_forward = MethodSeries(_start, lambda k, carry: partial(_forward, tangents=carry))
 """Forward mode whose Z goes from one hyperiteration to the next."""
-
-
-def _parts(state: AlgorithmState) -> tuple[Tree, State, Tree]:
-    """The optimizer's state, the inner state, what the method carries."""
-    assert isinstance(state.aux, tuple)
-    moments, reached, carry = state.aux
-    assert isinstance(reached, State)
-    return moments, reached, carry

@@ -6,7 +6,7 @@ D_lam is the hypergradient. The algorithms differ in how they estimate the direc
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -68,7 +68,7 @@ def single_loop(oracles: Oracles, estimator: Estimator, rates: Rates, project: C
         return AlgorithmState(lam, {"w": w, "v": v, "memory": estimator.init(Point(w, v, lam))})
 
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
-        aux = parts(state)
+        aux = state.aux
         found = estimator.at(k, Point(aux["w"], aux["v"], state.lam), aux["memory"])
         toward = found.directions
         series = {
@@ -121,12 +121,7 @@ def moving_average(oracles: Oracles, *, weight: float) -> Estimator:
     return Estimator(lambda point: trees.zeros_like(point.lam), at)
 
 
-def parts(state: AlgorithmState) -> dict[str, Any]:
-    """The named parts of what the algorithms here keep beside lam."""
-    return cast("dict[str, Any]", state.aux)
-
-
 def inner_variables(state: AlgorithmState) -> Tree:
     """w."""
-    found: Tree = parts(state)["w"]
+    found: Tree = state.aux["w"]
     return found

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from core.bilevel import trees
-from core.bilevel.algorithms.single_loop import Rates, inner_variables, parts
+from core.bilevel.algorithms.single_loop import Rates, inner_variables
 from core.bilevel.finite_sum import Oracles
 from core.bilevel.problem import Algorithm, AlgorithmState, Tree
 from core.bilevel.randomness import stream
@@ -49,14 +49,14 @@ def two_loop(
         return AlgorithmState(lam, {"w": walk(0, start, lam), "v": trees.zeros_like(start)})
 
     def step(k: int, state: AlgorithmState) -> tuple[AlgorithmState, Mapping[str, Tensor]]:
-        w, lam = parts(state)["w"], state.lam
+        w, lam = state.aux["w"], state.lam
 
         def products(j: int, v: Tree) -> Tree:
             return oracles.hessian_product(oracles.inner_blocks.at(k, crossing + 1 + j), w, lam, v)
 
         outer = oracles.outer_gradients(oracles.outer_blocks.at(k), w, lam)
         rate = rates.inner(k) if linear_rate is None else linear_rate
-        v = linear(k, products, outer.w, parts(state)["v"], rate)
+        v = linear(k, products, outer.w, state.aux["v"], rate)
         found = oracles.products(oracles.inner_blocks.at(k, crossing), w, lam, v)
         toward = trees.add(outer.lam, found.cross)
         series = {

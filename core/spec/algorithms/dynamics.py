@@ -20,6 +20,10 @@ class InnerDynamics(Spec):
     batch: Count | None = None
     """Examples of a minibatch of the inner objective, drawn by (seed, step); by default all of them."""
 
+    def learned(self) -> list[str]:
+        """The fields that make outer variables of numbers of the dynamics."""
+        return [name for name in ("learn_rate", "learn_momentum") if getattr(self, name, False)]
+
 
 class GradientDescent(InnerDynamics):
     """w_t = w_{t-1} - eta grad L(w_{t-1})."""

@@ -23,8 +23,8 @@ class Nested(Spec):
     """How the gradient of the outer objective with respect to the outer variables is computed."""
     optimizer: Optimizer = Field(default_factory=Adam, discriminator="kind")
     """The outer optimizer."""
-    hyperiterations: Annotated[int, Field(ge=1, le=10_000_000)] = 100
-    """Outer steps."""
+    hyperiterations: Annotated[int, Field(ge=0, le=10_000_000)] = 100
+    """Outer steps; 0: the outer variables that the problem starts from are evaluated as they are."""
     averaging: Momentum | None = None
     """Evaluations, the result and the artifacts take the average of lam_1 .. lam_k with weights averaging^(k - i)
     instead of lam_k, which the hyperiterations go on from; by default lam_k."""

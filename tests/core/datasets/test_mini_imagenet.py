@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from core.datasets import mini_imagenet
-from core.datasets.catalog import ENTRIES, require
+from core.datasets.catalog import ENTRIES
 from core.datasets.class_images import load_class_images
+from core.datasets.finding import require
 from core.datasets.mini_imagenet import decode, load_mini_imagenet
 from core.datasets.originals import convert
 from core.datasets.prepared import content_digest

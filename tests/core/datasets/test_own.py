@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.datasets import catalog, own, own_files
+from core.datasets import finding, own, own_files
 from core.datasets.tables import load_table
 from core.errors import DataInvalid, DataMissing
 from core.spec.datasets import OwnTable
@@ -33,7 +33,7 @@ def test_a_csv_file_of_classes(tmp_path: Path) -> None:
     assert table.y.tolist() == [1, 2, 0, 1]
     assert table.test_x is None
     assert [own_files.facts(name, tmp_path) for name in own_files.added(tmp_path)] == [made.dataset]
-    catalog.require(made.dataset, tmp_path)
+    finding.require(made.dataset, tmp_path)
 
 
 def test_classes_that_are_numbers_are_in_their_order(tmp_path: Path) -> None:
@@ -110,17 +110,17 @@ def test_test_sets_and_archives_that_cannot_be_used(tmp_path: Path) -> None:
 
 def test_what_is_not_there_or_another_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataMissing, match=r"no table `mine` .* add it with `bilevel data add mine FILE.csv`; .* none"):
-        catalog.require(OwnTable(), tmp_path)
+        finding.require(OwnTable(), tmp_path)
     made = own.add("yours", written(tmp_path, CSV), tmp_path)
     with pytest.raises(DataMissing, match="there are: `yours`"):
-        catalog.require(OwnTable(), tmp_path)
+        finding.require(OwnTable(), tmp_path)
     other = made.dataset.model_copy(update={"rows": 5})
-    for read in (catalog.require, load_table):
+    for read in (finding.require, load_table):
         with pytest.raises(DataInvalid, match=r'another than the spec says: write .*"rows":4,"columns":2,"labels":3'):
             read(other, tmp_path)
     own_files.facts_path("yours", tmp_path).write_text("{")
     with pytest.raises(DataInvalid, match="add the table again"):
-        catalog.require(made.dataset, tmp_path)
+        finding.require(made.dataset, tmp_path)
 
 
 def test_added_again_it_is_replaced(tmp_path: Path) -> None:

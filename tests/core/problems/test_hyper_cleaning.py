@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built
+from core.datasets.tables import load_table
 from core.errors import SplitInvalid
 from core.problems.hyper_cleaning import Labels, corrupt, detection, weighting
+from core.spec.datasets import Digits
 from core.spec.problems import HyperCleaning
 
 SMALL: dict[str, Any] = {"kind": "hyper_cleaning", "train": 40, "validation": 30, "final_steps": 20}
@@ -148,17 +151,39 @@ def test_small_weights_are_found_and_not_removed(built: Callable[..., Built]) ->
 def test_artifacts_say_what_each_example_was(built: Callable[..., Built]) -> None:
     found = built(SMALL)
     examples = found.instance.artifacts(found.instance.initial)["examples"]
-    assert {name: part.shape for name, part in examples.items()} == dict.fromkeys(
-        ("weights", "corrupted", "given_labels", "true_labels"), (40,)
-    )
+    assert {name: part.shape for name, part in examples.items()} == {
+        **dict.fromkeys(("rows", "weights", "corrupted", "given_labels", "true_labels"), (40,)),
+        **dict.fromkeys(("mean", "scale"), (64,)),
+    }
     assert examples["corrupted"].dtype == torch.uint8
     assert torch.equal(examples["given_labels"] != examples["true_labels"], examples["corrupted"].bool())
+
+
+def test_rows_lead_back_to_the_data_set(built: Callable[..., Built]) -> None:
+    instance = built(SMALL, seed=3).instance
+    examples = instance.artifacts(instance.initial)["examples"]
+    table = load_table(Digits(), Path("none"))
+    assert torch.equal(table.y[examples["rows"]], examples["true_labels"])
+    standardized = (table.x[examples["rows"]] - examples["mean"]) / examples["scale"]
+    torch.testing.assert_close(standardized, instance.artifacts.__self__.split.train.x)  # type: ignore[attr-defined]
+    assert examples["scale"].isinf().any(), "some pixels are 0 everywhere"
+    as_is = built({**SMALL, "standardize": False}, seed=3).instance
+    kept = as_is.artifacts(as_is.initial)["examples"]
+    assert torch.equal(kept["rows"], examples["rows"])
+    assert not {"mean", "scale"} & kept.keys()
 
 
 def test_nothing_corrupted_has_no_series_of_corrupted_weights(built: Callable[..., Built]) -> None:
     found = built({**SMALL, "corruption": 0})
     assert set(found.instance.natural(found.instance.initial)) == {"weight_clean"}
-    assert found.instance.report(found.instance.initial)["f1"] == 0
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_of_nothing_corrupted_the_report_says_nothing(built: Callable[..., Built], weights: dict[str, Any]) -> None:
+    found = built({**SMALL, "corruption": 0, "weights": weights})
+    assert found.instance.report(found.instance.initial).keys() == {"corrupted", "baseline", "learned"}
+    told = built({**SMALL, "weights": weights})
+    assert {"threshold", "f1", "precision", "recall", "oracle"} <= told.instance.report(told.instance.initial).keys()
 
 
 def test_features_stay_as_they_are_where_that_is_asked(built: Callable[..., Built]) -> None:
@@ -178,9 +203,9 @@ def test_the_models_at_the_end_can_be_fitted_to_the_validation_examples_too(buil
     algorithm = {"dynamics": {"kind": "gradient_descent", "rate": 0.3}}
     instance = built(problem, algorithm).instance
     report = instance.report(instance.initial)
-    assert report["learned"] == report["baseline"] == report["oracle"]
+    assert report["learned"] == report["baseline"]
     alone = built({**problem, "final_on": "train"}, algorithm).instance
-    assert alone.report(alone.initial)["oracle"] != report["oracle"]
+    assert alone.report(alone.initial)["baseline"] != report["baseline"]
     cleaning: Any = instance.evaluate.__self__  # type: ignore[attr-defined]
     train, validation, test = cleaning.split
     x, y = torch.cat([train.x, validation.x]), torch.cat([train.y, validation.y])
@@ -191,9 +216,9 @@ def test_the_models_at_the_end_can_be_fitted_to_the_validation_examples_too(buil
         w = w - 0.3 * (x.mT @ residual / len(x) + 0.001 * w)
     scores = torch.cat([test.x, test.x.new_ones(len(test.x), 1)], 1) @ w
     accuracy = (scores.argmax(1) == test.y).double().mean()
-    assert report["oracle"]["accuracy"]["mean"] == pytest.approx(float(accuracy))
+    assert report["baseline"]["accuracy"]["mean"] == pytest.approx(float(accuracy))
     loss = torch.nn.functional.cross_entropy(scores, test.y)
-    assert report["oracle"]["loss"]["mean"] == pytest.approx(float(loss), rel=1e-9)
+    assert report["baseline"]["loss"]["mean"] == pytest.approx(float(loss), rel=1e-9)
 
 
 def test_labels_that_are_all_corrupted_are_said_so(built: Callable[..., Built]) -> None:

@@ -15,10 +15,11 @@ from core.build import Built
 from core.datasets.splits import Examples, split_table
 from core.datasets.tables import load_table
 from core.errors import SplitInvalid
-from core.problems.learned_data import RATES, per_class
+from core.problems.learned_data import per_class
 from core.spec import Experiment
 from core.spec.datasets import Wine
 from core.spec.learned_problems import LearnedData
+from core.spec.learned_reports import DATA_RATES
 
 WINE: dict[str, Any] = {"kind": "learned_data", "dataset": {"kind": "wine"}, "draws": 2, "final_steps": 50}
 
@@ -87,6 +88,9 @@ def test_class_means_come_out_in_the_units_of_the_data(built: Callable[..., Buil
     expected = torch.stack([train.x[train.y == label].mean(0) for label in range(3)])
     torch.testing.assert_close(files["examples"], expected)
     assert files["labels"].tolist() == [0, 1, 2]
+    torch.testing.assert_close(files["mean"] + files["standardized"] * files["scale"], files["examples"])
+    torch.testing.assert_close(files["mean"], train.x.mean(0))
+    torch.testing.assert_close(files["scale"], train.x.std(0, correction=0))
     several = built({**WINE, "initial": "class_means", "examples_per_class": 3}).instance.initial
     assert len(several["examples"].unique(dim=0)) == 9  # type: ignore[call-overload,index,union-attr]
 
@@ -117,10 +121,10 @@ def test_rates_on_real_examples_are_chosen_by_validation_alone(built: Callable[.
     instance = built(WINE, {"steps": 5}, seed=seed).instance
     distilling = instance.report.__self__
     split = distilling.split
-    fits = {rate: distilling.fit(split.train, rate, WINE["final_steps"]) for rate in RATES}
+    fits = {rate: distilling.fit(split.train, rate, WINE["final_steps"]) for rate in DATA_RATES}
 
     def best(examples: Examples) -> float:
-        return min(RATES, key=lambda rate: float(distilling.mean_loss(fits[rate], examples)))
+        return min(DATA_RATES, key=lambda rate: float(distilling.mean_loss(fits[rate], examples)))
 
     found = instance.report(instance.initial)["all_real_examples"]["rate"]
     assert found == best(split.validation) != best(split.test)

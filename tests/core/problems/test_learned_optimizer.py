@@ -19,9 +19,10 @@ from core.models.optimizer_networks import OptimizerNetwork, lstm_optimizer, mlp
 from core.problems import optimization_tasks
 from core.problems.learned_optimizer import inside
 from core.problems.optimization_tasks import Stacked, TaskFamily, at_most, classification, parts_of, quadratics
-from core.problems.optimizer_comparison import OTHERS, RATES, Comparison, compare
+from core.problems.optimizer_comparison import OTHERS, Comparison, compare
 from core.spec import Experiment
 from core.spec.learned_problems import Classification, Quadratics
+from core.spec.learned_reports import OPTIMIZER_RATES
 
 LSTM: dict[str, Any] = {"kind": "lstm", "hidden": 3}
 MLP: dict[str, Any] = {"kind": "mlp", "hidden": [3], "decays": [0.5, 0.9], "rate": 0.02}
@@ -193,9 +194,12 @@ def test_tasks_of_meta_training_validation_and_test_see_disjoint_examples() -> N
     spec = Experiment.model_validate({"problem": {**SMALL, "tasks": NETWORKS}})
     tasks = spec.problem.tasks  # type: ignore[union-attr]
     assert isinstance(tasks, Classification)
-    found = parts_of(tasks, make_context(spec, device="cpu", data_dir=Path("none")))
+    found, origin = parts_of(tasks, make_context(spec, device="cpu", data_dir=Path("none")))
     rows = {part: {tuple(row) for row in examples.x.tolist()} for part, examples in found.items()}
     assert {part: len(each) for part, each in rows.items()} == {"training": 89, "validation": 44, "test": 45}
+    assert origin.rows is not None
+    assert [len(each) for each in origin.rows] == [89, 44, 45]
+    assert family(NETWORKS).origin is not None
     assert len(set.union(*rows.values())) == 178
 
 
@@ -274,7 +278,7 @@ def test_the_report_tunes_the_others_on_validation_tasks_and_shows_test_tasks(bu
     for name, steps in (("trained", 5), ("longer", 15)):
         assert report[name]["steps"] == steps
         tuned = report[name]["sgd"]
-        assert tuned["rate"] == min(RATES, key=lambda rate: final(rate, "validation", steps))
+        assert tuned["rate"] == min(OPTIMIZER_RATES, key=lambda rate: final(rate, "validation", steps))
         assert not tuned["at_the_edge_of_the_grid"]
         assert tuned["loss"]["mean"] == pytest.approx(final(tuned["rate"], "test", steps))
         learned = report[name]["learned"]

@@ -1,7 +1,7 @@
 """What the spec says about the theorem's assumptions, and that it is true of the problems that are built from it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -11,6 +11,8 @@ from core.bilevel.hypergradients.inner import run
 from core.build import build
 from core.spec import KINDS, Experiment, kind_of
 from core.spec.assumptions import assumptions
+from core.spec.judging import Worst, judged
+from core.spec.plugins import PluginModel, PluginProblem
 
 NAMES = (
     "compact outer set",
@@ -140,6 +142,77 @@ CASES: tuple[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]], ...] = (
 @pytest.mark.parametrize(("problem", "algorithm", "expected"), CASES)
 def test_statuses(problem: dict[str, Any], algorithm: dict[str, Any], expected: tuple[str, ...]) -> None:
     assert statuses(problem, **algorithm) == expected
+
+
+class Foreign(PluginProblem):
+    """Of a package."""
+
+    build = "nowhere:nothing"
+    kind: Literal["foreign"] = "foreign"
+
+    def inner_variables(self) -> int:
+        return 1
+
+    def outer_variables(self) -> int:
+        return 1
+
+    def training_examples(self) -> int:
+        return 10
+
+
+class ForeignModel(PluginModel):
+    """Of a package."""
+
+    build = "nowhere:nothing"
+    kind: Literal["foreign"] = "foreign"
+
+    def inner_variables(self, features: int, outputs: int) -> int:
+        return 1
+
+
+def foreign(**algorithm: Any) -> Experiment:
+    return spec({"kind": "regularization"}, **algorithm).model_copy(update={"problem": Foreign()})
+
+
+NOT_KNOWN = "not known"
+LEARNED_RATE = {"dynamics": RATE | {"learn_rate": True}}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "compact", "convergence"),
+    [
+        ({}, NOT_KNOWN, MEASURED),
+        ({"dynamics": {"kind": "adam"}}, NOT_KNOWN, MEASURED),
+        (LEARNED_RATE, NOT_MET, MEASURED),
+        ({"hypergradient": {"kind": "exact"}}, NOT_KNOWN, MET),
+        ({"dynamics": RATE | {"batch": 5}}, NOT_KNOWN, NOT_MET),
+        ({"dynamics": {"kind": "adamw"}}, NOT_KNOWN, NOT_MET),
+        ({"kind": "real_time"}, NOT_KNOWN, NOT_MET),
+    ],
+)
+def test_of_a_package_is_said_only_what_is_known(algorithm: dict[str, Any], compact: str, convergence: str) -> None:
+    found = assumptions(foreign(**algorithm))
+    expected = (compact, *[NOT_KNOWN] * 5, convergence)
+    assert tuple(entry["status"] for entry in found[:-1]) == expected
+    reasons = [entry["reason"] for entry in found[:-1]]
+    assert not any("There is no single minimizer" in reason for reason in reasons)
+    assert not reasons[0].startswith("The outer variables are free")
+    assert ("is not known." in reasons[-1]) == (convergence == MEASURED)
+
+
+def test_of_a_package_s_model_the_outer_variables_are_known() -> None:
+    ridge = spec({"kind": "regularization"})
+    problem = ridge.problem.model_copy(update={"model": ForeignModel()})
+    found = assumptions(ridge.model_copy(update={"problem": problem}))
+    assert tuple(entry["status"] for entry in found[:-1]) == (NOT_MET, *[NOT_KNOWN] * 5, MEASURED)
+
+
+def test_what_is_not_known_stays_so_and_convergence_is_measured() -> None:
+    worst = {"contraction_factor": Worst(0.9, 1), "inner_gradient_relative": Worst(0.01, 1)}
+    found = {entry["name"]: entry for entry in judged(foreign(), worst)}
+    assert found["unique inner minimizer"]["status"] == NOT_KNOWN
+    assert found["unique inner minimizer"]["worst"] == {}
+    assert found["uniform convergence"]["status"] == "met on measurement"
 
 
 @pytest.mark.parametrize("rate", [0.99, 1.01])

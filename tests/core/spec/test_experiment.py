@@ -44,7 +44,16 @@ def test_every_default_is_written_out() -> None:
 
 @pytest.mark.parametrize(
     ("hyperiterations", "every", "expected"),
-    [(1, None, 1), (10, None, 1), (11, None, 2), (60, None, 6), (1000, None, 100), (50_000, None, 100), (60, 100, 100)],
+    [
+        (0, None, 1),
+        (1, None, 1),
+        (10, None, 1),
+        (11, None, 2),
+        (60, None, 6),
+        (1000, None, 100),
+        (50_000, None, 100),
+        (60, 100, 100),
+    ],
 )
 def test_evaluations_are_a_tenth_of_the_hyperiterations_apart(
     hyperiterations: int, every: int | None, expected: int

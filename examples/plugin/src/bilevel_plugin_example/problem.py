@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from bilevel_plugin_example.spec import RobustRegression
-from core.bilevel.finite_sum import Rows
+from core.bilevel.finite_sum import ALL, FiniteSum, Rows
 from core.bilevel.problem import Problem, Tree
 from core.bilevel.randomness import stream
 from core.problems.inner import Inner, entry, minibatches
@@ -19,8 +19,8 @@ def robust_regression(problem: RobustRegression, inner: Inner, context: Context)
         delta = entry(lam, "log_delta").exp()
         return (delta**2 * ((1 + ((x[rows] @ w - y[rows]) / delta) ** 2).sqrt() - 1)).mean()
 
-    def errors(w: Tree, data: tuple[Tensor, Tensor]) -> Tensor:
-        return 0.5 * (data[0] @ w - data[1]) ** 2
+    def errors(w: Tree, data: tuple[Tensor, Tensor], rows: Rows = ALL) -> Tensor:
+        return 0.5 * (data[0][rows] @ w - data[1][rows]) ** 2
 
     def init(lam: Tree) -> Tensor:
         return x.new_zeros(problem.features)
@@ -28,7 +28,11 @@ def robust_regression(problem: RobustRegression, inner: Inner, context: Context)
     everything, part = minibatches(
         objective, examples=problem.examples, batch=inner.batch, seed=context.seed, device=context.device
     )
-    stated = Problem(everything, lambda w, lam: errors(w, validation).mean(), init)
+
+    def outer(w: Tree, lam: Tree, rows: Rows = ALL) -> Tensor:
+        return errors(w, validation, rows).mean()
+
+    stated = Problem(everything, outer, init)
     dynamics = inner.dynamics(part, init)
 
     def score(w: Tree, data: tuple[Tensor, Tensor]) -> Metrics:
@@ -44,6 +48,7 @@ def robust_regression(problem: RobustRegression, inner: Inner, context: Context)
         evaluate=evaluate,
         selection=LOWEST_LOSS,
         natural=lambda lam: {"delta": entry(lam, "log_delta").exp(), **inner.natural(lam)},
+        finite_sum=FiniteSum(objective, outer, problem.examples, problem.examples, init),
     )
 
 

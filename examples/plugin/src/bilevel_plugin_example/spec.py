@@ -35,6 +35,10 @@ class RobustRegression(PluginProblem):
         """Minibatches are drawn from all of them."""
         return self.examples
 
+    def finite_sum(self) -> bool:
+        """Both objectives are means over examples."""
+        return True
+
 
 class WithSquares(PluginModel):
     """Scores that are affine in the features and their squares, zero at the start."""
