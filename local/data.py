@@ -75,8 +75,9 @@ def _own(name: str, folder: Path) -> dict[str, str | list[str] | None]:
     except DataInvalid as error:
         return row | {"state": "damaged", "description": "a table of your own: add it again", "problem": str(error)}
     target = f"{dataset.labels} classes" if dataset.labels else "a number"
-    test = f", {dataset.test_rows} for test" if dataset.test_rows else ""
-    description = f"{dataset.rows} examples{test}, {dataset.columns} features, {target}"
+    sets = (("validation", dataset.validation_rows), ("test", dataset.test_rows))
+    own = "".join(f", {count} for {part}" for part, count in sets if count)
+    description = f"{dataset.rows} examples{own}, {dataset.columns} features, {target}"
     return row | {"state": "yours", "description": description, "dataset": dataset.model_dump_json()}
 
 
@@ -91,6 +92,12 @@ def _own(name: str, folder: Path) -> dict[str, str | list[str] | None]:
     metavar="FILE",
     help="A file of the same form: its own test set.",
 )
+@click.option(
+    "--validation",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="A file of the same form: its own validation set, such as examples whose labels are trusted.",
+)
 @click.option("--to", "folder", type=_FOLDER, help="Folder of data sets.  [default: BILEVEL_DATA_DIR]")
 @click.option("--json", "as_json", is_flag=True, help="Print the `dataset` of a spec alone.")
 def add_data(
@@ -99,6 +106,7 @@ def add_data(
     target: str | None,
     regression: bool,
     test: Path | None,
+    validation: Path | None,
     folder: Path | None,
     as_json: bool,
 ) -> None:
@@ -112,7 +120,8 @@ def add_data(
     if not re.fullmatch(TABLE_NAME, name):
         raise click.UsageError(f"`{name}`: a name is up to 64 small letters, digits, - and _")
     try:
-        made = add(name, file, folder or Settings().data_dir, test=test, target=target, regression=regression)
+        more = {"test": test, "validation": validation}
+        made = add(name, file, folder or Settings().data_dir, target=target, regression=regression, **more)
     except (BilevelError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:

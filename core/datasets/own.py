@@ -34,6 +34,8 @@ class _Cells(NamedTuple):
 
     x: Array
     y: Array
+    names: Sequence[str] | None = None
+    """Of the features, where the file has any."""
 
 
 def add(
@@ -42,6 +44,7 @@ def add(
     data_dir: Path,
     *,
     test: Path | None = None,
+    validation: Path | None = None,
     target: str | None = None,
     regression: bool = False,
 ) -> Added:
@@ -52,24 +55,26 @@ def add(
         file: a CSV file with a header, or an npz file with arrays X [n, d] and y [n].
         data_dir: folder of data sets.
         test: a file of the same form, for a test set of its own.
+        validation: a file of the same form, for a validation set of its own, such as examples whose labels are trusted.
         target: column of the target in a CSV file; by default the last one.
         regression: whether the target is a number; otherwise its values are classes, sorted, as numbers where all are.
 
     Raises:
         DataInvalid: a file is not of that form; the message names the line or array. Nothing was written.
     """
-    files = [file] if test is None else [file, test]
-    parts = [_cells(path, target) for path in files]
-    if parts[-1].x.shape[1] != parts[0].x.shape[1]:
-        raise DataInvalid(f"{test} has {parts[-1].x.shape[1]} features, {file} has {parts[0].x.shape[1]}")
+    given = {"": file, "validation_": validation, "test_": test}
+    files = {part: path for part, path in given.items() if path is not None}
+    parts = {part: _cells(path, target) for part, path in files.items()}
+    for part, path in files.items():
+        _check_same_features(path, parts[part], file, parts[""])
     classes: Sequence[str] = ()
     if regression:
-        targets = [_numbers(path, part.y) for path, part in zip(files, parts, strict=True)]
+        targets = [_numbers(path, parts[part].y) for part, path in files.items()]
     else:
-        classes, targets = _labelled(file, [part.y for part in parts])
-    arrays = {"X": parts[0].x, "y": targets[0]}
-    if test is not None:
-        arrays |= {"test_X": parts[1].x, "test_y": targets[1]}
+        classes, targets = _labelled(file, [cells.y for cells in parts.values()])
+    arrays: dict[str, Array] = {}
+    for (part, cells), wanted in zip(parts.items(), targets, strict=True):
+        arrays |= {f"{part}X": cells.x, f"{part}y": wanted}
     dataset = _dataset(name, arrays, len(classes), str(file))
     _write(dataset, arrays, data_dir)
     return Added(dataset, classes)
@@ -83,19 +88,20 @@ def load(dataset: OwnTable, data_dir: Path) -> Table:
         DataInvalid: the file is damaged, or not of the sizes that the spec gives.
     """
     require_table(dataset, data_dir)
-    names = ("X", "y", "test_X", "test_y") if dataset.test_rows else ("X", "y")
+    sizes = {"": dataset.rows, "validation_": dataset.validation_rows, "test_": dataset.test_rows}
+    there = [part for part, size in sizes.items() if size]
     path = arrays_path(dataset.name, data_dir)
-    arrays = read(path, {name: (None, None) if name.endswith("X") else (None,) for name in names})
+    wanted = {f"{part}{name}": shape for part in there for name, shape in (("X", (None, None)), ("y", (None,)))}
+    arrays = read(path, wanted)
     check_sizes(dataset, _dataset(dataset.name, arrays, dataset.labels, str(path)))
-    return Table(*(torch.from_numpy(arrays[name]) for name in names))
+    return Table(**{name.lower(): torch.from_numpy(array) for name, array in arrays.items()})
 
 
 def _dataset(name: str, arrays: Mapping[str, Array], classes: int, file: str) -> OwnTable:
     rows, columns = arrays["X"].shape
-    test_rows = len(arrays["test_X"]) if "test_X" in arrays else 0
-    facts = {"name": name, "rows": rows, "columns": columns, "labels": classes, "test_rows": test_rows}
+    own = {f"{part}_rows": len(arrays.get(f"{part}_X", ())) for part in ("validation", "test")}
     try:
-        return OwnTable.model_validate(facts)
+        return OwnTable.model_validate({"name": name, "rows": rows, "columns": columns, "labels": classes, **own})
     except ValueError as error:
         raise DataInvalid(f"{file} has {rows} rows, {columns} features: {error}") from error
 
@@ -137,7 +143,16 @@ def _csv(path: Path, target: str | None) -> _Cells:
             raise DataInvalid(f"{path}, line {line}: no target in column `{header[place]}`")
         targets.append(wanted)
         features[number] = [_number(path, line, name, cell) for name, cell in cells]
-    return _Cells(_finite(path, features), np.array(targets, dtype=np.str_))
+    names = [name for number, name in enumerate(header) if number != place]
+    return _Cells(_finite(path, features), np.array(targets, dtype=np.str_), names)
+
+
+def _check_same_features(path: Path, found: _Cells, first: Path, wanted: _Cells) -> None:
+    if found.x.shape[1] != wanted.x.shape[1]:
+        raise DataInvalid(f"{path} has {found.x.shape[1]} features, {first} has {wanted.x.shape[1]}")
+    if found.names and wanted.names and found.names != wanted.names:
+        here, there = next(pair for pair in zip(found.names, wanted.names, strict=True) if pair[0] != pair[1])
+        raise DataInvalid(f"{path} has the column `{here}` where {first} has `{there}`: give both the same columns")
 
 
 def _number(path: Path, line: int, name: str, cell: str) -> float:

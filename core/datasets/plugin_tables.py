@@ -29,8 +29,10 @@ def load(dataset: PluginTable, data_dir: Path) -> Table:
         raise DataInvalid(
             f"{dataset.build} cannot read its data: {error}: make them readable for the worker"
         ) from error
-    checked = [_checked(dataset, part) for part in _parts(dataset, table)]
-    return Table(*(array for part in checked for array in part))
+    arrays: dict[str, Tensor] = {}
+    for part in _parts(dataset, table):
+        arrays[f"{part.prefix}x"], arrays[f"{part.prefix}y"] = _checked(dataset, part)
+    return Table(**arrays)
 
 
 class _Part(NamedTuple):
@@ -48,8 +50,9 @@ def _parts(dataset: PluginTable, table: Any) -> Iterator[_Part]:
     if not isinstance(table, Table):
         raise DataInvalid(f"{dataset.build} gives {type(table).__name__}: return core.datasets.table.Table(x, y)")
     yield _Part(table.x, table.y, "", "examples")
-    if dataset.test_examples or table.test_x is not None or table.test_y is not None:
-        yield _Part(table.test_x, table.test_y, "test_", "test_examples")
+    for name, x, y in (("test", table.test_x, table.test_y), ("validation", table.validation_x, table.validation_y)):
+        if getattr(dataset, f"{name}_examples") or x is not None or y is not None:
+            yield _Part(x, y, f"{name}_", f"{name}_examples")
 
 
 def _checked(dataset: PluginTable, part: _Part) -> tuple[Tensor, Tensor]:

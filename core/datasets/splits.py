@@ -25,16 +25,15 @@ class Split(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows of the data set that the sets are of, int64, in their order."""
+    """Rows of the data set that the sets are of, int64, in their order; of its own set where it has one."""
 
     train: Tensor
     validation: Tensor
     test: Tensor
-    """Of the data set's own test set where it has one."""
 
 
 def split_table(table: Table, *, train: int, validation: int, test: int, seed: int) -> Split:
-    """Draws the sets without replacement, uniformly; the test set from the data set's own where it has one.
+    """Draws the sets without replacement, uniformly; those for validation and test from the data set's own if it has.
 
     Missing values (NaN) become the training set's mean of their feature, in all three sets; 0 where it has none there.
 
@@ -46,32 +45,35 @@ def split_table(table: Table, *, train: int, validation: int, test: int, seed: i
 
 def draw_rows(table: Table, *, train: int, validation: int, test: int, seed: int) -> Rows:
     """The rows of each set of `split_table`, which says what is raised."""
-    pool, held_out = len(table.x), _test_pool(table)
-    wanted = train + validation + (0 if held_out else test)
-    if min(train, validation, test) < 1 or wanted > pool or (held_out and test > len(held_out.x)):
-        own = f" and {len(held_out.x)} test examples" if held_out else ""
+    sizes = {"train": train, "validation": validation, "test": test}
+    own = {name: len(part.x) for name in sizes if (part := _own(table, name)) is not None}
+    drawn = sum(size for name, size in sizes.items() if name not in own)
+    if min(sizes.values()) < 1 or drawn > len(table.x) or any(sizes[name] > count for name, count in own.items()):
+        apart = "".join(f" and {count} {name} examples" for name, count in own.items())
         raise ValueError(
             f"train = {train}, validation = {validation}, test = {test}: each has to be at least 1, and the data "
-            f"set has {pool} examples{own}: lower them"
+            f"set has {len(table.x)} examples{apart}: lower them"
         )
-    order = torch.randperm(pool, generator=stream(seed, "split"))
-    tested = order[train + validation : wanted]
-    if held_out:
-        tested = torch.randperm(len(held_out.x), generator=stream(seed, "split", "test"))[:test]
-    return Rows(order[:train], order[train : train + validation], tested)
+    order, begin, rows = torch.randperm(len(table.x), generator=stream(seed, "split")), 0, {}
+    for name, size in sizes.items():
+        if name in own:
+            rows[name] = torch.randperm(own[name], generator=stream(seed, "split", name))[:size]
+        else:
+            rows[name] = order[begin : begin + size]
+            begin += size
+    return Rows(**rows)
 
 
 def take_rows(table: Table, rows: Rows) -> Split:
     """The examples of the rows, missing values filled as `split_table` says."""
-    pool = Examples(table.x, table.y)
-    held_out = _test_pool(table) or pool
-    return _fill(Split(_take(pool, rows.train), _take(pool, rows.validation), _take(held_out, rows.test)))
+    pools = {name: _own(table, name) or Examples(table.x, table.y) for name in Rows._fields}
+    return _fill(Split(**{name: _take(pools[name], drawn) for name, drawn in rows._asdict().items()}))
 
 
-def _test_pool(table: Table) -> Examples | None:
-    if table.test_x is None or table.test_y is None:
-        return None
-    return Examples(table.test_x, table.test_y)
+def _own(table: Table, name: str) -> Examples | None:
+    """The data set's own validation or test set; None: it has none."""
+    x, y = getattr(table, f"{name}_x", None), getattr(table, f"{name}_y", None)
+    return None if x is None or y is None else Examples(x, y)
 
 
 def _take(pool: Examples, rows: Tensor) -> Examples:

@@ -15,3 +15,6 @@ class Table(NamedTuple):
     test_x: Tensor | None = None
     """Features of the data set's own test set, where it has one."""
     test_y: Tensor | None = None
+    validation_x: Tensor | None = None
+    """Features of the data set's own validation set, where it has one."""
+    validation_y: Tensor | None = None

@@ -66,7 +66,7 @@ def learned_data(spec: Experiment, problem: LearnedData) -> Costs:
     sizes = layer_sizes(model, dataset.features, dataset.classes)
     count, real, train = learned_examples(problem), real_examples(problem), training_examples(problem)
     judged = (validation_examples(problem), test_examples(problem))
-    chosen, read = train + sum(judged), dataset.examples + dataset.test_examples
+    chosen, read = train + sum(judged), dataset.stored()
     n, checked = minibatches(spec, count, real)
     checked = min(problem.outer_batch or checked, checked)
     variables, lam = inner_variables(problem), outer_variables(problem, spec.algorithm)
@@ -199,10 +199,10 @@ def learned_optimizer(spec: Experiment, problem: LearnedOptimizer) -> Costs:
 
 def _table_bytes(tasks: Classification, item: int) -> float:
     dataset = tasks.dataset
-    return float(item * (dataset.examples + dataset.test_examples) * dataset.features)
+    return float(item * dataset.stored() * dataset.features)
 
 
 def _loading(tasks: Classification, item: int) -> float:
     dataset = tasks.dataset
-    read = dataset.examples + dataset.test_examples
+    read = dataset.stored()
     return loading(dataset.kind, read, dataset.features) + (item + 4) * read * dataset.features

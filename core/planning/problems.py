@@ -160,7 +160,7 @@ def _table(spec: Experiment, problem: Regularization | HyperCleaning) -> Costs:
     lam = outer_variables(problem, spec.algorithm)
     solved = closed_form(problem)
     written_out = analytic(problem) and _steady(spec)
-    read = problem.dataset.examples + problem.dataset.test_examples
+    read = problem.dataset.stored()
     chosen = train + validation + test
     return Costs(
         item=item,

@@ -143,10 +143,10 @@ def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def parts_of(tasks: spec.Classification, context: Context) -> tuple[dict[Part, Examples], Origin]:
-    """Half, a quarter, and the rest or the data set's own test set; and which rows of which data these are."""
+    """Half, a quarter, and the rest, or the data set's own sets; and which rows of which data these are."""
     dataset = tasks.dataset
-    train, validation = dataset.examples // 2, dataset.examples // 4
-    test = dataset.test_examples or dataset.examples - train - validation
+    train, validation = dataset.examples // 2, dataset.validation_examples or dataset.examples // 4
+    test = dataset.test_examples or dataset.examples - train - (0 if dataset.validation_examples else validation)
     sizes = {"train": train, "validation": validation, "test": test}
     split, origin = load_split(dataset, context.data_dir, **sizes, seed=context.seed)
     parts = convert(standardize(split), dtype=context.dtype, device=context.device)

@@ -133,13 +133,16 @@ class OwnTable(Table):
     name: Annotated[str, Field(pattern=TABLE_NAME)] = "mine"
     """What it was added as."""
     rows: Annotated[int, Field(ge=3, le=100_000_000)] = 100
-    """Examples, those of its own test set not counted."""
+    """Examples, those of its own validation and test sets not counted."""
     columns: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     """Features."""
     labels: Annotated[int, Field(ge=0, le=10_000)] = 2
     """Classes; 0: the target is a number."""
     test_rows: Annotated[int, Field(ge=0, le=100_000_000)] = 0
     """Examples of its own test set; 0: it has none, and the test set is what training and validation leave."""
+    validation_rows: Annotated[int, Field(ge=0, le=100_000_000)] = 0
+    """Examples of its own validation set, such as those whose labels are trusted; 0: it has none, and validation
+    examples are drawn from the same as training examples."""
 
     @property
     def examples(self) -> int:  # type: ignore[override]
@@ -150,6 +153,11 @@ class OwnTable(Table):
     def test_examples(self) -> int:  # type: ignore[override]
         """Of its own test set."""
         return self.test_rows
+
+    @property
+    def validation_examples(self) -> int:  # type: ignore[override]
+        """Of its own validation set."""
+        return self.validation_rows
 
     @property
     def features(self) -> int:  # type: ignore[override]

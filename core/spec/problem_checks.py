@@ -20,6 +20,7 @@ from core.spec.problems import (
 from core.spec.sizes import (
     TableProblem,
     dimension,
+    examples_left,
     learned_examples,
     real_examples,
     test_examples,
@@ -146,8 +147,18 @@ def _check_characters(problem: LinearRepresentation) -> None:
 
 def _check_split(problem: TableProblem) -> None:
     dataset = problem.dataset
-    train, validation = training_examples(problem), validation_examples(problem)
-    rest = dataset.examples - train - validation
+    train, validation, rest = training_examples(problem), validation_examples(problem), examples_left(problem)
+    if dataset.validation_examples:
+        if validation > dataset.validation_examples:
+            refuse(
+                "/problem/validation",
+                f"{validation} validation examples, but {dataset.kind} has {dataset.validation_examples} of its own: "
+                "lower `validation`, or leave it out",
+            )
+        if rest < 0:
+            refuse(
+                "/problem/train", f"train = {train}, but {dataset.kind} has {dataset.examples} examples: lower `train`"
+            )
     if rest < 0:
         refuse(
             "/problem/train",
@@ -200,11 +211,11 @@ def _check_tasks(problem: LearnedOptimizer) -> None:
         return
     if not tasks.dataset.classes:
         refuse("/problem/tasks/dataset", f"{tasks.dataset.kind} has no classes: choose a data set with classes")
-    smallest = tasks.dataset.examples // 4
+    smallest = tasks.dataset.validation_examples or tasks.dataset.examples // 4
     if tasks.batch is not None and tasks.batch > smallest:
         refuse(
             "/problem/tasks/batch",
-            f"a minibatch of {tasks.batch} is larger than a quarter of the data set ({smallest}), which tasks of "
+            f"a minibatch of {tasks.batch} is larger than the validation set ({smallest}), which tasks of "
             "meta-validation draw from: lower `batch`",
         )
 

@@ -39,15 +39,19 @@ def training_examples(problem: TableProblem) -> int:
 
 
 def validation_examples(problem: TableProblem) -> int:
-    """Size of the validation set."""
-    return problem.validation or problem.dataset.examples // 4
+    """Size of the validation set: what is asked for, else the data set's own, else a quarter of its examples."""
+    return problem.validation or problem.dataset.validation_examples or problem.dataset.examples // 4
+
+
+def examples_left(problem: TableProblem) -> int:
+    """Examples of the data set that neither training nor validation takes; below 0: they ask for too many."""
+    drawn = 0 if problem.dataset.validation_examples else validation_examples(problem)
+    return problem.dataset.examples - training_examples(problem) - drawn
 
 
 def test_examples(problem: TableProblem) -> int:
     """Size of the test set: what is asked for, else the data set's own, else what the other two leave."""
-    dataset = problem.dataset
-    rest = dataset.examples - training_examples(problem) - validation_examples(problem)
-    return problem.test or dataset.test_examples or rest
+    return problem.test or problem.dataset.test_examples or examples_left(problem)
 
 
 def minibatch_examples(problem: Problem) -> int | None:

@@ -59,7 +59,8 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     file.write_text("hours,grade\n1,low\n2,low\n9,high\n8,high\n")
     done = invoke("add", "grades", file, "--to", tmp_path / "data")
     assert done.exit_code == 0, done.output
-    dataset = '{"kind": "table", "name": "grades", "rows": 4, "columns": 1, "labels": 2, "test_rows": 0}'
+    sizes = '"rows": 4, "columns": 1, "labels": 2, "test_rows": 0, "validation_rows": 0'
+    dataset = f'{{"kind": "table", "name": "grades", {sizes}}}'
     assert done.output == f'Classes: 0 = high, 1 = low\nIn a spec: "dataset": {dataset}\n'
     alone = json.loads(invoke("add", "grades", file, "--to", tmp_path / "data", "--json").output)
     assert OwnTable.model_validate(alone).rows == 4

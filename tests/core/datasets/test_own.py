@@ -61,6 +61,21 @@ def test_classes_of_a_test_set_are_the_same(tmp_path: Path) -> None:
     assert table.test_y.tolist() == [2, 0]
 
 
+def test_a_validation_set_of_its_own(tmp_path: Path) -> None:
+    train, trusted = written(tmp_path, "x,z,y\n1,5,b\n2,5,a\n3,5,b\n"), written(tmp_path, "x,z,y\n7,1,c\n", "clean.csv")
+    made = own.add("mine", train, tmp_path, validation=trusted)
+    assert made == own.Added(OwnTable(name="mine", rows=3, columns=2, labels=3, validation_rows=1), ["a", "b", "c"])
+    table = load_table(made.dataset, tmp_path)
+    assert table.y.tolist() == [1, 0, 1]
+    assert table.test_x is None
+    assert table.validation_x is not None
+    assert table.validation_y is not None
+    assert (table.validation_x.tolist(), table.validation_y.tolist()) == ([[7.0, 1.0]], [2])
+    for part in ("validation", "test"):
+        with pytest.raises(DataInvalid, match=r"other.csv has the column `z` where .*mine.csv has `x`"):
+            own.add("mine", train, tmp_path, **{part: written(tmp_path, "z,x,y\n1,7,c\n", "other.csv")})
+
+
 def test_a_numpy_archive(tmp_path: Path) -> None:
     x, y = np.arange(12, dtype=np.float32).reshape(6, 2), np.array([0, 1, 1, 0, 2, 2], dtype=np.uint8)
     np.savez(tmp_path / "mine.npz", X=x, y=y)

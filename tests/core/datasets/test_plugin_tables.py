@@ -61,6 +61,7 @@ def given(dataset: PluginTable, table: Any, monkeypatch: pytest.MonkeyPatch) -> 
         (Mine(), Table(X.numpy(), Y), ["ndarray as x", "torch.Tensor"]),
         (Mine(), (X, Y), ["tuple", "Table(x, y)"]),
         (Mine(), Table(X, Y, X, Y), ["test_x", "test_examples = 0", "write test_examples = 6"]),
+        (Mine(), Table(X, Y, None, None, X, Y), ["validation_x", "validation_examples = 0"]),
         (WithTests(), Table(X, Y), ["NoneType as test_x"]),
         (WithTests(), Table(X, Y, X[:4], Y[:4] - 1), ["test_y[0] = -1", "torch.unique(test_y"]),
         (MyNumbers(), Table(X, NUMBERS.log()), ["y[0] = nan", "leave the row out"]),

@@ -31,6 +31,25 @@ def test_the_test_set_comes_from_the_data_sets_own() -> None:
     assert min(test) >= 1000
 
 
+@pytest.mark.parametrize("test", [0, 12])
+def test_the_validation_set_comes_from_the_data_sets_own(test: int) -> None:
+    plain = numbered(30, test=test)
+    own = torch.arange(2000, 2008, dtype=torch.float64)[:, None]
+    table = plain._replace(validation_x=own, validation_y=own[:, 0].long())
+    split = split_table(table, train=20, validation=6, test=5, seed=0)
+    train, validation, tested = ids(split)
+    assert all((part.x[:, 0] == part.y).all() for part in split)
+    assert train == ids(split_table(plain, train=20, validation=2, test=5, seed=0))[0]
+    assert len({*train}) == 20
+    assert max(train) < 1000
+    assert len({*validation}) == 6
+    assert min(validation) >= 2000
+    assert len({*tested}) == 5
+    assert {*tested} <= ({*range(1000, 1012)} if test else {*range(30)} - {*train})
+    with pytest.raises(ValueError, match="30 examples and 8 validation examples"):
+        split_table(table, train=20, validation=9, test=5, seed=0)
+
+
 def test_the_split_is_a_function_of_the_seed() -> None:
     def split(seed: int) -> list[list[int]]:
         return ids(split_table(numbered(60, test=20), train=20, validation=20, test=10, seed=seed))

@@ -8,6 +8,7 @@ import torch
 from core.bilevel import trees
 from core.bilevel.problem import Hypergradient, Tree
 from core.build import Built
+from core.datasets import own
 from core.datasets.tables import load_table
 from core.errors import SplitInvalid
 from core.problems.hyper_cleaning import Labels, corrupt, detection, weighting
@@ -171,6 +172,27 @@ def test_rows_lead_back_to_the_data_set(built: Callable[..., Built]) -> None:
     kept = as_is.artifacts(as_is.initial)["examples"]
     assert torch.equal(kept["rows"], examples["rows"])
     assert not {"mean", "scale"} & kept.keys()
+
+
+def test_examples_of_ones_own_are_weighed_by_trusted_ones(built: Callable[..., Built], tmp_path: Path) -> None:
+    """Half of the labels are wrong, the validation set's are not."""
+    x = torch.randn(90, 2, generator=torch.Generator().manual_seed(0))
+    right = (x[:, 0] > 0).int().tolist()
+    given = [1 - y if row % 2 and row < 60 else y for row, y in enumerate(right)]
+    for name, rows in (("mine", range(60)), ("trusted", range(60, 80)), ("test", range(80, 90))):
+        lines = [f"{x[row, 0]},{x[row, 1]},{given[row]}" for row in rows]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["a,b,y", *lines]))
+    files = {name: tmp_path / f"{name}.csv" for name in ("mine", "trusted", "test")}
+    made = own.add("mine", files["mine"], tmp_path, validation=files["trusted"], test=files["test"])
+    problem = {"kind": "hyper_cleaning", "dataset": made.dataset.model_dump(), "train": 60, "validation": 20}
+    found = built({**problem, "corruption": 0}, {"steps": 20, "optimizer": {"kind": "adam", "rate": 0.3}})
+    state = found.algorithm.init(found.instance.initial)
+    for k in range(20):
+        state, _ = found.algorithm.step(k, state)
+    examples = found.instance.artifacts(state.lam)["examples"]
+    wrong = examples["rows"] % 2 == 1
+    assert examples["weights"][wrong].mean() < 0.2
+    assert examples["weights"][~wrong].mean() > 0.8
 
 
 def test_nothing_corrupted_has_no_series_of_corrupted_weights(built: Callable[..., Built]) -> None:

@@ -12,6 +12,7 @@ from core.spec.datasets import Omniglot
 GD = {"kind": "gradient_descent"}
 REPRESENTATION: dict[str, Any] = {"kind": "hyper_representation"}
 CLEANING: dict[str, Any] = {"kind": "hyper_cleaning"}
+TRUSTED = {"kind": "table", "rows": 100, "columns": 3, "labels": 2, "validation_rows": 30}
 RIDGE: dict[str, Any] = {"kind": "regularization"}
 LOGISTIC: dict[str, Any] = {"kind": "regularization", "dataset": {"kind": "wine"}}
 
@@ -25,6 +26,24 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
     "support and query": ({**REPRESENTATION, "shot": 6}, {}, "/problem/query", "at most 14"),
     "shots alone": ({**REPRESENTATION, "shot": 20, "query": 1}, {}, "/problem/shot", "lower `shot`"),
     "train and validation": ({**CLEANING, "train": 1500}, {}, "/problem/train", "1797 examples"),
+    "own validation set": (
+        {**CLEANING, "dataset": TRUSTED, "validation": 31},
+        {},
+        "/problem/validation",
+        "30 of its own",
+    ),
+    "beside an own validation set": (
+        {**CLEANING, "dataset": TRUSTED, "train": 101, "validation": 30},
+        {},
+        "/problem/train",
+        "train = 101, but table has 100 examples",
+    ),
+    "left to test beside an own validation set": (
+        {**CLEANING, "dataset": TRUSTED, "train": 80, "validation": 30, "test": 21},
+        {},
+        "/problem/test",
+        "21 test examples, but 20 are left",
+    ),
     "nothing left to test": ({**CLEANING, "train": 1397}, {}, "/problem/test", "0 are left"),
     "too large a test set": ({**CLEANING, "test": 598}, {}, "/problem/test", "597 are left"),
     "own test set": (
