@@ -274,4 +274,4 @@ def _write(figure: Figure, inches: float, text: str, *, fontsize: float, **looks
     written = figure.text(left, top, text, va="top", ha="left", fontsize=fontsize, **looks)
     width, room = written.get_window_extent().width, (1 - 2 * left) * figure.bbox.width
     if width > room:
-        written.set_fontsize(fontsize * room / width)
+        written.set_fontsize(0.97 * fontsize * room / width)  # small letters are a little wider than in proportion

@@ -56,6 +56,7 @@ def test_a_legend_is_within_the_picture_and_above_the_panels(count: int, series:
     assert [text.get_text() for text in legend.get_texts()] == [f"steps={steps}" for steps in range(count)]
     box, page = legend.get_window_extent(), figure.bbox
     assert 0 <= box.x0 < box.x1 <= page.x1
+    assert all(text.get_window_extent().x1 < page.x1 for text in figure.texts)
     highest = max(axes.get_tightbbox().y1 for axes in figure.axes if axes.axison)
     assert highest < box.y0 < box.y1 < min(text.get_window_extent().y0 for text in figure.texts)
 
