@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from api.errors import Refusal
-from api.pointers import FieldError
+from api.errors import Refusal, blaming
 from core.datasets.finding import dataset_of, require
 from core.errors import DataInvalid, DataMissing
 from core.spec import Experiment
@@ -37,5 +36,4 @@ def require_data_of_member(member: Member, data_dir: Path) -> None:
 
 
 def _refusal(error: DataMissing | DataInvalid, pointer: str, detail: str) -> Refusal:
-    found: FieldError = {"pointer": pointer, "detail": detail}
-    return Refusal(422, error.code, detail, errors=[found])
+    return blaming(422, error.code, {"pointer": pointer, "detail": detail})

@@ -70,6 +70,12 @@ class Refusal(Exception):
         self.members = members
 
 
+def blaming(status: int, code: str, error: FieldError) -> Refusal:
+    """A refusal for one field, which its message names, too."""
+    place = error.get("pointer") or error["parameter"]
+    return Refusal(status, code, f"{place}: {error['detail']}", errors=[error])
+
+
 def problem(refusal: Refusal) -> JSONResponse:
     """The answer to a refused request."""
     content: dict[str, Any] = {
@@ -167,9 +173,9 @@ def _known(request: Request, error: Exception) -> Response:
     status = STATUS.get(type(error), 500)
     if status == 500:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    pointer = error.pointer if isinstance(error, ReferenceInvalid) else None
-    errors: list[FieldError] = [{"pointer": pointer, "detail": str(error)}] if pointer else []
-    return problem(Refusal(status, error.code, str(error), errors=errors))
+    if isinstance(error, ReferenceInvalid) and error.pointer:
+        return problem(blaming(status, error.code, {"pointer": error.pointer, "detail": str(error)}))
+    return problem(Refusal(status, error.code, str(error)))
 
 
 def _unavailable(request: Request, error: Exception) -> Response:

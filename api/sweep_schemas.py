@@ -103,6 +103,8 @@ class Cell(Answer):
     """That metric on validation data, mean and deviation over seeds."""
     test: dict[str, Spread]
     """Every metric on test data, mean and deviation over seeds."""
+    values: dict[str, Spread]
+    """Numbers of the results that `value` asks for, by path: mean and deviation over the seeds that have them."""
 
 
 class SweepRecord(SweepSummary):
@@ -114,6 +116,9 @@ class SweepRecord(SweepSummary):
     """Of the members that have succeeded, the one with the best validation metric; a value that is not finite is never
     the best. Null before one has succeeded, and where members are chosen by different metrics or on different data or
     tasks."""
+    best_cell: Cell | None
+    """Of the cells whose seeds have all succeeded, more than one, that with the best mean of the validation metric.
+    Null where there is none, and where they are chosen by different metrics or on different data or tasks."""
     cells: list[Cell]
     """The members grouped by their parameters without the seed, in the order of the grid."""
     version: int
@@ -149,6 +154,8 @@ class MemberRecord(Answer):
     error: Failure | None
     score: MemberScore | None
     """Null until it has succeeded."""
+    values: dict[str, Number]
+    """Numbers of its result that `value` asks for, by path; without those that it does not have."""
     links: MemberLinks
 
 
@@ -175,11 +182,14 @@ def record(reading: SweepReading) -> SweepRecord:
     """The answer for a sweep."""
     scores = [score for each in reading.members if (score := _score(each)) is not None]
     best = comparing.best(scores)
-    cells = comparing.cells([each.parameters for each in reading.members], scores)
+    values = {each.member: _values(each) for each in reading.members}
+    cells = comparing.cells([each.parameters for each in reading.members], scores, values)
+    best_cell = comparing.best_cell(cells, scores)
     return SweepRecord(
         **_summary(reading.row, reading.standing),
         spec=reading.row.spec,
         best=None if best is None else _best(best, reading.members[best.member]),
+        best_cell=None if best_cell is None else _cell(best_cell),
         cells=[_cell(each) for each in cells],
         version=reading.version,
     )
@@ -197,6 +207,7 @@ def member(reading: MemberReading) -> MemberRecord:
         progress=_progress(reading.hyperiteration, reading.hyperiterations),
         error=None if reading.error is None else Failure.model_validate(reading.error),
         score=None if score is None else MemberScore.model_validate(_scored(score)),
+        values={path: plain.number(value) for path, value in _values(reading).items()},
         links=MemberLinks(experiment=f"/v1/experiments/{reading.experiment_id}"),
     )
 
@@ -232,6 +243,11 @@ def _score(reading: MemberReading) -> comparing.Score | None:
     return comparing.score(reading.member, reading.parameters, reading.spec, *found)
 
 
+def _values(reading: MemberReading) -> dict[str, float]:
+    found = {path: plain.read(value) for path, value in reading.values.items()}
+    return {path: value for path, value in found.items() if value is not None}
+
+
 def _scored(score: comparing.Score) -> dict[str, Any]:
     return {
         "metric": score.metric,
@@ -261,6 +277,7 @@ def _cell(cell: comparing.Cell) -> Cell:
         metric=cell.metric,
         validation=None if cell.validation is None else _spread(cell.validation),
         test={name: _spread(each) for name, each in cell.test.items()},
+        values={path: _spread(each) for path, each in cell.values.items()},
     )
 
 

@@ -170,6 +170,17 @@ class Client:
         }
         return Curves(found, answer["next"])
 
+    def curves_csv(self, experiment_id: str, series: str | Sequence[str] = ()) -> Iterator[str]:
+        """Every point of the curves as lines of CSV, the first `series,step,value,attempt`, read as they arrive.
+
+        Args:
+            experiment_id: which experiment.
+            series: names, with `*` for any text; by default all.
+        """
+        headers = {"Accept": "text/csv"}
+        with self._transport.stream(f"{_place(experiment_id)}/curves", headers, params={"series": series}) as answer:
+            yield from answer.iter_lines()
+
     def result(self, experiment_id: str) -> dict[str, Any]:
         """The result of an experiment that has succeeded.
 
@@ -262,13 +273,23 @@ class Client:
         given |= {"created_after": created_after, "created_before": created_before}
         return pages(self._transport, "/v1/sweeps", given, limit)
 
-    def get_sweep(self, sweep_id: str) -> Record:
-        """A sweep's record: members by state, progress, the best member, means over seeds."""
-        return self._transport.json("GET", _sweep_place(sweep_id))
+    def get_sweep(self, sweep_id: str, values: Sequence[str] = ()) -> Record:
+        """A sweep's record: members by state, progress, the best member, the best cell, means over seeds.
 
-    def sweep_members(self, sweep_id: str) -> Sequence[Record]:
-        """Every member of a sweep, its newest trial: parameters, state, score."""
-        found: Sequence[Record] = self._transport.json("GET", f"{_sweep_place(sweep_id)}/members")["members"]
+        Args:
+            sweep_id: which sweep.
+            values: dotted paths of further numbers in the members' results, such as `report.f1`: at most 20. They come
+                in `values` of every cell.
+
+        Raises:
+            Invalid: no result has a number at one of the paths.
+        """
+        return self._transport.json("GET", _sweep_place(sweep_id), params={"value": values})
+
+    def sweep_members(self, sweep_id: str, values: Sequence[str] = ()) -> Sequence[Record]:
+        """Every member of a sweep, its newest trial: parameters, state, score; `values` as for `get_sweep`."""
+        place = f"{_sweep_place(sweep_id)}/members"
+        found: Sequence[Record] = self._transport.json("GET", place, params={"value": values})["members"]
         return found
 
     def cancel_sweep(self, sweep_id: str) -> Record:

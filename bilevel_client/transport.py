@@ -76,10 +76,12 @@ class Transport:
         return content
 
     @contextmanager
-    def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+    def stream(
+        self, path: str, headers: Mapping[str, str], params: Mapping[str, Any] | None = None
+    ) -> Iterator[httpx.Response]:
         """The answer to a GET request, to be read as it arrives; not tried again."""
         try:
-            with self._http.stream("GET", path, headers=dict(headers)) as answer:
+            with self._http.stream("GET", path, headers=dict(headers), params=params) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise refused(answer)

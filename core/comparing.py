@@ -4,6 +4,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
@@ -51,6 +52,8 @@ class Cell(NamedTuple):
     """The metric that chooses; None before one has succeeded."""
     validation: Spread | None
     test: Mapping[str, Spread]
+    values: Mapping[str, Spread]
+    """Other numbers of the results, by their paths; each over the members that have it."""
 
 
 def score(
@@ -96,19 +99,45 @@ def best(scores: Iterable[Score]) -> Score | None:
     return min(finite, key=lambda each: (sign * each.validation, each.member))
 
 
-def cells(members: Sequence[Mapping[str, Any]], scores: Iterable[Score]) -> list[Cell]:
+def best_cell(cells: Iterable[Cell], scores: Iterable[Score]) -> Cell | None:
+    """Of the cells whose seeds have all succeeded, more than one, that with the best mean of the validation metric.
+
+    None where `best` would be None of these.
+    """
+    scored = {each.member: each for each in scores}
+    whole = {cell.members[0]: cell for cell in cells if cell.succeeded == len(cell.members) > 1}
+    means = (
+        scored[member]._replace(parameters=cell.parameters, validation=cell.validation.mean)
+        for member, cell in whole.items()
+        if cell.validation is not None
+    )
+    found = best(means)
+    return None if found is None else whole[found.member]
+
+
+def cells(
+    members: Sequence[Mapping[str, Any]],
+    scores: Iterable[Score],
+    values: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
+) -> list[Cell]:
     """The members grouped by their parameters without the seed, in the order of the first of each group.
 
     Args:
         members: parameters of every member, by its number.
         scores: of those that have succeeded.
+        values: member -> path -> another number of its result.
     """
     scored = {each.member: each for each in scores}
     groups: dict[str, list[int]] = {}
-    for number, parameters in enumerate(members):
-        groups.setdefault(json.dumps(_without_seed(parameters), sort_keys=True), []).append(number)
+    for member, parameters in enumerate(members):
+        groups.setdefault(json.dumps(_without_seed(parameters), sort_keys=True), []).append(member)
     return [
-        _cell(_without_seed(members[group[0]]), group, [scored[number] for number in group if number in scored])
+        _cell(
+            _without_seed(members[group[0]]),
+            group,
+            [scored[each] for each in group if each in scored],
+            [values[each] for each in group if each in values],
+        )
         for group in groups.values()
     ]
 
@@ -120,7 +149,12 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def _cell(parameters: Mapping[str, Any], members: Sequence[int], scores: Sequence[Score]) -> Cell:
+def _cell(
+    parameters: Mapping[str, Any],
+    members: Sequence[int],
+    scores: Sequence[Score],
+    values: Sequence[Mapping[str, float]],
+) -> Cell:
     names = sorted({name for each in scores for name in each.test})
     return Cell(
         parameters,
@@ -128,8 +162,13 @@ def _cell(parameters: Mapping[str, Any], members: Sequence[int], scores: Sequenc
         len(scores),
         scores[0].metric if scores else None,
         spread([each.validation for each in scores]) if scores else None,
-        {name: spread([each.test[name] for each in scores if name in each.test]) for name in names},
+        _spreads(names, [each.test for each in scores]),
+        _spreads(dict.fromkeys(path for each in values for path in each), values),
     )
+
+
+def _spreads(names: Iterable[str], found: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    return {name: spread([each[name] for each in found if name in each]) for name in names}
 
 
 def _without_seed(parameters: Mapping[str, Any]) -> dict[str, Any]:

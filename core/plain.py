@@ -1,11 +1,14 @@
 """Plain JSON data: numbers that JSON does not have, by their names."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 Number = float | Literal["NaN", "Infinity", "-Infinity"]
 """A number, or the name of one that JSON has not."""
+
+
+NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def number(value: float) -> Number:
@@ -15,6 +18,23 @@ def number(value: float) -> Number:
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
     return value
+
+
+def read(value: Any) -> float | None:
+    """A number of plain data, or what its name stands for; None: it is something else."""
+    if isinstance(value, str):
+        return NAMES.get(value)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def paths(part: Any, path: str = "") -> Iterator[str]:
+    """Dotted paths to every number in plain data; entries of lists by their place, from 0."""
+    if read(part) is not None:
+        yield path
+        return
+    inside = part.items() if isinstance(part, Mapping) else enumerate(part) if isinstance(part, list) else ()
+    for name, value in inside:
+        yield from paths(value, f"{path}.{name}" if path else str(name))
 
 
 def data(value: Any, place: str = "") -> Any:

@@ -9,6 +9,7 @@ from api.accepting import Key, accept, key_of
 from api.data import require_data_of_member
 from api.deps import Caller, SweepId, Uses, etag, matches
 from api.listing import SweepListQuery, cursor_at
+from api.values import ValuesQuery, require_values
 from core.spec import Sweep
 from core.store import sweep_reading as reading
 from core.store import sweeping
@@ -74,6 +75,7 @@ def list_sweeps(query: Annotated[SweepListQuery, Query()], uses: Uses, caller: C
 )
 def get(
     sweep_id: SweepId,
+    query: Annotated[ValuesQuery, Query()],
     uses: Uses,
     caller: Caller,
     response: Response,
@@ -83,16 +85,19 @@ def get(
     with transaction(uses.engine) as session:
         if if_none_match is not None and matches(if_none_match, tag := etag(reading.version(session, sweep_id))):
             return Response(status_code=304, headers={"ETag": tag})
-        record = schemas.record(reading.get(session, sweep_id))
+        found = reading.get(session, sweep_id, query.value)
+        require_values(session, found)
+    record = schemas.record(found)
     response.headers["ETag"] = etag(record.version)
     return record
 
 
 @router.get("/sweeps/{sweep_id}/members", operation_id="list_sweep_members")
-def members(sweep_id: SweepId, uses: Uses, caller: Caller) -> schemas.Members:
+def members(sweep_id: SweepId, query: Annotated[ValuesQuery, Query()], uses: Uses, caller: Caller) -> schemas.Members:
     """Every member of a sweep, the newest trial of each: parameters, state, and what it reached."""
     with transaction(uses.engine) as session:
-        found = reading.get(session, sweep_id)
+        found = reading.get(session, sweep_id, query.value)
+        require_values(session, found)
     return schemas.Members(members=[schemas.member(each) for each in found.members])
 
 

@@ -40,6 +40,48 @@ def comparison(records: Sequence[Record], results: Sequence[Mapping[str, Any] | 
     return rows
 
 
+def names_apart(records: Sequence[Record]) -> list[str]:
+    """What tells experiments apart in a picture: what their names do not share and, where that is not enough, where
+    their specs differ; the beginning of the id where these are the same, too."""
+    names = [_name(record) for record in records]
+    columns = [_without_common(names)]
+    if len({*names}) < len(names):
+        differing = differences([record["spec"] for record in records])
+        differing |= {"seed": differing.pop("seed")} if "seed" in differing else {}  # the last, as in names of members
+        columns += [_settings(name, differing[path]) for path, name in short_names(list(differing)).items()]
+    found = [", ".join(filter(None, parts)) for parts in zip(*columns, strict=True)]
+    return [
+        name if found.count(name) == 1 else f"{name} ({record['id'][:8]})".lstrip()
+        for name, record in zip(found, records, strict=True)
+    ]
+
+
+def common_name(records: Sequence[Record]) -> str:
+    """The name that experiments share, as members of a sweep do; empty where they do not."""
+    names = {_name(record) for record in records}
+    return names.pop() if len(names) == 1 else ""
+
+
+def _without_common(names: Sequence[str]) -> list[str]:
+    """Names without the words that all begin and end with; empty where nothing is left of all."""
+    words = [name.split() for name in names]
+    begin = _shared(words)
+    end = _shared([each[begin:][::-1] for each in words])
+    left = [each[begin : len(each) - end] for each in words]
+    return [" ".join(each) for each in (left if all(left) or not any(left) else words)]
+
+
+def _shared(words: Sequence[Sequence[str]]) -> int:
+    """How many words all begin with."""
+    places = enumerate(zip(*words, strict=False))
+    return next((place for place, each in places if len({*each}) > 1), min(map(len, words)))
+
+
+def _settings(name: str, values: Sequence[Any]) -> list[str]:
+    """A field's part of the labels; none for an experiment without the field."""
+    return ["" if value is None else f"{name}={_setting(value)}" for value in values]
+
+
 def _name(record: Record) -> str:
     """Without what a member of a sweep has in brackets, which is among the differences."""
     name: str = record["name"]

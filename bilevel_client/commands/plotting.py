@@ -1,7 +1,7 @@
 """Curves as a picture: one panel a quantity, one colour an experiment or a series."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bilevel_client.client import Curves, Record, Series
+from bilevel_client.commands.comparing import common_name, names_apart
 from bilevel_client.commands.numbers import cut, in_order, number, percent
+from bilevel_client.commands.panels import MOST_LINES, Panel, apart, label, panels, thresholds
 
 Drawn = Sequence[tuple[Record, Curves]]
 
@@ -51,99 +53,49 @@ STYLE: dict[Any, Any] = {
 PANEL = (5.0, 3.1)
 """Width and height in inches."""
 HEAD = 0.75
-"""Inches for the title."""
-MOST_LINES = 8
-"""Lines of a panel that are told apart by colour."""
+"""Inches for the title of one experiment."""
+LEGEND = 0.52
+"""Inches above the legend of several."""
+BELOW = 0.12
+"""Inches below it."""
+MARGIN = 0.16
+"""Inches at the left and right of titles."""
+CHARACTERS = 12
+"""Of a legend that are sure to fit into an inch."""
+MOST_COLUMNS = 6
+"""Columns of a legend."""
 NOISY = 200
 """Points from which a line is thin."""
 MARKED = 40
 """Points up to which each is marked."""
 
-OWN_PANEL = (
-    "outer_objective",
-    "inner_objective_start",
-    "inner_objective_end",
-    "hypergradient_norm",
-    "inner_gradient_norm",
-    "solver_residual",
-    "solver_iterations",
-    "seconds",
-)
-"""Series that have a place of their own in the picture; others come at the end."""
-LABELS = {"inner_objective_start": "at $w_0$", "inner_objective_end": "at $w_T$"}
-"""Short names of lines."""
-
-
-class Panel(NamedTuple):
-    """What is drawn together."""
-
-    title: str
-    series: tuple[str, ...]
-    fraction: bool = False
-    """Whether the values are fractions, shown in per cent."""
-    logarithmic: bool = False
-    """Whether the axis may be logarithmic."""
-
 
 def draw(path: Path, drawn: Drawn) -> None:
     """Draws the curves of experiments into a file, whose name says the format."""
     with mpl.rc_context(STYLE):
-        panels = list(_panels(in_order({name for _, curves in drawn for name in curves.series})))
-        columns = _columns(len(panels))
-        rows = math.ceil(len(panels) / columns)
-        figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + HEAD))
-        rest = 1 - HEAD / figure.get_figheight()
-        spaces: Any = {"w_pad": 0.12, "h_pad": 0.12, "wspace": 0.04, "hspace": 0.06}
-        figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0, 1, rest), **spaces))
-        axes = figure.subplots(rows, columns, squeeze=False).flatten()
-        for panel, place in zip(panels, axes, strict=False):
-            _draw_panel(place, panel, drawn)
-        for place in axes[: max(len(panels) - columns, 0)]:
-            place.set_xlabel("")
-        for place in axes[len(panels) :]:
-            place.set_axis_off()
-        _title(figure, drawn)
-        figure.savefig(path)
+        picture(drawn).savefig(path)
 
 
-def _panels(names: Sequence[str]) -> Iterator[Panel]:
-    """Panels in the order in which one looks at them, of the series that are there."""
-    known = set(names)
-
-    def present(*wanted: str) -> tuple[str, ...]:
-        return tuple(name for name in wanted if name in known)
-
-    yield from _filled(Panel("Outer objective", present("outer_objective"), logarithmic=True))
-    for metric in dict.fromkeys(name.split("/", 1)[1] for name in names if name.startswith(("validation/", "test/"))):
-        both = present(f"validation/{metric}", f"test/{metric}")
-        accuracy = "accuracy" in metric
-        yield Panel(metric.replace("_", " ").capitalize(), both, fraction=accuracy, logarithmic=not accuracy)
-    for title, wanted in (
-        ("Inner objective", ("inner_objective_start", "inner_objective_end")),
-        ("Norm of the hypergradient", ("hypergradient_norm",)),
-        ("Norm of the inner gradient at $w_T$", ("inner_gradient_norm",)),
-        ("Residual of the linear solve", ("solver_residual",)),
-        ("Iterations of the linear solve", ("solver_iterations",)),
-    ):
-        yield from _filled(Panel(title, present(*wanted), logarithmic=True))
-    outer = [name for name in names if name.startswith("outer/")]
-    for variable in dict.fromkeys(_family(name) for name in outer):
-        own = tuple(name for name in outer if _family(name) == variable)
-        yield Panel(variable.replace("_", " ").capitalize(), own, logarithmic=True)
-    yield from _filled(Panel("Seconds a hyperiteration", present("seconds")))
-    for name in names:
-        if name not in OWN_PANEL and not name.startswith(("validation/", "test/", "outer/")):
-            yield Panel(name, (name,), logarithmic=True)
-
-
-def _family(name: str) -> str:
-    """The first word of an outer variable's name: weight of weight_clean, rate of rate/0."""
-    return name.split("/")[1].split("_")[0]
-
-
-def _filled(panel: Panel) -> Iterator[Panel]:
-    if panel.series:
-        yield panel
+def picture(drawn: Drawn) -> Figure:
+    """The panels below a title and, of several experiments, a legend."""
+    shown = list(panels(in_order({name for _, curves in drawn for name in curves.series})))
+    if len(drawn) > len(PALETTE):
+        shown = [each for panel in shown for each in apart(panel)]
+    columns = _columns(len(shown))
+    rows = math.ceil(len(shown) / columns)
+    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + HEAD))
+    head = _title(figure, drawn)
+    rest = 1 - head / figure.get_figheight()
+    spaces: Any = {"w_pad": 0.12, "h_pad": 0.12, "wspace": 0.04, "hspace": 0.06}
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0, 1, rest), **spaces))
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel, place in zip(shown, axes, strict=False):
+        _draw_panel(place, panel, drawn)
+    for place in axes[: max(len(shown) - columns, 0)]:
+        place.set_xlabel("")
+    for place in axes[len(shown) :]:
+        place.set_axis_off()
+    return figure
 
 
 def _columns(panels: int) -> int:
@@ -164,7 +116,8 @@ class Line(NamedTuple):
 
 
 def _lines(panel: Panel, drawn: Drawn) -> list[Line]:
-    """One experiment: a colour for each series. Several: a colour for each experiment, dashes for each series.
+    """One experiment: a colour for each series. Several: a colour for each experiment, dashes for each series or, where
+    the panel has one series, for the experiments after those that have used up the colours.
 
     Series that are too many to be told apart are a bundle of one colour.
     """
@@ -173,20 +126,33 @@ def _lines(panel: Panel, drawn: Drawn) -> list[Line]:
         for place, name in enumerate(panel.series):
             if name not in curves.series:
                 continue
-            label = _label(name) if 1 < len(panel.series) <= MOST_LINES else ""
-            tint = experiment if len(drawn) > 1 or not label else place
-            dashes = DASHES[place % len(DASHES)] if len(drawn) > 1 and label else "-"
-            lines.append(Line(curves.series[name], label, PALETTE[tint % len(PALETTE)], dashes))
+            text = label(name) if 1 < len(panel.series) <= MOST_LINES else ""
+            if len(drawn) > 1:
+                colour, dashes = looks(experiment)
+                dashes = DASHES[place % len(DASHES)] if text else dashes
+            else:
+                colour, dashes = PALETTE[place % len(PALETTE) if text else 0], "-"
+            lines.append(Line(curves.series[name], text, colour, dashes))
     return lines
+
+
+def looks(experiment: int) -> tuple[str, Dashes]:
+    """Colour and dashes of one of several experiments: other dashes after each round of the colours."""
+    rounds, place = divmod(experiment, len(PALETTE))
+    return PALETTE[place], DASHES[rounds % len(DASHES)]
 
 
 def _draw_panel(axes: Axes, panel: Panel, drawn: Drawn) -> None:
     lines = _lines(panel, drawn)
-    values = [value for line in lines for value in line.series.value if math.isfinite(value)]
-    if panel.logarithmic and values and min(values) > 0 and max(values) > 50 * min(values):
+    limits = thresholds(panel, [record["spec"] for record, _ in drawn])
+    if panel.logarithmic and spans_decades([value for line in lines for value in line.series.value] + limits):
         axes.set_yscale("log")
     for line in lines:
         _draw_line(axes, line, faint=len(panel.series) > MOST_LINES)
+    for limit in limits:
+        axes.axhline(limit, color=ALARM, linewidth=0.8, alpha=0.7, zorder=1)
+        place = axes.get_yaxis_transform()
+        axes.text(1, limit, "threshold", transform=place, ha="right", va="bottom", fontsize=7.5, color=ALARM)
     shown = percent if panel.fraction else number
     axes.set_title(panel.title)
     axes.set_xlabel("hyperiteration", loc="right")
@@ -205,6 +171,12 @@ def _draw_panel(axes: Axes, panel: Panel, drawn: Drawn) -> None:
         ]
         newest = [f"   {shown(line.series.value[-1])}" if alone else "" for line in labelled.values()]
         axes.legend(keys, [label + value for label, value in zip(labelled, newest, strict=True)], handlelength=1.6)
+
+
+def spans_decades(values: Iterable[float]) -> bool:
+    """Whether the finite ones among the values need a logarithmic axis, and can have one."""
+    finite = [value for value in values if math.isfinite(value)]
+    return bool(finite) and min(finite) > 0 and max(finite) > 50 * min(finite)
 
 
 def _draw_line(axes: Axes, line: Line, *, faint: bool) -> None:
@@ -236,28 +208,21 @@ def _seams(series: Series) -> Iterator[int]:
             yield step
 
 
-def _label(name: str) -> str:
-    """The short name of a series: validation of validation/accuracy, 0 of outer/rate/0."""
-    first, _, rest = name.partition("/")
-    if first != "outer":
-        return LABELS.get(first, first)
-    family = _family(name)
-    return rest.removeprefix(family).lstrip("_/").replace("_", " ") or rest
+def plain_text(text: str, longest: int) -> str:
+    """Text that is not read as a formula."""
+    return cut(text, longest).replace("$", r"\$")
 
 
-def _name(record: Record, longest: int) -> str:
-    return cut(str(record["name"]).replace("$", r"\$"), longest)
+def _title(figure: Figure, drawn: Drawn) -> float:
+    """Writes the title above the panels, for which the figure grows where it has to.
 
-
-def _title(figure: Figure, drawn: Drawn) -> None:
-    if len(drawn) > 1:
-        _write(figure, 0.16, f"{len(drawn)} experiments", fontsize=14, fontweight="bold")
-        keys = [Line2D([], [], color=PALETTE[number % len(PALETTE)], linewidth=2.4) for number in range(len(drawn))]
-        names = [f"{_name(record, 40)} ({record['id'][:4]})" for record, _ in drawn]
-        place = (0.06 / figure.get_figwidth(), 1 - 0.40 / figure.get_figheight())
-        figure.legend(keys, names, loc="upper left", bbox_to_anchor=place, ncols=4, handlelength=1.4)
-        return
-    record = drawn[0][0]
+    Returns:
+        the inches that it takes.
+    """
+    records = [record for record, _ in drawn]
+    if len(records) > 1:
+        return _title_of_several(figure, records)
+    record = records[0]
     progress = record["progress"]
     algorithm = record["spec"]["algorithm"]
     facts = (
@@ -267,8 +232,33 @@ def _title(figure: Figure, drawn: Drawn) -> None:
         record["status"],
         record["id"][:8],
     )
-    _write(figure, 0.16, _name(record, 80), fontsize=14, fontweight="bold")
+    _write(figure, 0.16, plain_text(record["name"], 80), fontsize=14, fontweight="bold")
     _write(figure, 0.48, "   ·   ".join(facts), fontsize=9, color=FAINT)
+    return HEAD
+
+
+def _title_of_several(figure: Figure, records: Sequence[Record]) -> float:
+    """The name that they share, and a legend of as many columns as there is room for."""
+    width = figure.get_figwidth()
+    keys = [
+        Line2D([], [], color=colour, linestyle=dashes, linewidth=2)
+        for colour, dashes in map(looks, range(len(records)))
+    ]
+    names = [plain_text(name, int(CHARACTERS * width)) for name in names_apart(records)]
+    options: Any = {"loc": "upper left", "handlelength": 2.6, "borderaxespad": 0, "borderpad": 0}
+    for columns in range(min(len(names), MOST_COLUMNS), 0, -1):
+        legend = figure.legend(keys, names, ncols=columns, **options)
+        size = legend.get_window_extent()
+        if size.width / figure.dpi <= width - 2 * MARGIN or columns == 1:
+            break
+        legend.remove()
+    head = LEGEND + size.height / figure.dpi + BELOW
+    figure.set_figheight(figure.get_figheight() - HEAD + head)
+    legend.set_bbox_to_anchor((MARGIN / width, 1 - LEGEND / figure.get_figheight()))
+    name = common_name(records)
+    title = f"{len(records)} experiments"
+    _write(figure, 0.16, f"{plain_text(name, 80)}: {title}" if name else title, fontsize=14, fontweight="bold")
+    return head
 
 
 def _method(algorithm: dict[str, Any]) -> str:
@@ -278,7 +268,10 @@ def _method(algorithm: dict[str, Any]) -> str:
     return str(algorithm["kind"]).replace("_", " ")
 
 
-def _write(figure: Figure, inches: float, text: str, **looks: Any) -> None:
-    """Writes so many inches below the upper edge."""
-    left, top = 0.16 / figure.get_figwidth(), 1 - inches / figure.get_figheight()
-    figure.text(left, top, text, va="top", ha="left", **looks)
+def _write(figure: Figure, inches: float, text: str, *, fontsize: float, **looks: Any) -> None:
+    """Writes so many inches below the upper edge, in smaller letters where there is no room for the text."""
+    left, top = MARGIN / figure.get_figwidth(), 1 - inches / figure.get_figheight()
+    written = figure.text(left, top, text, va="top", ha="left", fontsize=fontsize, **looks)
+    width, room = written.get_window_extent().width, (1 - 2 * left) * figure.bbox.width
+    if width > room:
+        written.set_fontsize(0.97 * fontsize * room / width)  # small letters are a little wider than in proportion

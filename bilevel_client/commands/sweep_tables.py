@@ -64,6 +64,8 @@ def sweep(record: Record) -> Group:
         parts.append(_best(record["best"]))
     elif record["counts"]["succeeded"] > 1:
         parts.append(Text(NO_BEST, "bright_black"))
+    if record.get("best_cell") and len(record["cells"]) > 1:
+        parts.append(_best_cell(record["best_cell"]))
     return Group(*parts)
 
 
@@ -74,7 +76,9 @@ def members(record: Record, found: Sequence[Record]) -> Group:
     metrics = _metrics(scores)
     failed = any(each["error"] for each in found)
     chosen = _chosen(score["metric"] for score in scores)
+    values = _value_names(found)
     columns: list[Column | str] = [*names.values(), "status", Column("progress", rank=2), *_scored(chosen, metrics)]
+    columns += values.values()
     rows = Rows("member", Column("trial", rank=2), "id", *columns, *(["error"] if failed else []))
     for each in found:
         score: Mapping[str, Any] = each["score"] or {"test": {}}
@@ -87,7 +91,8 @@ def members(record: Record, found: Sequence[Record]) -> Group:
             Text(each["status"], colour(each)),
             f"{progress['hyperiteration']}/{progress['hyperiterations']}",
             chosen.text(score["metric"], measure(score["metric"], score["validation"])) if each["score"] else "",
-            *(measure(metric, score["test"][metric]) if metric in score["test"] else "" for metric in metrics),
+            *(_metric_of(score["test"], metric) for metric in metrics),
+            *(_metric_of(each["values"], path) for path in values),
             *([Text((each["error"] or {}).get("code", ""), "red")] if failed else []),
         )
     return Group(Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), rows)
@@ -108,15 +113,28 @@ def _cells(cells: Sequence[Mapping[str, Any]]) -> Rows:
     names = short_names([path for cell in cells[:1] for path in cell["parameters"]])
     metrics = _metrics(cells)
     chosen = _chosen(cell["metric"] for cell in cells if cell["metric"])
-    rows = Rows(*names.values(), "seeds", *_scored(chosen, metrics))
+    values = _value_names(cells)
+    rows = Rows(*names.values(), "seeds", *_scored(chosen, metrics), *values.values())
     for cell in cells:
         rows.add_row(
             *(short_value(cell["parameters"][path]) for path in names),
             f"{cell['succeeded']}/{cell['seeds']}",
             chosen.text(cell["metric"], _spread(cell["metric"], cell["validation"])) if cell["metric"] else "",
             *(_spread(metric, cell["test"].get(metric)) for metric in metrics),
+            *(_spread(path, cell["values"].get(path)) for path in values),
         )
     return rows
+
+
+def _value_names(parts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Path -> heading of the numbers that were asked for: the last two words, or all where others end so, too.
+
+    None of a service that is older than they are.
+    """
+    paths = dict.fromkeys(path for part in parts for path in part.get("values", {}))
+    ends = {path: ".".join(path.split(".")[-2:]) for path in paths}
+    endings = list(ends.values())
+    return {path: end if endings.count(end) == 1 else path for path, end in ends.items()}
 
 
 class _Chosen(NamedTuple):
@@ -148,13 +166,22 @@ def _scored(chosen: _Chosen, metrics: Sequence[str]) -> Iterator[Column]:
     yield from (Column(name, rank=1) for name in (chosen.column, *(f"test {_words(metric)}" for metric in metrics)))
 
 
+def _settings(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={shown(parameters[path])}" for path, name in short_names(list(parameters)).items())
+
+
+def _best_cell(cell: Mapping[str, Any]) -> Text:
+    scores = [f"validation {_words(cell['metric'])} {_spread(cell['metric'], cell['validation'])}"]
+    scores += [f"test {_words(name)} {_spread(name, spread)}" for name, spread in sorted(cell["test"].items())]
+    where = f" ({cell['seeds']} seeds): "
+    return Text.assemble(("best cell: ", "green"), (_settings(cell["parameters"]), "bold"), where, ", ".join(scores))
+
+
 def _best(best: Mapping[str, Any]) -> Text:
-    names = short_names(list(best["parameters"]))
-    values = ", ".join(f"{name}={shown(best['parameters'][path])}" for path, name in names.items())
     scores = [f"validation {_words(best['metric'])} {measure(best['metric'], best['validation'])}"]
     scores += [f"test {_words(name)} {measure(name, value)}" for name, value in sorted(best["test"].items())]
     where = f" (member {best['member']}, experiment {best['experiment_id'][:8]}): "
-    return Text.assemble(("best: ", "green"), (values, "bold"), where, ", ".join(scores))
+    return Text.assemble(("best: ", "green"), (_settings(best["parameters"]), "bold"), where, ", ".join(scores))
 
 
 def _deviates(cell: Mapping[str, Any]) -> bool:
@@ -179,6 +206,10 @@ def short_value(value: Any) -> str:
 
 def _words(metric: str) -> str:
     return metric.replace("_", " ")
+
+
+def _metric_of(found: Mapping[str, float | str], name: str) -> str:
+    return measure(name, found[name]) if name in found else ""
 
 
 def _spread(name: str, spread: Mapping[str, Any] | None) -> str:

@@ -1,18 +1,25 @@
-"""Commands for sweeps: sweep, and the group sweeps with list, show, members, watch, cancel, retry."""
+"""Commands for sweeps: sweep, and the group sweeps with list, show, members, plot, watch, cancel, retry."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bilevel_client.commands import sweep_csv
+from bilevel_client.commands.curves import drawing, picture
 from bilevel_client.commands.experiments import FILE
+from bilevel_client.commands.numbers import in_order
 from bilevel_client.commands.service import DID_NOT_SUCCEED, PATIENT, Service, labelled, waiting, with_service
 
 if TYPE_CHECKING:
     from bilevel_client.client import Client
     from bilevel_client.records import Record
 
+
+MOST_POINTS = 10_000
+"""Points of a series that a picture is drawn from: as many as the service gives at a time."""
 
 GRID = click.option(
     "--grid",
@@ -24,6 +31,20 @@ GRID = click.option(
 SEEDS = click.option(
     "--seeds", metavar="0..4", help="Seeds of every combination: `0..4` or `0,7`.  [default: the spec's]"
 )
+
+
+def _paths(context: click.Context, parameter: click.Parameter, text: str) -> list[str]:
+    return [path.strip() for path in text.split(",") if path.strip()]
+
+
+NUMBERS = click.option(
+    "--columns",
+    default="",
+    callback=_paths,
+    metavar="A.B,C.D",
+    help="Further numbers of the members' results: report.f1,timing.total_seconds.",
+)
+CSV = click.option("--csv", "as_csv", is_flag=True, help="Print CSV: plain numbers, every parameter and metric.")
 
 
 @click.command()
@@ -93,25 +114,69 @@ def list_sweeps(service: Service, labels: Sequence[str], name: str | None, limit
 
 @sweeps.command()
 @click.argument("sweep_id", metavar="ID")
+@NUMBERS
+@CSV
 @with_service
-def show(service: Service, sweep_id: str) -> None:
+def show(service: Service, sweep_id: str, columns: Sequence[str], as_csv: bool) -> None:
     """Show a sweep: how far it is, means over seeds, the best member."""
+    _one_format(service, as_csv)
     with service.client() as client:
-        record = client.get_sweep(client.find_sweep(sweep_id))
-    _show(service, record)
+        record = client.get_sweep(client.find_sweep(sweep_id), columns)
+    if as_csv:
+        click.echo(sweep_csv.cells(record), nl=False)
+    else:
+        _show(service, record)
 
 
 @sweeps.command()
 @click.argument("sweep_id", metavar="ID")
+@NUMBERS
+@CSV
 @with_service
-def members(service: Service, sweep_id: str) -> None:
+def members(service: Service, sweep_id: str, columns: Sequence[str], as_csv: bool) -> None:
     """List the members of a sweep, the newest trial of each."""
     from bilevel_client.commands import sweep_tables
 
+    _one_format(service, as_csv)
+    with service.client() as client:
+        record = client.get_sweep(client.find_sweep(sweep_id))
+        found = client.sweep_members(record["id"], columns)
+    if as_csv:
+        click.echo(sweep_csv.members(found), nl=False)
+    else:
+        service.answer(list(found), lambda: sweep_tables.members(record, found))
+
+
+@sweeps.command()
+@click.argument("sweep_id", metavar="ID")
+@click.option("--series", default="outer_objective", show_default=True, help="The series to draw.")
+@click.option(
+    "--out",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=picture,
+    help="Draw it into this file (png, svg, pdf).",
+)
+@with_service
+def plot(service: Service, sweep_id: str, series: str, file: Path) -> None:
+    """Draw a series of the members that have succeeded: a line a cell, mean and range over its seeds."""
     with service.client() as client:
         record = client.get_sweep(client.find_sweep(sweep_id))
         found = client.sweep_members(record["id"])
-    service.answer(list(found), lambda: sweep_tables.members(record, found))
+        succeeded = {each["member"]: each["experiment_id"] for each in found if each["status"] == "succeeded"}
+        if not succeeded:
+            raise click.UsageError("No member has succeeded so far: there is nothing to draw.")
+        every = {member: client.curves(each, series, max_points=MOST_POINTS) for member, each in succeeded.items()}
+        curves = {member: each.series[series] for member, each in every.items() if series in each.series}
+        if not curves:
+            there = client.curves(next(iter(succeeded.values())), max_points=4).series
+            raise click.UsageError(f"No member has the series {series}: there are {', '.join(in_order(there))}")
+    with drawing(file):
+        from bilevel_client.commands import sweep_plot
+
+        sweep_plot.draw(file, record, series, curves)
+    click.echo(json.dumps({"file": str(file)}) if service.as_json else f"Drawn into {file}.")
 
 
 @sweeps.command()
@@ -162,6 +227,11 @@ def _follow(service: Service, client: "Client", sweep_id: str) -> None:
     _show(service, record)
     if record["counts"].get("succeeded", 0) < record["members"]:
         raise SystemExit(DID_NOT_SUCCEED)
+
+
+def _one_format(service: Service, as_csv: bool) -> None:
+    if service.as_json and as_csv:
+        raise click.UsageError("--csv and --json exclude each other: give one")
 
 
 def _show(service: Service, record: "Record") -> None:

@@ -37,6 +37,10 @@ FIRST = (
     "model",
 )
 """Fields of a spec in the order in which they are shown; others follow by name."""
+SHORT = 10
+"""Numbers of a list that is shown."""
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+"""How a result has numbers that JSON has not."""
 WIDE = 240
 """Characters of a line in a file or pipe."""
 
@@ -121,7 +125,7 @@ def result(record: Record, found: Mapping[str, Any]) -> Group:
     parts: list[RenderableType] = [Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), table]
     facts = new_facts()
     for name, value in _leaves({name: value for name, value in sorted(report.items()) if not _is_metrics(value)}):
-        if not isinstance(value, list):  # curves and grids are for --json
+        if not isinstance(value, list) or _is_short(value):  # curves and grids are for --json
             facts.add_row(name.replace("_", " "), _reported(name, value))
     if facts.rows:
         parts += [facts, ""]
@@ -212,9 +216,16 @@ def _error(error: Mapping[str, Any]) -> str:
     return f"{error['message']} ({error['category']}: {error['code']}, attempt {error['attempt']})"
 
 
+def _is_short(values: Sequence[Any]) -> bool:
+    """Whether a list is of a few numbers."""
+    return len(values) <= SHORT and all(isinstance(value, int | float) or value in NOT_FINITE for value in values)
+
+
 def _reported(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return score(name, value)
+    if isinstance(value, list):
+        return f"[{', '.join(_reported(name, each) for each in value)}]"
     return measure(name, value) if isinstance(value, float) else str(value)
 
 

@@ -11,12 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from bilevel_client.commands.plotting import INK, MARKED, PALETTE, STYLE
+from bilevel_client.commands.plotting import INK, MARKED, STYLE, looks
 from bilevel_client.records import Series
 
 SIZE = (7.6, 3.9)
 LEGEND = 28
 """Characters of a line of the legend."""
+MARGINS = 0.6
+"""Inches above and below a legend that is as high as the figure."""
 STEPS = (1, 2, 5, 10)
 """Between ticks, times a power of ten."""
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
@@ -94,7 +96,11 @@ def lines(
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=STEPS))
         several = any(band.low != band.high for band in bands.values())
         spread = "mean and range\nover seeds" if several else None
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title=spread, title_fontsize=8.5, alignment="left")
+        legend = axes.legend(
+            loc="upper left", bbox_to_anchor=(1, 1), title=spread, title_fontsize=8.5, alignment="left"
+        )
+        high = legend.get_window_extent().height / figure.dpi + MARGINS
+        figure.set_figheight(max(SIZE[1], high))
         return figure
 
 
@@ -109,15 +115,14 @@ def _few_ticks(axes: Axes) -> None:
         axes.yaxis.set_major_formatter(PLAIN)
 
 
-def _looks(names: Sequence[str]) -> list[tuple[Any, str]]:
+def _looks(names: Sequence[str]) -> Sequence[tuple[Any, str]]:
     """Colour and dashes of each: ever darker for `T = 1`, `T = 4`, ..., and dashed ink for others beside them.
 
     Names without an order have the colours of the palette, which begin again with dashes.
     """
     ordered = [name for name in names if " = " in name]
     if not ordered:
-        count = len(PALETTE)
-        return [(PALETTE[number % count], "-" if number < count else "--") for number in range(len(names))]
+        return [looks(number) for number in range(len(names))]
     shade = mpl.colormaps["plasma_r"]
     return [
         (shade(0.1 + 0.9 * (ordered.index(name) + 1) / len(ordered)), "-") if name in ordered else (INK, "--")
@@ -126,7 +131,7 @@ def _looks(names: Sequence[str]) -> list[tuple[Any, str]]:
 
 
 def _line(axes: Axes, name: str, band: Band, colour: Any, dashes: str) -> None:
-    label, marker = textwrap.fill(name, LEGEND), "o" if len(band.x) <= MARKED else ""
+    label, marker = textwrap.fill(name, LEGEND, break_long_words=False), "o" if len(band.x) <= MARKED else ""
     axes.plot(band.x, band.mean, dashes, color=colour, label=label, linewidth=1.7, marker=marker, markersize=3.5)
     if band.low != band.high:
         axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.15, linewidth=0)

@@ -1,7 +1,9 @@
 """Which files of other experiments a problem asks for, and whether those experiments have what it needs."""
 
+import json
 from typing import NamedTuple
 
+from core.spec.base import Spec
 from core.spec.experiment import Experiment
 from core.spec.problems import HyperRepresentation, LinearRepresentation, Problem
 from core.spec.sizes import features
@@ -47,7 +49,7 @@ def unsuited(problem: Problem, reference: Reference, source: Experiment) -> Unsu
     if learned.dataset.held_out() != problem.dataset.held_out():
         return Unsuited(
             "/problem/dataset",
-            f"the representation was learned on {learned.dataset.model_dump(mode='json')}, another data set or split, "
+            f"the representation was learned on {_json(learned.dataset)}, another data set or split, "
             "so that characters it has seen might be tested on: give the same data set",
         )
     if isinstance(problem, HyperRepresentation):
@@ -66,6 +68,10 @@ def _another_model(problem: HyperRepresentation, learned: HyperRepresentation) -
         return None
     return Unsuited(
         "/problem/model",
-        f"the representation to start from is {learned.model.model_dump(mode='json')}: give the same model, or leave "
-        "`start` out",
+        f"the representation to start from is {_json(learned.model)}: give the same model, or leave `start` out",
     )
+
+
+def _json(part: Spec) -> str:
+    """As it is written in a spec."""
+    return json.dumps(part.model_dump(mode="json"))

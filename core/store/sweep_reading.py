@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, case, exists, func, select
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session, aliased, defer
 
 from core.errors import NotFound
@@ -31,6 +33,8 @@ class MemberReading(NamedTuple):
     """From the result, as the next two."""
     best: dict[str, Any] | None
     test: dict[str, Any] | None
+    values: dict[str, Any]
+    """Path -> the number in the result, or a text; None: there is neither."""
 
 
 class Standing(NamedTuple):
@@ -60,8 +64,13 @@ class SweepReading(NamedTuple):
         return Standing(Counter(each.status for each in self.members), done, asked)
 
 
-def get(session: Session, sweep_id: UUID) -> SweepReading:
+def get(session: Session, sweep_id: UUID, paths: Sequence[str] = ()) -> SweepReading:
     """One sweep with the newest trials of its members.
+
+    Args:
+        session: of the transaction.
+        sweep_id: which sweep.
+        paths: dotted places in the results whose numbers are read, too.
 
     Raises:
         NotFound: there is no such sweep.
@@ -69,7 +78,7 @@ def get(session: Session, sweep_id: UUID) -> SweepReading:
     row = session.get(SweepRow, sweep_id)
     if row is None:
         raise NotFound("There is no such sweep.")
-    trials = _trials(session, sweep_id)
+    trials = _trials(session, sweep_id, paths)
     newest = {each.member: each for each in trials}  # of those of a member the last remains
     return SweepReading(row, list(newest.values()), sum(each.version for each in trials))
 
@@ -107,7 +116,7 @@ def is_newest() -> ColumnElement[bool]:
     return ~exists().where(same, newer.trial > SweepMemberRow.trial)
 
 
-def _trials(session: Session, sweep_id: UUID) -> list[MemberReading]:
+def _trials(session: Session, sweep_id: UUID, paths: Sequence[str]) -> list[MemberReading]:
     """Every trial of every member, the trials of a member in order."""
     experiment, member = ExperimentRow, SweepMemberRow
     parts = [experiment.result[part] for part in ("selection", "best", "test")]
@@ -117,12 +126,25 @@ def _trials(session: Session, sweep_id: UUID) -> list[MemberReading]:
             *(experiment.status, experiment.version, experiment.hyperiteration, experiment.hyperiterations),
             *(experiment.error, experiment.spec),
             *parts,
+            *map(_value, paths),
         )
         .join(experiment, experiment.id == member.experiment_id)
         .where(member.sweep_id == sweep_id)
         .order_by(member.member, member.trial)
     )
-    return [MemberReading._make(found)._replace(status=Status(found.status)) for found in session.execute(statement)]
+    return [_member(found, paths) for found in session.execute(statement)]
+
+
+def _value(path: str) -> ColumnElement[Any]:
+    """What stands at a path in a result; neither objects nor lists, which may be large."""
+    found = func.jsonb_extract_path(ExperimentRow.result, *path.split("."), type_=JSONB)
+    return case((func.jsonb_typeof(found).in_(["number", "string"]), found))
+
+
+def _member(found: Row[Any], paths: Sequence[str]) -> MemberReading:
+    own = len(found) - len(paths)
+    values = dict(zip(paths, found[own:], strict=True))
+    return MemberReading._make((*found[:own], values))._replace(status=Status(found.status))
 
 
 def _standings(session: Session, sweeps: Sequence[UUID]) -> dict[UUID, Standing]:

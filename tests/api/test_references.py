@@ -57,6 +57,7 @@ def refused(client: httpx.Client, spec: dict[str, Any]) -> tuple[str, str]:
     assert one == other
     assert one["code"] == "reference_invalid"
     (error,) = one["errors"]
+    assert one["detail"] == f"{error['pointer']}: {error['detail']}"
     return error["pointer"], error["detail"]
 
 
@@ -92,8 +93,10 @@ def test_each_lack_is_named_with_its_field_and_remedy(client: httpx.Client, slot
     start = {"kind": "experiment", "experiment": few_shot}
     pointer, detail = refused(client, {"problem": {**FEW_SHOT["problem"], "model": other, "start": start}})
     assert (pointer, "give the same model" in detail) == ("/problem/model", True)
+    assert '{"kind": "conv4", ' in detail, "as it is written in a spec"
     pointer, detail = refused(client, {"problem": {**on_top(few_shot)["problem"], "dataset": {"rotations": False}}})
     assert (pointer, "give the same data set" in detail) == ("/problem/dataset", True)
+    assert '"rotations": true' in detail
 
     toy = submit(client, {"problem": {"kind": "quadratic"}})
     succeed(slot, settings, toy)

@@ -184,6 +184,7 @@ def test_a_missing_data_set_is_refused_before_anything_is_stored(
     assert refusal["code"] == "data_missing"
     assert refusal["errors"][0]["pointer"] == pointer
     assert "bilevel data prepare mnist" in refusal["detail"]
+    assert refusal["detail"].startswith(f"{pointer}: ")
     assert count(engine) == 0
 
 

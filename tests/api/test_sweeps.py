@@ -268,7 +268,9 @@ class TestLook:
             "metric": "loss",
             "validation": {"mean": 0.25, "deviation": None},
             "test": {"loss": {"mean": 1.0, "deviation": None}},
+            "values": {},
         }
+        assert now["best_cell"] is None, "the second cell has a single one, the first is not finite"
         scores = [each["score"] for each in members(client, record)]
         assert scores[0]["validation"] == "NaN"
         assert scores[1] == {
@@ -284,6 +286,75 @@ class TestLook:
         assert failed["error"]["code"] == "diverged"
         assert failed["progress"]["hyperiteration"] == 50
         assert client.get(record["links"]["self"]).json()["ended"]
+
+    def test_the_best_cell(self, client: httpx.Client, slot: Any) -> None:
+        record = submit(client)
+        assert record["best_cell"] is None
+        ids = [each["experiment_id"] for each in members(client, record)]
+        for experiment_id, validation in zip(ids, (0.1, 0.9, 0.3, 0.4), strict=True):
+            slot.succeed(experiment_id, slot.start(experiment_id), result(validation, 1.0))
+        now = client.get(record["links"]["self"]).json()
+        assert now["best"]["member"] == 0
+        assert now["best_cell"] == now["cells"][1]
+        assert now["best_cell"]["validation"]["mean"] == pytest.approx(0.35)
+
+    def test_numbers_of_results(self, client: httpx.Client, slot: Any) -> None:
+        record = submit(client)
+        places = ["report.f1", "report.clean.1", "diagnostics.hypergradient_norm.worst", "test.loss.mean"]
+        for path in ("self", "members"):  # no result says yet what is there
+            assert client.get(record["links"][path], params={"value": places}).status_code == 200
+        ids = [each["experiment_id"] for each in members(client, record)]
+        for number, experiment_id in enumerate(ids[:3]):
+            worst = {"hypergradient_norm": {"worst": "NaN" if number == 2 else number}}
+            report = {"f1": number / 4, "clean": [True, number]} if number < 2 else {"text": "3"}
+            slot.succeed(
+                experiment_id, slot.start(experiment_id), result(0.5, 3.0) | {"report": report, "diagnostics": worst}
+            )
+        found = client.get(record["links"]["members"], params={"value": places}).json()["members"]
+        assert [each["values"] for each in found] == [
+            {places[0]: 0.0, places[1]: 0.0, places[2]: 0.0, places[3]: 3.0},
+            {places[0]: 0.25, places[1]: 1.0, places[2]: 1.0, places[3]: 3.0},
+            {places[2]: "NaN", places[3]: 3.0},
+            {},
+        ]
+        assert list(found[0]["values"]) == places, "in the order asked for"
+        first, second = client.get(record["links"]["self"], params={"value": places}).json()["cells"]
+        assert first["values"][places[0]] == {"mean": 0.125, "deviation": pytest.approx(0.125 * 2**0.5)}
+        assert second["values"] == {
+            places[2]: {"mean": "NaN", "deviation": None},
+            places[3]: {"mean": 3.0, "deviation": None},
+        }
+
+    @pytest.mark.parametrize(
+        ("path", "instead"),
+        [
+            ("report.f2", "there are `report.f1`"),
+            ("report", "there are `report.f1`, `report.precision`, `report.y.0`, `report.y.1`"),
+            ("report.kind", "there are `report.f1`, `report.precision`"),
+            ("memory.{x},y'", "there are `best.…`, `report.…`, `test.…`"),
+            ("report..f1", "`report.f1`"),
+        ],
+    )
+    @pytest.mark.parametrize("where", ["self", "members"])
+    def test_a_number_that_is_not_there(
+        self, client: httpx.Client, slot: Any, path: str, instead: str, where: str
+    ) -> None:
+        record = submit(client)
+        experiment_id = members(client, record)[0]["experiment_id"]
+        report = {"f1": 0.5, "precision": 0.25, "y": [1, 2], "kind": "x", "sure": True}
+        slot.succeed(experiment_id, slot.start(experiment_id), result(0.5, 3.0) | {"report": report})
+        refused = client.get(record["links"][where], params={"value": ["report.f1", path]})
+        assert refused.status_code == 422
+        told = refused.json()["errors"][0]
+        assert told["parameter"] == "value"
+        assert f"no member has a number at `{path}`: " in told["detail"]
+        assert instead in told["detail"]
+
+    def test_paths_are_few_and_parameters_known(self, client: httpx.Client) -> None:
+        place = submit(client)["links"]["members"]
+        assert client.get(place, params={"value": ["x"] * 20}).status_code == 200
+        for wrong in ({"value": ["x"] * 21}, {"value": ""}, {"value": "a\x00b"}, {"values": "x"}):
+            assert client.get(place, params=wrong).status_code == 422
 
     @pytest.mark.parametrize(("field", "compared"), [("inner_dimension", False), ("algorithm.dynamics.rate", True)])
     def test_members_judged_differently_have_no_best(

@@ -1,5 +1,6 @@
 """The `bilevel` command against a real server: what it prints and how it ends."""
 
+import csv
 import json
 import math
 import re
@@ -267,6 +268,30 @@ def test_cancel(bilevel: Any, spec: str, slot: Any) -> None:
     assert json.loads(bilevel("cancel", experiment_id, "--json").stdout)["status"] == "cancelling"
 
 
+def test_short_lists_of_a_report_are_shown(bilevel: Any, spec: str, slot: Any) -> None:
+    experiment_id = bilevel("submit", spec).stdout.strip()
+    report = {
+        "y": [1, 2],
+        "outer": {"lam": [0.123456, "NaN"]},
+        "curve": list(range(777, 800)),
+        "grid": [[0.77]],
+        "a": [{}],
+    }
+    found = {"best": {"hyperiteration": 1}, "final": {"hyperiteration": 1}, "report": report}
+    slot.succeed(experiment_id, slot.start(experiment_id), found)
+    shown = bilevel("result", experiment_id).stdout
+    assert re.search(r"^y +\[1, 2\] *$", shown, re.MULTILINE)
+    assert re.search(r"^outer/lam +\[0\.1235, NaN\] *$", shown, re.MULTILINE)
+    assert not re.search(r"77|grid|curve|^a ", shown, re.MULTILINE)
+
+
+def test_refusals_of_what_is_not_there_name_the_field(bilevel: Any, tmp_path: Path) -> None:
+    file = tmp_path / "cleaning.json"
+    file.write_text(json.dumps({"problem": {"kind": "hyper_cleaning", "dataset": {"kind": "mnist"}}}))
+    refused = bilevel("submit", str(file), status=2).stderr
+    assert "Error: /problem/dataset: The data set mnist is not there" in refused
+
+
 def test_result_before_the_end(bilevel: Any, spec: str) -> None:
     experiment_id = bilevel("submit", spec).stdout.strip()
     assert "queued" in bilevel("result", experiment_id, status=2).stderr
@@ -323,6 +348,20 @@ def test_curves_in_json(bilevel: Any, drawn: str) -> None:
     answer = json.loads(bilevel("curves", drawn, "--json").stdout)
     assert answer["series"]["validation/loss"] == {"step": [0, 50], "value": [1.0, "NaN"]}
     assert set(answer["series"]["outer_objective"]["attempt"]) == {1, 2}
+
+
+def test_curves_in_csv(bilevel: Any, drawn: str, spec: str, slot: Any, tmp_path: Path) -> None:
+    other = bilevel("submit", spec).stdout.strip()
+    slot.write(other, slot.start(other), {"outer_objective": dict.fromkeys(range(9), 0.5), "validation/x": {0: 1.0}})
+    lines = bilevel("curves", drawn, other, "--series", "outer_*", "--series", "validation/loss", "--csv").stdout
+    points = list(csv.DictReader(lines.splitlines()))
+    assert list(points[0]) == ["experiment", "series", "step", "value", "attempt"]
+    assert [each["step"] for each in points if each["experiment"] == other] == [str(step) for step in range(9)]
+    assert len([each for each in points if each["series"] == "outer_objective"]) == 60 + 9, "every point"
+    assert {"experiment": drawn, "series": "validation/loss", "step": "50", "value": "NaN", "attempt": "2"} in points
+    assert "has no series nothing" in bilevel("curves", drawn, "--series", "nothing", "--csv", status=2).stderr
+    for more in (("--json",), ("--plot", str(tmp_path / "x.png"))):
+        assert "exclude each other" in bilevel("curves", drawn, "--csv", *more, status=2).stderr
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "PNG"])

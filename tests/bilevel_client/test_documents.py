@@ -29,7 +29,7 @@ def test_the_code_that_loads_an_artifact_runs(
     artifact = StoredArtifact("application/octet-stream", blob)
     slot.succeed(experiment_id, slot.start(experiment_id), {}, **{"outer_variables.safetensors": artifact})
 
-    code, listing = re.findall(r"```python\n(.*?)```", (ROOT / "docs/reading-results.md").read_text(), re.DOTALL)
+    code, listing, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/reading-results.md").read_text(), re.DOTALL)
     for written, meant in (("http://127.0.0.1:8000", address), ("58fe3f8b", experiment_id[:8])):
         assert written in code
         code = code.replace(written, meant)

@@ -1,5 +1,6 @@
 """Sweeps from Python and from the command line, against a real server."""
 
+import csv
 import json
 import re
 import threading
@@ -205,6 +206,38 @@ class TestCommands:
         assert re.search(r"3 +[0-9a-f]{8} +0\.5 +1 +succeeded +93\.00 %", shown)
         assert "left out (trial, progress" in shown
 
+    def test_the_best_cell_is_shown_where_there_are_several(
+        self, bilevel: Any, client: Client, spec: str, worker: Any
+    ) -> None:
+        worker()
+        shown = bilevel("sweep", spec, "--grid", "steps=1,2", "--seeds", "0,1", "--wait").stdout
+        assert "best cell: steps=2 (2 seeds): validation accuracy 92.50 ± 0.71 %, test accuracy 80.00" in shown
+
+    def test_a_picture_of_a_sweep(self, bilevel: Any, spec: str, worker: Any, tmp_path: Path, client: Client) -> None:
+        picture = str(tmp_path / "sweep.png")
+        worker(failing=1)
+        arguments = ("--grid", "steps=1,2", "--seeds", "0,1", "--wait", "--json")
+        sweep_id = json.loads(bilevel("sweep", spec, *arguments, status=1).stdout)["id"]
+        told = json.loads(bilevel("sweeps", "plot", sweep_id, "--out", picture, "--json").stdout)
+        assert told == {"file": picture}
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+        nothing = bilevel("sweeps", "plot", sweep_id, "--series", "x", "--out", picture, status=2).stderr
+        assert "No member has the series x: there are outer_objective" in nothing
+        unwritten = bilevel("sweeps", "plot", sweep_id, "--out", str(tmp_path / "no" / "x.svg"), status=2).stderr
+        assert "cannot be written" in unwritten
+        assert "does not end in" in bilevel("sweeps", "plot", sweep_id, "--out", "x.gif", status=2).stderr
+
+    def test_there_is_nothing_to_draw_before_one_has_succeeded(self, bilevel: Any, spec: str, tmp_path: Path) -> None:
+        sweep_id = bilevel("sweep", spec, "--seeds", "0,1").stdout.strip()
+        refused = bilevel("sweeps", "plot", sweep_id, "--out", str(tmp_path / "x.png"), status=2).stderr
+        assert "No member has succeeded" in refused
+
+    def test_a_single_cell_is_not_the_best(self, bilevel: Any, spec: str, worker: Any) -> None:
+        worker()
+        shown = bilevel("sweep", spec, "--seeds", "0,1", "--wait").stdout
+        assert "best: seed=1" in shown
+        assert "best cell" not in shown
+
     def test_list(self, bilevel: Any, spec: str) -> None:
         assert "No sweeps." in bilevel("sweeps", "list").stdout
         sweep_id = bilevel("sweep", spec, "--seeds", "0..3", "--name", "of seeds").stdout.strip()
@@ -215,6 +248,78 @@ class TestCommands:
         bilevel("sweeps", "list", "--label", "ab", status=2)
         assert "members" in bilevel("sweeps", "--help").stdout
         assert "no sweep whose id begins" in bilevel("sweeps", "show", "f" * 30, status=2).stderr
+
+
+class TestNumbersOfResults:
+    COLUMNS = "report.f1,timing.total_seconds, diagnostics.solver_residual.worst"
+
+    @pytest.fixture
+    def sweep(self, client: Client, slot: Any) -> str:
+        """Four members of two cells, of which the last is not run."""
+        sweep_id = str(
+            client.sweep({**SWEEP, "grid": {"hypergradient": [{"kind": "reverse"}, {"kind": "exact"}]}})["id"]
+        )
+        for number, member in enumerate(client.sweep_members(sweep_id)[:3]):
+            more = {"report": {"f1": number / 4}, "timing": {"total_seconds": 1234.5}}
+            more |= {"diagnostics": {"solver_residual": {"worst": "Infinity"}}} if number == 2 else {}
+            attempt = slot.start(member["experiment_id"])
+            slot.succeed(member["experiment_id"], attempt, result(0.9 + number / 100, 0.8) | more)
+        return sweep_id
+
+    def test_columns_of_tables(self, bilevel: Any, sweep: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "300")
+        cells = re.split(r"\n", bilevel("sweeps", "show", sweep, "--columns", self.COLUMNS).stdout)
+        heading = next(line for line in cells if "report.f1" in line)
+        assert heading.split()[-3:] == ["report.f1", "timing.total_seconds", "solver_residual.worst"]
+        assert re.search(r"reverse .* 0\.125 ± 0\.18 +1234 ± 0$", "\n".join(map(str.rstrip, cells)), re.MULTILINE)
+        assert re.search(r"exact .* 0\.5 +1234 +∞$", "\n".join(map(str.rstrip, cells)), re.MULTILINE)
+        members = bilevel("sweeps", "members", sweep, "--columns", self.COLUMNS).stdout
+        assert re.search(r"solver_residual\.worst", members)
+        assert re.search(r"succeeded .* 0\.25 +1234 *$", members, re.MULTILINE)
+        told = json.loads(bilevel("sweeps", "members", sweep, "--columns", "report.f1", "--json").stdout)
+        assert [each["values"] for each in told] == [{"report.f1": 0.0}, {"report.f1": 0.25}, {"report.f1": 0.5}, {}]
+
+    def test_headings_are_whole_paths_where_others_end_so(
+        self, bilevel: Any, sweep: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "300")
+        paths = ("best.validation.accuracy.mean", "test.accuracy.mean")
+        shown = bilevel("sweeps", "show", sweep, "--columns", ",".join(paths)).stdout
+        assert set(paths) <= {*shown.split()}
+
+    def test_a_path_that_no_member_has(self, bilevel: Any, sweep: str) -> None:
+        for command in ("show", "members"):
+            refused = bilevel("sweeps", command, sweep, "--columns", "report.f1,report.f2", status=2).stderr
+            assert "no member has a number at `report.f2`: there are `report.f1`" in refused
+
+    def test_cells_as_csv(self, bilevel: Any, sweep: str) -> None:
+        text = bilevel("sweeps", "show", sweep, "--csv", "--columns", self.COLUMNS).stdout
+        first, second = csv.DictReader(text.splitlines())
+        assert first["algorithm.hypergradient"] == '{"kind": "reverse"}'
+        assert (first["seeds"], first["succeeded"], second["succeeded"]) == ("2", "2", "1")
+        assert float(first["validation.mean"]) == pytest.approx(0.905)
+        assert float(first["validation.deviation"]) == pytest.approx(0.005 * 2**0.5)
+        assert (first["test.accuracy.mean"], first["test.loss.mean"]) == ("0.8", "NaN")
+        assert (first["report.f1.mean"], second["report.f1.mean"]) == ("0.125", "0.5")
+        assert (second["report.f1.deviation"], first["diagnostics.solver_residual.worst.mean"]) == ("", "")
+        assert second["diagnostics.solver_residual.worst.mean"] == "Infinity"
+
+    def test_members_as_csv(self, bilevel: Any, client: Client, sweep: str) -> None:
+        lines = list(
+            csv.DictReader(bilevel("sweeps", "members", sweep, "--csv", "--columns", "report.f1").stdout.splitlines())
+        )
+        assert [line["experiment_id"] for line in lines] == [
+            member["experiment_id"] for member in client.sweep_members(sweep)
+        ]
+        assert [line["seed"] for line in lines] == ["0", "1", "0", "1"]
+        assert [line["status"] for line in lines] == ["succeeded"] * 3 + ["queued"]
+        assert [line["validation"] for line in lines] == ["0.9", "0.91", "0.92", ""]
+        assert [line["report.f1"] for line in lines] == ["0.0", "0.25", "0.5", ""]
+        assert lines[0]["test.loss"] == "NaN"
+
+    def test_one_format(self, bilevel: Any, sweep: str) -> None:
+        for command in ("show", "members"):
+            assert "exclude each other" in bilevel("sweeps", command, sweep, "--csv", "--json", status=2).stderr
 
 
 def test_ctrl_c_says_that_the_sweep_goes_on(

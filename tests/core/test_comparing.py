@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.comparing import Score, best, cells, measured, score, spread
+from core.comparing import Score, best, best_cell, cells, measured, score, spread
 from core.spec import Experiment
 from core.spec.experiment import Evaluation
 from core.spec.plugins import PluginProblem
@@ -210,3 +210,43 @@ def test_a_score_is_read_from_a_result() -> None:
     assert score(0, {}, SPEC, selection, None, None) is None
     assert score(0, {}, SPEC, selection, {"hyperiteration": 0}, {}) is None
     assert score(0, {}, SPEC, {"metric": "f1", "better": "higher"}, one_best, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("validation", "expected"),
+    [
+        ([0.9, 0.1, 0.6, 0.6], 1),
+        ([0.5, 0.5, 0.5, 0.5], 0),
+        ([NAN, 0.9, 0.1, 0.1], 1),
+        ([0.9, None, 0.1, 0.1], 1),
+        ([0.9, None, 0.1, None], None),
+        ([None, None, None, None], None),
+        ([0.9, INFINITY, None, 0.9], None),
+    ],
+)
+def test_the_best_cell_has_the_best_mean_of_all_its_seeds(validation: list[float | None], expected: int | None) -> None:
+    scores = [scored(member, value) for member, value in enumerate(validation) if value is not None]
+    groups = cells([{"steps": member // 2, "seed": member % 2} for member in range(4)], scores)
+    found = best_cell(groups, scores)
+    assert found == (None if expected is None else groups[expected])
+
+
+def test_there_is_no_best_cell_of_single_seeds_or_of_different_data() -> None:
+    scores = [scored(member, 0.5)._replace(parameters={"steps": member, "seed": 0}) for member in range(2)]
+    assert best_cell(cells([each.parameters for each in scores], scores), scores) is None
+    members = [{"kind": kind, "seed": seed} for kind in "xy" for seed in range(2)]
+    scores = [
+        scored(member, 0.5)._replace(parameters=parameters, yardstick=parameters["kind"])
+        for member, parameters in enumerate(members)
+    ]
+    assert best_cell(cells(members, scores), scores) is None
+    assert best_cell(cells(members[:2], scores[:2]), scores[:2]) is not None
+
+
+def test_values_are_over_the_members_that_have_them() -> None:
+    members = [{"steps": member // 3, "seed": member % 3} for member in range(6)]
+    values: dict[int, dict[str, float]] = {0: {"a": 1.0, "b": 5.0}, 1: {"a": 3.0}, 2: {}, 4: {"b": NAN}}
+    first, second = cells(members, [], values)
+    assert first.values == {"a": (2.0, 2**0.5), "b": (5.0, None)}
+    assert list(second.values) == ["b"]
+    assert cells(members, [])[0].values == {}

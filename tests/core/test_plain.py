@@ -25,3 +25,11 @@ def test_numbers_that_json_does_not_have_become_strings() -> None:
 def test_what_is_no_data_is_named_by_its_place(report: object, said: str) -> None:
     with pytest.raises(TypeError, match=f"^{said}"):
         plain.data({"report": report})
+
+
+def test_numbers_by_their_paths() -> None:
+    found = {"a": {"b": 1, "c": "NaN", "d": "text", "e": None, "f": True}, "g": [0.5, [2.0]], "h": {}, "i": "-Infinity"}
+    assert list(plain.paths(found)) == ["a.b", "a.c", "g.0", "g.1.0", "i"]
+    assert plain.read("-Infinity") == -math.inf
+    assert plain.read(2) == 2.0
+    assert [plain.read(each) for each in (True, None, "3", [1.0], {})] == [None] * 5

@@ -133,6 +133,7 @@ def test_every_kind_has_a_plan(section: str) -> None:
         found = plan(Experiment.model_validate(body))
         if found.memory is None or found.time is None:
             assert "Not modelled" in found.verdict
+            assert found.notes == [], "it is said once"
             continue
         modelled += 1
         assert found.memory.peak_mb == pytest.approx(sum(part.mb for part in found.memory.parts), abs=0.5)
