@@ -239,7 +239,7 @@ def _progress(done: int, asked: int) -> SweepProgress:
 
 
 def _score(reading: MemberReading) -> comparing.Score | None:
-    found = (reading.selection, reading.best, reading.test)
+    found = (reading.selection, reading.best, reading.test, reading.data)
     return comparing.score(reading.member, reading.parameters, reading.spec, *found)
 
 

@@ -15,8 +15,10 @@ from core.store.sweep_reading import SweepReading
 
 MOST_NAMED = 20
 """Paths that a refusal names."""
+LOOKED_INTO = 20
+"""Results that are searched for them."""
 
-Path = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Path = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00.]*(\.[^\x00.]*){0,30}$")]
 
 
 class ValuesQuery(BaseModel):
@@ -36,8 +38,9 @@ def require_values(session: Session, found: SweepReading) -> None:
         return
     for path in results[0].values:
         if all(plain.read(each.values[path]) is None for each in results):
-            result = reading.outcome(session, results[0].experiment_id).result
-            detail = f"no member has a number at `{path}`: {_instead(path, sorted(plain.paths(result), key=_rank))}"
+            some = [reading.outcome(session, each.experiment_id).result for each in results[:LOOKED_INTO]]
+            possible = {other for result in some for other in plain.paths(result)}
+            detail = f"no member has a number at `{path}`: {_instead(path, sorted(possible, key=_rank))}"
             raise blaming(422, "invalid", {"parameter": "value", "detail": detail})
 
 

@@ -33,7 +33,7 @@ def sweep(
     Raises:
         BadSpec: something is not of that form.
     """
-    own = dict(content) if "base" in content else {**_named(content), "base": dict(content)}
+    own = {**_named(content["base"]), **content} if "base" in content else {**_named(content), "base": dict(content)}
     if not isinstance(own["base"], dict) or not isinstance(own.get("grid", {}), dict):
         raise BadSpec("a sweep is an object with `base`, an experiment, and `grid`, an object of lists")
     own["base"] = assign(own["base"], settings)
@@ -73,8 +73,9 @@ def integers(text: str) -> list[int]:
     return found
 
 
-def _named(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": content["name"]} if "name" in content else {}
+def _named(experiment: Any) -> dict[str, Any]:
+    """The name that a sweep has from its base, where it has none of its own."""
+    return {"name": experiment["name"]} if isinstance(experiment, Mapping) and "name" in experiment else {}
 
 
 def _values(text: str, setting: str) -> list[Any]:

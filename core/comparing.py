@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from pydantic import ValidationError
-
 from core.spec import Experiment
 from core.spec.yardstick import yardstick
 
@@ -63,6 +61,7 @@ def score(
     selection: Mapping[str, Any] | None,
     best: Mapping[str, Any] | None,
     test: Mapping[str, Any] | None,
+    data: Mapping[str, Any] | None = None,
 ) -> Score | None:
     """A member's score from its spec and the parts of its result; None where they do not say what chooses."""
     chosen = (best or {}).get("validation", {}).get((selection or {}).get("metric"))
@@ -70,8 +69,9 @@ def score(
         return None
     metrics = {name: float(metric["mean"]) for name, metric in (test or {}).items()}
     metric, better, hyperiteration = selection["metric"], selection["better"], best["hyperiteration"]
-    validation, measured_on = float(chosen["mean"]), measured(spec)
-    return Score(member, parameters, metric, better, hyperiteration, validation, metrics, measured_on)
+    digest = f" on {data['sha256']}" if data else ""
+    measured_on = measured(spec) + digest
+    return Score(member, parameters, metric, better, hyperiteration, float(chosen["mean"]), metrics, measured_on)
 
 
 def measured(spec: Mapping[str, Any]) -> str:
@@ -81,10 +81,10 @@ def measured(spec: Mapping[str, Any]) -> str:
     """
     try:
         known = Experiment.model_validate(spec)
-    except ValidationError:
+        steps = getattr(known.algorithm, "steps", 1)
+        return json.dumps(yardstick(known.problem, known.evaluation, steps=steps), sort_keys=True)
+    except Exception:  # noqa: BLE001  whatever a package's code raises: taken whole, nothing is compared that must not be
         return json.dumps([spec.get(part) for part in ("problem", "evaluation")], sort_keys=True)
-    steps = getattr(known.algorithm, "steps", 1)
-    return json.dumps(yardstick(known.problem, known.evaluation, steps=steps), sort_keys=True)
 
 
 def best(scores: Iterable[Score]) -> Score | None:

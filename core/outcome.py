@@ -50,6 +50,8 @@ def make_result(
 
 
 def _plain_report(report: object) -> Any:
+    if not isinstance(report, Mapping):
+        raise ProblemInvalid(f"report is a {type(report).__name__}: give an object, a dict by name")
     try:
         return plain.data(report, "report")
     except TypeError as error:

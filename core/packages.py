@@ -8,8 +8,8 @@ from typing import get_args
 from core.spec import KINDS
 from core.spec.plugins import Plugin
 
-STORE = "core.store"
-"""What fails in it is the service's own, whoever has asked it for something."""
+OWN = ("core.store", "core.datasets")
+"""What fails in these is the service's own, whoever has asked it for something."""
 
 
 def packages() -> frozenset[str]:
@@ -21,13 +21,13 @@ def packages() -> frozenset[str]:
 def place(error: BaseException, named: frozenset[str]) -> str | None:
     """The last line in one of the packages that an error came through, "augreg/problem.py:57, in evaluate".
 
-    None where it came through none of them, or one of them had called the service's own storage, which failed.
+    None where it came through none of them, or one of them had called the service's own storage or data, which failed.
     """
     found = None
     for module, told in _frames(error):
         if module.partition(".")[0] in named:
             found = told
-        elif module == STORE or module.startswith(f"{STORE}."):
+        elif any(module == own or module.startswith(f"{own}.") for own in OWN):
             found = None
     return found
 

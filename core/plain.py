@@ -24,7 +24,12 @@ def read(value: Any) -> float | None:
     """A number of plain data, or what its name stands for; None: it is something else."""
     if isinstance(value, str):
         return NAMES.get(value)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a whole number that is larger than any of those
+        return math.inf if value > 0 else -math.inf
 
 
 def paths(part: Any, path: str = "") -> Iterator[str]:
@@ -47,14 +52,21 @@ def data(value: Any, place: str = "") -> Any:
         case float():
             return number(value)
         case Mapping():
-            return {str(key): data(part, _within(place, key)) for key, part in value.items()}
+            return {text(str(key)): data(part, _within(place, key)) for key, part in value.items()}
         case list() | tuple():
             return [data(part, _within(place, position)) for position, part in enumerate(value)]
-        case str() | int() | None:
+        case str():
+            return text(value)
+        case int() | None:
             return value
         case _:
             what = f"{place or 'it'} is a {type(value).__name__}"
             raise TypeError(f"{what}: give numbers, text, lists or objects")
+
+
+def text(value: str) -> str:
+    """With what Postgres does not take shown as other characters: NUL, and halves of surrogate pairs."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode()
 
 
 def _within(place: str, key: object) -> str:

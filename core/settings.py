@@ -18,7 +18,7 @@ POSTGRES = re.compile(
     r"|postgres(ql)?(\+\w+)?://([^:/]*(:[^@]*)?@)?(\[[^/?]*\]|[^/:?]*)(:\d{0,5})?(/[^?]*)?(\?.*)?", re.DOTALL
 )
 """Nothing, or an address of Postgres as SQLAlchemy reads it."""
-BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+BROKERS = ("redis", "rediss", "redis+socket", "amqp", "pyamqp", "amqps")
 """Schemes of the brokers' addresses."""
 
 

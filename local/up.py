@@ -151,7 +151,9 @@ def _api(home: Home, environment: dict[str, str], listener: socket.socket) -> Se
 
 def _left_out(log: Path, said_before: int) -> list[str]:
     """The API's warnings of packages that cannot be used, after the first bytes of its log."""
-    said = log.read_bytes()[said_before:].decode(errors="replace")
+    with log.open("rb") as file:
+        file.seek(said_before)
+        said = file.read().decode(errors="replace")
     return [line for line in said.splitlines() if LEFT_OUT in line]
 
 

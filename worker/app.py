@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psutil
-from celery import signals
+from celery import bootsteps, signals
 
 from core.queue import TASK, make_queue
 from core.settings import Settings, prepare_process
@@ -43,6 +43,8 @@ class Worker:
         self.queue = make_queue(settings.broker_url.get_secret_value())
         self.queue.conf.worker_redirect_stdouts = False
         self.queue.task(name=TASK)(self._work)
+        self.queue.steps["worker"].add(_giving_back(self.stopping))
+        self._asked = False
         self._reaper = Reaper(engine, self.queue, settings, self.stopping)
         logger.info("%s: %d slots on %s, %d threads each", who, count, ", ".join(found), threads)
 
@@ -59,7 +61,7 @@ class Worker:
         without = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         work: Callable[[list[str]], object] = self.queue.worker_main  # it returns, whatever its stub says
         work(["--quiet", "worker", "--pool=threads", *arguments, *without])
-        return 0 if self.stopping.is_set() else 1
+        return 0 if self._asked else 1
 
     def _work(self) -> None:
         slot = self._free.get_nowait()
@@ -69,7 +71,20 @@ class Worker:
             self._free.put(slot)
 
     def _shut_down(self, **_: Any) -> None:
+        self._asked = True
         self.stopping.set()
+
+
+def _giving_back(stopping: threading.Event) -> type[bootsteps.StartStopStep]:
+    """What Celery does when it ends, of itself, too, before it waits for the slots: they give back what they run."""
+
+    class GiveBack(bootsteps.StartStopStep):
+        requires = ("celery.worker.components:Pool",)
+
+        def close(self, worker: object) -> None:
+            stopping.set()
+
+    return GiveBack
 
 
 def _leave_logging(**_: Any) -> None:

@@ -93,27 +93,26 @@ class Slot:
         )
         heartbeat.start()
         try:
-            ending = self._ending(claimed, heartbeat)
+            ending = self._run_child(claimed, heartbeat, self._limits(claimed))
             self._write(claimed, ending)
             return ending.report
+        except DatabaseUnreachable:
+            raise
+        except Exception as error:  # a fault of ours: the experiment is not to wait for the end of its lease
+            logger.exception("%s attempt %d: could not be watched", claimed.experiment_id, claimed.attempt)
+            report = Report.broken(error)
+            self._write(claimed, Ending(report, None, "not watched", self._limits(claimed), 0))
+            return report
         finally:
             heartbeat.stop()
 
-    def _ending(self, claimed: Claim, heartbeat: Heartbeat) -> Ending:
-        try:
-            return self._run_child(claimed, heartbeat)
-        except Exception as error:  # a fault of ours: the experiment is not to wait for the end of its lease
-            logger.exception("%s attempt %d: could not be watched", claimed.experiment_id, claimed.attempt)
-            return Ending(Report.broken(error), None, "not watched", self._limits(claimed), 0)
-
-    def _run_child(self, claimed: Claim, heartbeat: Heartbeat) -> Ending:
+    def _run_child(self, claimed: Claim, heartbeat: Heartbeat, limits: Limits) -> Ending:
         order = Order(
             claimed.experiment_id, claimed.attempt, claimed.spec, claimed.device, self._threads, self._settings
         )
-        limits = self._limits(claimed)
         try:
             child = Child(order)
-        except (OSError, EOFError) as error:
+        except EOFError as error:  # the fork server died; the next child starts it again
             return Ending(None, None, f"not started: {error}", limits, 0)
         try:
             reason = supervise(child, heartbeat, limits, self._stopping.is_set)

@@ -20,21 +20,29 @@ LONGEST_NAME = 24
 def differences(specs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Field -> its value in each spec, where they are not all the same; None where a spec has no such field.
 
-    Objects of different kinds are taken as wholes, those of one kind field by field. Names are not compared.
+    Objects of different kinds are taken as wholes, and those of one kind field by field. Names are not compared.
     """
-    return dict(_differences([{name: value for name, value in spec.items() if name != "name"} for spec in specs], ""))
+    found: dict[str, list[Any]] = {}
+    unnamed = {place: {**spec, "name": None} for place, spec in enumerate(specs)}
+    for path, values in _differences(unnamed, ""):
+        row = found.setdefault(path, [None] * len(specs))
+        for place, value in values.items():
+            row[place] = value
+    return found
 
 
 def comparison(records: Sequence[Record], results: Sequence[Mapping[str, Any] | None]) -> Rows:
     """A column an experiment: state, what differs in the specs, metrics, time and memory."""
     differing = differences([record["spec"] for record in records])
     rows = Rows("", *(Column(record["id"][:8]) for record in records))
-    names = [_name(record) for record in records]
-    if len({*names}) > 1:
+    if any(names := _without_common([_name(record) for record in records])):
         rows.add_row("name", *(cut(name, LONGEST_NAME) for name in names))
     rows.add_row("status", *(Text(record["status"], colour(record)) for record in records))
     for path, name in short_names(list(differing)).items():
         rows.add_row(name, *(_setting(value) for value in differing[path]))
+    data = [(found or {}).get("data") for found in results]
+    if len({(each or {}).get("sha256") for each in data if each}) > 1:
+        rows.add_row("data (sha256)", *(each["sha256"][:8] if each else MISSING for each in data))
     for label, values in _reached(results):
         rows.add_row(label, *(MISSING if value is None else value for value in values))
     return rows
@@ -88,14 +96,21 @@ def _name(record: Record) -> str:
     return name.partition(" [")[0] if record.get("sweep") else name
 
 
-def _differences(values: Sequence[Any], path: str) -> Iterator[tuple[str, list[Any]]]:
-    if all(value == values[0] for value in values):
+def _differences(values: Mapping[int, Any], path: str) -> Iterator[tuple[str, Mapping[int, Any]]]:
+    """Path -> place -> value; a path may come again for other places, whose objects are of another kind."""
+    first = next(iter(values.values()))
+    if all(value == first for value in values.values()):
         return
-    if not all(isinstance(value, Mapping) for value in values) or len({value.get("kind") for value in values}) > 1:
-        yield path, list(values)
-        return
-    for name in dict.fromkeys(name for value in values for name in value):
-        yield from _differences([value.get(name) for value in values], f"{path}.{name}" if path else name)
+    groups: dict[Any, dict[int, Any]] = {}
+    for place, value in values.items():
+        groups.setdefault(value.get("kind") if isinstance(value, Mapping) else (), {})[place] = value
+    if len(groups) > 1 or () in groups:
+        yield path, values
+    for kind, group in groups.items():
+        if kind != ():
+            for name in dict.fromkeys(name for value in group.values() for name in value):
+                fields = {place: value.get(name) for place, value in group.items()}
+                yield from _differences(fields, f"{path}.{name}" if path else name)
 
 
 def _setting(value: Any) -> str:

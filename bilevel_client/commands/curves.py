@@ -46,7 +46,8 @@ def curves(
     if as_csv and (service.as_json or plot):
         raise click.UsageError(f"--csv and {'--json' if service.as_json else '--plot'} exclude each other: give one")
     with service.client() as client:
-        records = [client.get(client.find(experiment)) for experiment in experiments]
+        ids = dict.fromkeys(client.find(experiment) for experiment in experiments)
+        records = [client.get(each) for each in ids]
         points = 4 if as_csv else PLOTTED if plot or service.as_json else 500
         found = [client.curves(record["id"], series, max_points=points) for record in records]
         for record, each in zip(records, found, strict=True):

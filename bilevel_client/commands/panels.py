@@ -97,7 +97,9 @@ def thresholds(panel: Panel, specs: Iterable[Mapping[str, Any]]) -> list[float]:
 
 
 def _alone(panel: Panel, name: str) -> Panel:
-    return panel._replace(title=f"{panel.title}, {label(name)}", series=(name,))
+    own = label(name)
+    title = panel.title if own.lower() == panel.title.lower() else f"{panel.title}, {own}"
+    return panel._replace(title=title, series=(name,))
 
 
 def _titled(titles: Mapping[str, str], known: Container[str]) -> Iterator[Panel]:

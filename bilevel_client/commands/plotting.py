@@ -27,6 +27,7 @@ STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.5,
     "text.color": INK,
+    "axes.formatter.useoffset": False,
     "axes.edgecolor": "#c4c9d1",
     "axes.labelcolor": FAINT,
     "axes.titlecolor": INK,
@@ -79,8 +80,9 @@ def draw(path: Path, drawn: Drawn) -> None:
 def picture(drawn: Drawn) -> Figure:
     """The panels below a title and, of several experiments, a legend."""
     shown = list(panels(in_order({name for _, curves in drawn for name in curves.series})))
-    if len(drawn) > len(PALETTE):
-        shown = [each for panel in shown for each in apart(panel)]
+    if len(drawn) > 1:
+        most = 1 if len(drawn) > len(PALETTE) else len(DASHES)
+        shown = [each for panel in shown for each in (apart(panel) if len(panel.series) > most else (panel,))]
     columns = _columns(len(shown))
     rows = math.ceil(len(shown) / columns)
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + HEAD))
@@ -170,7 +172,11 @@ def _draw_panel(axes: Axes, panel: Panel, drawn: Drawn) -> None:
             for line in labelled.values()
         ]
         newest = [f"   {shown(line.series.value[-1])}" if alone else "" for line in labelled.values()]
-        axes.legend(keys, [label + value for label, value in zip(labelled, newest, strict=True)], handlelength=1.6)
+        axes.legend(
+            keys,
+            [label + value for label, value in zip(labelled, newest, strict=True)],
+            handlelength=1.6 if alone else 2.6,
+        )
 
 
 def spans_decades(values: Iterable[float]) -> bool:

@@ -12,25 +12,31 @@ Line = Mapping[str, Any]
 """Column -> value."""
 
 
-def cells(record: Record) -> str:
-    """A line a cell: its parameters, how many seeds have succeeded, mean and deviation of every metric and number."""
-    return _text([_cell(each) for each in record["cells"]])
+def cells(record: Record, paths: Sequence[str] = ()) -> str:
+    """A line a cell: its parameters, how many seeds have succeeded, mean and deviation of every metric and number.
+
+    Args:
+        record: the sweep's.
+        paths: of the numbers that were asked for; each has its columns, also where nothing has it.
+    """
+    return _text([_cell(each, paths) for each in record["cells"]])
 
 
-def members(found: Sequence[Record]) -> str:
-    """A line a member: its parameters, where it stands, every metric and number."""
-    return _text([_member(each) for each in found])
+def members(found: Sequence[Record], paths: Sequence[str] = ()) -> str:
+    """A line a member: its parameters, where it stands, every metric and number; `paths` as of `cells`."""
+    return _text([_member(each, paths) for each in found])
 
 
-def _cell(cell: Mapping[str, Any]) -> Line:
+def _cell(cell: Mapping[str, Any], paths: Sequence[str]) -> Line:
     line = {**cell["parameters"], "seeds": cell["seeds"], "succeeded": cell["succeeded"], "metric": cell["metric"]}
     tested = {f"test.{name}": spread for name, spread in cell["test"].items()}
-    for name, spread in {"validation": cell["validation"], **tested, **cell.get("values", {})}.items():
+    values = {path: cell["values"].get(path) for path in paths}
+    for name, spread in {"validation": cell["validation"], **tested, **values}.items():
         line |= {f"{name}.{part}": (spread or {}).get(part) for part in ("mean", "deviation")}
     return line
 
 
-def _member(member: Record) -> Line:
+def _member(member: Record, paths: Sequence[str]) -> Line:
     score = member["score"] or {}
     return {
         **{name: member[name] for name in ("member", "trial", "experiment_id")},
@@ -42,7 +48,7 @@ def _member(member: Record) -> Line:
         "best_hyperiteration": score.get("hyperiteration"),
         "validation": score.get("validation"),
         **{f"test.{name}": value for name, value in score.get("test", {}).items()},
-        **member.get("values", {}),
+        **{path: member["values"].get(path) for path in paths},
     }
 
 

@@ -59,5 +59,6 @@ def _names(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     sign = " = " if ordered else "="
     names = short_names(differing).values()
     return [
-        ", ".join(f"{name}{sign}{shown(value)}" for name, value in zip(names, each, strict=True)) for each in values
+        ", ".join(f"{name}{sign}{shown(value)}" for name, value in zip(names, each, strict=True)) or "all seeds"
+        for each in values
     ]

@@ -123,7 +123,7 @@ def show(service: Service, sweep_id: str, columns: Sequence[str], as_csv: bool) 
     with service.client() as client:
         record = client.get_sweep(client.find_sweep(sweep_id), columns)
     if as_csv:
-        click.echo(sweep_csv.cells(record), nl=False)
+        click.echo(sweep_csv.cells(record, columns), nl=False)
     else:
         _show(service, record)
 
@@ -142,7 +142,7 @@ def members(service: Service, sweep_id: str, columns: Sequence[str], as_csv: boo
         record = client.get_sweep(client.find_sweep(sweep_id))
         found = client.sweep_members(record["id"], columns)
     if as_csv:
-        click.echo(sweep_csv.members(found), nl=False)
+        click.echo(sweep_csv.members(found, columns), nl=False)
     else:
         service.answer(list(found), lambda: sweep_tables.members(record, found))
 

@@ -136,8 +136,8 @@ def result(record: Record, found: Mapping[str, Any]) -> Group:
 
 
 def score(name: str, metric: Mapping[str, Any] | None) -> str:
-    """A metric with its interval; nothing where there is none."""
-    return "" if metric is None else around(name, metric["mean"], metric.get("ci95"))
+    """A metric with its interval; nothing where there is none, or a package's report says null."""
+    return "" if metric is None or metric["mean"] is None else around(name, metric["mean"], metric.get("ci95"))
 
 
 def _warned(diagnostics: Mapping[str, Any]) -> Iterator[str]:

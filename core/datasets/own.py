@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,8 @@ def add(
     files = {part: path for part, path in given.items() if path is not None}
     parts = {part: _cells(path, target) for part, path in files.items()}
     for part, path in files.items():
+        if not len(parts[part].x):
+            raise DataInvalid(f"{path} has no examples: leave it out, or give one with some")
         _check_same_features(path, parts[part], file, parts[""])
     classes: Sequence[str] = ()
     if regression:
@@ -129,7 +132,8 @@ def _cells(path: Path, target: str | None) -> _Cells:
 
 
 def _csv(path: Path, target: str | None) -> _Cells:
-    (_, header), *rows = csv_rows(path)
+    (_, named), *rows = csv_rows(path)
+    header = [name.strip() for name in named]
     if target is not None and target not in header:
         raise DataInvalid(f"{path} has no column `{target}`: its header has {', '.join(header)}")
     place = len(header) - 1 if target is None else header.index(target)
@@ -178,7 +182,8 @@ def _numbers(path: Path, y: Array) -> Array:
     try:
         found: Array = y.astype(np.float64)
     except ValueError as error:
-        raise DataInvalid(f"{path}: a target is not a number ({error}): leave out --regression for classes") from error
+        said = re.sub(r"np\.str_\((.*)\)", r"\1", str(error))
+        raise DataInvalid(f"{path}: a target is not a number ({said}): leave out --regression for classes") from error
     if not np.isfinite(found).all():
         raise DataInvalid(f"{path}: the target of example {np.argmin(np.isfinite(found))} (from 0) is not finite")
     return found

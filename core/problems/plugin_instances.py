@@ -14,6 +14,9 @@ from core.errors import ProblemInvalid
 from core.problems.instance import Context, Evaluation, Instance, Metric, Selection
 from core.spec.plugins import PluginProblem
 
+TAKEN = ("outer_variables", "evaluation")
+"""Names of files that experiments have whatever their problem."""
+
 
 def checked(problem: PluginProblem, made: object, context: Context) -> Instance:
     """The instance that the package's code gives; evaluations and artifacts are checked when they are made.
@@ -130,6 +133,10 @@ def _keeping(problem: PluginProblem, artifacts: Callable[[Tree], Any]) -> Callab
         if not isinstance(files, Mapping):
             _refuse(problem, files, "return a dict of files by name, each a dict of tensors", "as artifacts(lam)")
         for name, tensors in files.items():
+            if name in TAKEN:
+                raise ProblemInvalid(
+                    f"{problem.build} gives an artifact `{name}`, which every experiment has: rename it"
+                )
             _check_tensors(problem, f"the artifact {name}", tensors)
         return files
 

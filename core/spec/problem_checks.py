@@ -148,22 +148,17 @@ def _check_characters(problem: LinearRepresentation) -> None:
 def _check_split(problem: TableProblem) -> None:
     dataset = problem.dataset
     train, validation, rest = training_examples(problem), validation_examples(problem), examples_left(problem)
-    if dataset.validation_examples:
-        if validation > dataset.validation_examples:
-            refuse(
-                "/problem/validation",
-                f"{validation} validation examples, but {dataset.kind} has {dataset.validation_examples} of its own: "
-                "lower `validation`, or leave it out",
-            )
-        if rest < 0:
-            refuse(
-                "/problem/train", f"train = {train}, but {dataset.kind} has {dataset.examples} examples: lower `train`"
-            )
+    if 0 < dataset.validation_examples < validation:
+        refuse(
+            "/problem/validation",
+            f"{validation} validation examples, but {dataset.kind} has {dataset.validation_examples} of its own: "
+            f"give `validation`, at most {dataset.validation_examples}",
+        )
     if rest < 0:
+        drawn = f"train = {train}" if dataset.validation_examples else f"train + validation = {train + validation}"
         refuse(
             "/problem/train",
-            f"train + validation = {train + validation}, but {dataset.kind} has {dataset.examples} examples: "
-            "lower `train` or `validation`",
+            f"{drawn}, but {dataset.kind} has {dataset.examples} examples: lower `train` or `validation`",
         )
     available = dataset.test_examples or rest
     if available < max(test_examples(problem), 1):

@@ -8,6 +8,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from core import plain
 from core.errors import Category
 from core.status import Status
 from core.store.blobs import Blob
@@ -29,9 +30,9 @@ class Failure(NamedTuple):
 
     def to_json(self, attempt: int) -> dict[str, Any]:
         """The error as it is stored."""
-        message = self.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # which Postgres refuses in text
-        error = {"category": self.category, "code": self.code, "message": message, "attempt": attempt}
-        return {**self.facts, **error}
+        error = {"category": self.category, "code": self.code, "message": self.message, "attempt": attempt}
+        found: dict[str, Any] = plain.data({**self.facts, **error})
+        return found
 
 
 class Budget(NamedTuple):

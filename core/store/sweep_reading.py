@@ -30,9 +30,10 @@ class MemberReading(NamedTuple):
     error: dict[str, Any] | None
     spec: dict[str, Any]
     selection: dict[str, Any] | None
-    """From the result, as the next two."""
+    """From the result, as the next three."""
     best: dict[str, Any] | None
     test: dict[str, Any] | None
+    data: dict[str, Any] | None
     values: dict[str, Any]
     """Path -> the number in the result, or a text; None: there is neither."""
 
@@ -119,7 +120,7 @@ def is_newest() -> ColumnElement[bool]:
 def _trials(session: Session, sweep_id: UUID, paths: Sequence[str]) -> list[MemberReading]:
     """Every trial of every member, the trials of a member in order."""
     experiment, member = ExperimentRow, SweepMemberRow
-    parts = [experiment.result[part] for part in ("selection", "best", "test")]
+    parts = [experiment.result[part] for part in ("selection", "best", "test", "data")]
     statement = (
         select(
             *(member.member, member.trial, member.parameters, member.experiment_id),

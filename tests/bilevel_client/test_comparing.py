@@ -30,6 +30,10 @@ def result(loss: float, at: int) -> dict[str, Any]:
         ([{"a": {}}, {"a": {"b": 1}}, {"a": {"b": None}}], {"a.b": [None, 1, None]}),
         ([{"a": [1, 2]}, {"a": [1]}], {"a": [[1, 2], [1]]}),
         ([{"a": None}, {"a": {"kind": "x"}}], {"a": [None, {"kind": "x"}]}),
+        (
+            [{"a": {"kind": "x", "b": 1}}, {"a": {"kind": "x", "b": 2}}, {"a": {"kind": "y", "b": 3}}],
+            {"a": [{"kind": "x", "b": 1}, {"kind": "x", "b": 2}, {"kind": "y", "b": 3}], "a.b": [1, 2, None]},
+        ),
         ([{"name": "a", "seed": 0}, {"name": "b", "seed": 0}], {}),
     ],
 )
@@ -57,6 +61,7 @@ def test_a_column_an_experiment(bilevel: Any, client: Client, slot: Any) -> None
     assert lines["validation loss"] == ["0.5", "0.25", "-"]
     assert lines["test loss"] == ["1 ± 0.01", "0.5 ± 0.01", "-"]
     assert "steps" not in shown
+    assert "data" not in shown
     told = json.loads(bilevel("compare", *ids[:2], "--json").stdout)
     assert told["differences"]["seed"] == [0, 1]
     assert [each["result"]["best"]["hyperiteration"] for each in told["experiments"]] == [40, 40]
@@ -69,6 +74,15 @@ def test_members_of_a_sweep_are_told_apart_by_their_parameters(bilevel: Any, cli
     assert ["steps", "1", "2"] in lines
     assert "name" not in {line[0] for line in lines if line}
     assert "validation" not in str(lines)
+
+
+def test_other_data_under_the_same_spec_are_seen(bilevel: Any, client: Client, slot: Any) -> None:
+    ids = [client.submit(QUADRATIC)["id"] for _ in range(3)]
+    for experiment_id, digest in zip(ids, ("a" * 64, "b" * 64), strict=False):
+        data = {"kind": "table", "name": "mine", "sha256": digest}
+        slot.succeed(experiment_id, slot.start(experiment_id), result(0.5, 40) | {"data": data})
+    shown = bilevel("compare", *ids).stdout
+    assert re.search(r"data \(sha256\) +a{8} +b{8} +-", shown)
 
 
 def test_one_experiment_is_not_compared(bilevel: Any, client: Client) -> None:

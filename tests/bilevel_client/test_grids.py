@@ -91,6 +91,12 @@ def test_the_command_line_adds_to_a_whole_sweep() -> None:
             grids.sweep(bad)
 
 
+def test_a_sweep_without_a_name_has_that_of_its_base() -> None:
+    assert grids.sweep({"base": {"name": "n"}})["name"] == "n"
+    assert grids.sweep({"name": "own", "base": {"name": "n"}})["name"] == "own"
+    assert "name" not in grids.sweep({"base": {}})
+
+
 def test_labels_join_those_of_the_file() -> None:
     whole = {"base": {"labels": {"a": "1"}}, "labels": {"b": "2", "c": "3"}}
     assert grids.sweep(whole, labels={"c": "4", "d": "5"})["labels"] == {"b": "2", "c": "4", "d": "5"}

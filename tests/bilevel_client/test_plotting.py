@@ -158,6 +158,11 @@ def test_cells_are_told_apart_by_what_differs() -> None:
     assert figure.axes[0].get_yscale() == "log"
 
 
+def test_a_single_cell_is_named_by_its_seeds() -> None:
+    figure = sweep_plot.picture(sweep_of({"a.steps": 1}), "outer_objective", {0: curve(1, 0.5), 1: curve(3, 0.5)})
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["all seeds"]
+
+
 def test_the_legend_of_many_cells_is_within_the_picture() -> None:
     cells = [{"a": f"{number} {'x' * 20}"} for number in range(40)]
     figure = sweep_plot.picture(sweep_of(*cells, seeds=1), "seconds", {n: curve(1, n) for n in range(40)})

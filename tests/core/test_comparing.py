@@ -250,3 +250,28 @@ def test_values_are_over_the_members_that_have_them() -> None:
     assert first.values == {"a": (2.0, 2**0.5), "b": (5.0, None)}
     assert list(second.values) == ["b"]
     assert cells(members, [])[0].values == {}
+
+
+def test_what_the_code_of_a_package_cannot_say_is_taken_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("core.comparing.yardstick", broken)
+    spec = Experiment.model_validate({"problem": {"kind": "quadratic"}}).canonical()
+    other = Experiment.model_validate({"problem": {"kind": "quadratic", "condition": 7}}).canonical()
+    assert measured(spec) == measured({**spec, "algorithm": None})
+    assert measured(spec) != measured(other)
+
+
+def test_members_on_other_data_under_one_name_have_no_best() -> None:
+    validation = {"validation": {"loss": {"mean": 0.5}}, "hyperiteration": 3}
+
+    def reached(member: int, digest: str | None) -> Score:
+        data = None if digest is None else {"kind": "table", "sha256": digest}
+        found = score(member, {"seed": member}, SPEC, {"metric": "loss", "better": "lower"}, validation, {}, data)
+        assert found is not None
+        return found
+
+    assert best([reached(0, "a"), reached(1, "a")]) is not None
+    assert best([reached(0, None), reached(1, None)]) is not None
+    assert best([reached(0, "a"), reached(1, "b")]) is None

@@ -20,6 +20,7 @@ def function(module: str, file: str, body: str, **names: Call) -> Call:
 
 FAILING = function("elsewhere", "/lib/elsewhere.py", "1 / 0")
 STORING = function("core.store.blobs", "/srv/core/store/blobs.py", "raise OSError")
+LOADING = function("core.datasets.mnist", "/srv/core/datasets/mnist.py", "raise OSError")
 STORED = function("core.storefront", "/srv/core/storefront.py", "raise OSError")
 
 
@@ -32,6 +33,7 @@ STORED = function("core.storefront", "/srv/core/storefront.py", "raise OSError")
         (function("mine.a.b", "/home/mine/lib/mine/a/b.py", "1 / 0"), "mine/a/b.py:2, in fit"),
         (function("mine.a", "/lib/mine/a.py", "call()", call=FAILING), "mine/a.py:2, in fit"),
         (function("mine.a", "/lib/mine/a.py", "call()", call=STORING), None),
+        (function("mine.a", "/lib/mine/a.py", "call()", call=LOADING), None),
         (function("mine.a", "/lib/mine/a.py", "call()", call=STORED), "mine/a.py:2, in fit"),
         (function("miner", "/lib/miner.py", "1 / 0"), None),
     ],

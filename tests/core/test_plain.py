@@ -33,3 +33,8 @@ def test_numbers_by_their_paths() -> None:
     assert plain.read("-Infinity") == -math.inf
     assert plain.read(2) == 2.0
     assert [plain.read(each) for each in (True, None, "3", [1.0], {})] == [None] * 5
+    assert plain.read(-(10**400)) == -math.inf
+
+
+def test_text_that_no_database_keeps_is_replaced() -> None:
+    assert plain.data({"a\0": ["x\0y", "\ud800z", "\u00e4"]}) == {"a\ufffd": ["x\ufffdy", "\\ud800z", "\u00e4"]}

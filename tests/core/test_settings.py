@@ -64,6 +64,7 @@ def test_a_wrong_value_is_told_with_its_variable(
         ("BROKER_URL", "redis+socket:///tmp/redis.sock"),
         ("BROKER_URL", "rediss://:p%40@host:6379/0?ssl_cert_reqs=required"),
         ("BROKER_URL", "amqp://u:p@one//;amqp://u:p@two:5672//"),
+        ("BROKER_URL", "pyamqp://guest@localhost//"),
     ],
 )
 def test_addresses_that_can_be(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:

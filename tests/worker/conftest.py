@@ -52,11 +52,11 @@ class Service:
         self.engine, self.settings, self._logs = engine, settings, logs
         self._workers: list[psutil.Popen] = []
 
-    def start_worker(self, **changes: Any) -> psutil.Popen:
-        """`python -m worker` with the test's settings, some of them changed."""
+    def start_worker(self, program: tuple[str, str] = ("-m", "worker"), **changes: Any) -> psutil.Popen:
+        """`python -m worker`, or another program, with the test's settings, some of them changed."""
         with (self._logs / f"worker-{len(self._workers)}.log").open("wb") as output:
             worker = psutil.Popen(
-                [sys.executable, "-m", "worker"],
+                [sys.executable, *program],
                 env=environment(self.settings.model_copy(update=changes)),
                 stdout=output,
                 stderr=output,

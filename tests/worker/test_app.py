@@ -18,7 +18,7 @@ def test_a_worker_that_was_not_asked_to_stop_does_not_end_with_0(
 
     def end(arguments: list[str]) -> None:
         if asked:
-            worker.stopping.set()
+            worker._shut_down()
 
     monkeypatch.setattr(worker.queue, "worker_main", end)
     try:

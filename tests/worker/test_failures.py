@@ -161,6 +161,30 @@ def test_a_broker_that_refuses_writes_is_waited_for(service, spec, own_redis):
     assert worker.wait(30) == 0
 
 
+BREAKS = """
+import signal, sys
+from worker.__main__ import main
+
+def broken(*_):
+    raise RuntimeError("broken")
+
+signal.signal(signal.SIGUSR2, broken)
+sys.exit(main())
+"""
+
+
+def test_a_worker_whose_celery_breaks_gives_back_what_it_runs_and_ends_with_1(service, undisturbed):
+    worker = service.start_worker(("-c", BREAKS))
+    running, waiting = service.submit(undisturbed.spec), service.submit(undisturbed.spec)
+    service.wait_for_progress(running, 5)
+    worker.send_signal(signal.SIGUSR2)
+    assert worker.wait(timeout=20) == 1
+    assert service.story(running).outcomes == ["released"]
+    assert service.story(waiting).status is Status.QUEUED
+    service.start_worker()
+    assert_same_run(service, running, undisturbed)
+
+
 def test_an_experiment_that_keeps_losing_its_child_fails_in_the_end(service, spec):
     experiment_id = service.submit(spec(hyperiterations=1_000_000))
     worker = service.start_worker(infrastructure_attempts=3)

@@ -63,6 +63,8 @@ def faulty(spec, inner, context):
         return Evaluation(loss, loss)
     def report(lam):
         at("report")
+        if fault == "no object":
+            return None
         return {"x": {"tensor": torch.ones(3), "none": None}.get(fault, 1)}
     initial = context.place({"x": torch.tensor(1.0, dtype=torch.float64)})
     return Instance(initial, lambda k: (stated, dynamics), evaluate, LOWEST_LOSS, lambda lam: lam, report=report)
@@ -103,6 +105,7 @@ FAULTS = {
     "objective: memory": ("failed", "out_of_memory", "RuntimeError: can't", "(augreg/problem.py:15, in go_wrong)"),
     "build: own refusal": ("failed", "split_invalid", "too few draws", "(augreg/problem.py:16, in go_wrong)"),
     "report: tensor": (*("failed", "problem_invalid", "report/x is a Tensor", "give numbers, text, lists or objects"),),
+    "report: no object": ("failed", "problem_invalid", "report is a NoneType", "give an object, a dict by name"),
     "artifacts of others": ("lost", "system", "OSError: [Errno 5]", "'blob'"),
     "report: none": ("succeeded", None, "", ""),
 }

@@ -81,3 +81,26 @@ def test_a_system_that_fails_is_given_time(service, spec, place, stopping, monke
     assert outcomes == [["lost"], ["lost"], ["succeeded"], ["lost"]]
     first = slot.REST * BACKOFF_SECONDS
     assert stopping.waits == [first, 2 * first, first]
+
+
+def test_a_system_that_cannot_start_children_is_given_time(service, spec, place, stopping, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(slot, "Child", full)
+    experiment_id = service.submit(spec())
+    assert place.drain() == 1
+    assert service.story(experiment_id).attempts[0].error["code"] == "system"
+    assert stopping.waits == [slot.REST * BACKOFF_SECONDS]
+
+
+def test_an_end_that_the_database_refuses_is_written_down_as_lost(service, spec, place, monkeypatch) -> None:
+    class Refused(Succeeding):
+        report = Report("succeeded", {"result": {"final": {"hyperiteration": 1}, "x": "\0"}, "artifacts": {}})
+
+    monkeypatch.setattr(slot, "Child", lambda order: Refused())
+    experiment_id = service.submit(spec())
+    assert place.drain() == 1
+    now = service.story(experiment_id)
+    assert now.outcomes == ["lost"]
+    assert now.attempts[0].error["code"] == "system"

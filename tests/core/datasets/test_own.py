@@ -72,6 +72,8 @@ def test_a_validation_set_of_its_own(tmp_path: Path) -> None:
     assert table.validation_y is not None
     assert (table.validation_x.tolist(), table.validation_y.tolist()) == ([[7.0, 1.0]], [2])
     for part in ("validation", "test"):
+        with pytest.raises(DataInvalid, match=r"empty.csv has no examples: leave it out"):
+            own.add("mine", train, tmp_path, **{part: written(tmp_path, "x,z,y\n", "empty.csv")})
         with pytest.raises(DataInvalid, match=r"other.csv has the column `z` where .*mine.csv has `x`"):
             own.add("mine", train, tmp_path, **{part: written(tmp_path, "z,x,y\n1,7,c\n", "other.csv")})
 
