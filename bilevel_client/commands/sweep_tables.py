@@ -47,8 +47,8 @@ NO_BEST = (
 """Under a sweep of which several members have succeeded."""
 
 
-def sweep(record: Record) -> Group:
-    """How far it is, the means over seeds, the best member."""
+def sweep(record: Record, paths: Sequence[str] = ()) -> Group:
+    """How far it is, the means over seeds, the best member; with a column for each number that was asked for."""
     progress = record["progress"]
     about = new_facts()
     about.add_row("id", record["id"])
@@ -57,7 +57,7 @@ def sweep(record: Record) -> Group:
     about.add_row("created", f"{record['created_at']} ({age(record['created_at'])})")
     if record["labels"]:
         about.add_row("labels", Text(", ".join(f"{name}:{value}" for name, value in record["labels"].items())))
-    parts: list[RenderableType] = [Text(record["name"], "bold"), about, _cells(record["cells"])]
+    parts: list[RenderableType] = [Text(record["name"], "bold"), about, _cells(record["cells"], paths)]
     if any(_deviates(cell) for cell in record["cells"]):
         parts.append(Text("±: standard deviation over seeds", "bright_black"))
     if record["best"]:
@@ -69,16 +69,15 @@ def sweep(record: Record) -> Group:
     return Group(*parts)
 
 
-def members(record: Record, found: Sequence[Record]) -> Group:
-    """One member a line."""
+def members(record: Record, found: Sequence[Record], paths: Sequence[str] = ()) -> Group:
+    """One member a line; with a column for each number that was asked for."""
     names = short_names([path for each in found[:1] for path in each["parameters"]])
     scores = [each["score"] for each in found if each["score"]]
     metrics = _metrics(scores)
     failed = any(each["error"] for each in found)
     chosen = _chosen(score["metric"] for score in scores)
-    values = _value_names(found)
     columns: list[Column | str] = [*names.values(), "status", Column("progress", rank=2), *_scored(chosen, metrics)]
-    columns += values.values()
+    columns += paths
     rows = Rows("member", Column("trial", rank=2), "id", *columns, *(["error"] if failed else []))
     for each in found:
         score: Mapping[str, Any] = each["score"] or {"test": {}}
@@ -92,7 +91,7 @@ def members(record: Record, found: Sequence[Record]) -> Group:
             f"{progress['hyperiteration']}/{progress['hyperiterations']}",
             chosen.text(score["metric"], measure(score["metric"], score["validation"])) if each["score"] else "",
             *(_metric_of(score["test"], metric) for metric in metrics),
-            *(_metric_of(each["values"], path) for path in values),
+            *(_metric_of(each["values"], path) for path in paths),
             *([Text((each["error"] or {}).get("code", ""), "red")] if failed else []),
         )
     return Group(Text.assemble((record["name"], "bold"), f" ({record['id'][:8]})"), rows)
@@ -109,32 +108,20 @@ def counts(record: Record) -> Iterator[tuple[str, int]]:
     return ((status, count) for status, count in record["counts"].items() if count)
 
 
-def _cells(cells: Sequence[Mapping[str, Any]]) -> Rows:
+def _cells(cells: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> Rows:
     names = short_names([path for cell in cells[:1] for path in cell["parameters"]])
     metrics = _metrics(cells)
     chosen = _chosen(cell["metric"] for cell in cells if cell["metric"])
-    values = _value_names(cells)
-    rows = Rows(*names.values(), "seeds", *_scored(chosen, metrics), *values.values())
+    rows = Rows(*names.values(), "seeds", *_scored(chosen, metrics), *paths)
     for cell in cells:
         rows.add_row(
             *(short_value(cell["parameters"][path]) for path in names),
             f"{cell['succeeded']}/{cell['seeds']}",
             chosen.text(cell["metric"], _spread(cell["metric"], cell["validation"])) if cell["metric"] else "",
             *(_spread(metric, cell["test"].get(metric)) for metric in metrics),
-            *(_spread(path, cell["values"].get(path)) for path in values),
+            *(_spread(path, cell["values"].get(path)) for path in paths),
         )
     return rows
-
-
-def _value_names(parts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Path -> heading of the numbers that were asked for: the last two words, or all where others end so, too.
-
-    None of a service that is older than they are.
-    """
-    paths = dict.fromkeys(path for part in parts for path in part.get("values", {}))
-    ends = {path: ".".join(path.split(".")[-2:]) for path in paths}
-    endings = list(ends.values())
-    return {path: end if endings.count(end) == 1 else path for path, end in ends.items()}
 
 
 class _Chosen(NamedTuple):

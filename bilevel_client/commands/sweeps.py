@@ -125,7 +125,7 @@ def show(service: Service, sweep_id: str, columns: Sequence[str], as_csv: bool) 
     if as_csv:
         click.echo(sweep_csv.cells(record, columns), nl=False)
     else:
-        _show(service, record)
+        _show(service, record, columns)
 
 
 @sweeps.command()
@@ -144,7 +144,7 @@ def members(service: Service, sweep_id: str, columns: Sequence[str], as_csv: boo
     if as_csv:
         click.echo(sweep_csv.members(found, columns), nl=False)
     else:
-        service.answer(list(found), lambda: sweep_tables.members(record, found))
+        service.answer(list(found), lambda: sweep_tables.members(record, found, columns))
 
 
 @sweeps.command()
@@ -234,7 +234,7 @@ def _one_format(service: Service, as_csv: bool) -> None:
         raise click.UsageError("--csv and --json exclude each other: give one")
 
 
-def _show(service: Service, record: "Record") -> None:
+def _show(service: Service, record: "Record", columns: Sequence[str] = ()) -> None:
     from bilevel_client.commands import sweep_tables
 
-    service.answer(record, lambda: sweep_tables.sweep(record))
+    service.answer(record, lambda: sweep_tables.sweep(record, columns))
