@@ -37,7 +37,7 @@ def retrying(engine: Engine, action: Callable[[Session], T], *, patience: float)
             with transaction(engine) as session:
                 return action(session)
         except UNAVAILABLE as error:
-            reason = _reason(error)
+            reason = what_failed(error)
             if time.monotonic() + pause > deadline:
                 raise DatabaseUnreachable(
                     f"The database did not answer for {patience:g} s: {reason}"
@@ -49,7 +49,7 @@ def retrying(engine: Engine, action: Callable[[Session], T], *, patience: float)
         pause = min(2 * pause, 10 * PAUSE_SECONDS)
 
 
-def _reason(error: Exception) -> str:
+def what_failed(error: Exception) -> str:
     """The first line of what the driver says, without the statement that SQLAlchemy adds."""
     text = str(getattr(error, "orig", None) or error).strip()
     return text.splitlines()[0] if text else type(error).__name__

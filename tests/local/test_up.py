@@ -230,6 +230,8 @@ def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
     url = f"postgresql://nobody@127.0.0.1:{port}/none"
     said = refused(command(tmp_path / "home", "--port", "0"), DATABASE_URL=url)
     assert "the database could not be migrated" in said
+    assert "ERROR migrations: the database of DATABASE_URL does not answer: " in said
+    assert len(said.splitlines()) == 2
     assert str(port) in said
     assert not (tmp_path / "home/postgres").exists()
 
