@@ -41,7 +41,7 @@ def comparison(records: Sequence[Record], results: Sequence[Mapping[str, Any] | 
     for path, name in short_names(list(differing)).items():
         rows.add_row(name, *(_setting(value) for value in differing[path]))
     data = [(found or {}).get("data") for found in results]
-    if len({(each or {}).get("sha256") for each in data if each}) > 1:
+    if len({each["sha256"] for each in data if each}) > 1:
         rows.add_row("data (sha256)", *(each["sha256"][:8] if each else MISSING for each in data))
     for label, values in _reached(results):
         rows.add_row(label, *(MISSING if value is None else value for value in values))
