@@ -3,6 +3,8 @@
 import operator
 import os
 import signal
+import subprocess
+import sys
 import time
 from multiprocessing import forkserver
 from typing import Any
@@ -32,3 +34,10 @@ def test_a_child_whose_fork_server_died_has_ended_within_a_second_or_so(monkeypa
         assert child.report is None
     finally:
         child.close()
+
+
+def test_children_do_not_look_at_what_is_preloaded_when_they_collect_garbage() -> None:
+    code = "import gc, worker.preload; print(gc.get_freeze_count(), sum(map(len, map(gc.get_objects, range(3)))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    frozen, looked_at = map(int, done.stdout.split())
+    assert frozen > 100_000 > looked_at
