@@ -190,13 +190,13 @@ def storage_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str, storage_dir: Path, tmp_path: Path) -> Settings:
-    """Settings of a service with impatient timings; the environment is not read but for the data."""
+    """Settings of a service with impatient timings and without prepared data; the environment is not read."""
     return Settings.model_validate(
         {
             "DATABASE_URL": database_url,
             "BROKER_URL": redis_url,
             "storage_dir": storage_dir,
-            "data_dir": os.environ.get("BILEVEL_DATA_DIR") or tmp_path / "data",
+            "data_dir": tmp_path / "data",
             "slots": 1,
             "devices": "cpu",
             "threads": 1,

@@ -172,13 +172,9 @@ def test_a_key_has_a_length(client: httpx.Client, key: str) -> None:
     ids=["dataset", "tasks"],
 )
 def test_a_missing_data_set_is_refused_before_anything_is_stored(
-    settings: Settings, engine: Engine, serve: Serve, tmp_path: Path, problem: dict[str, Any], pointer: str
+    client: httpx.Client, engine: Engine, problem: dict[str, Any], pointer: str
 ) -> None:
-    empty = settings.model_copy(update={"data_dir": tmp_path / "nothing"})
-    spec = {"problem": problem}
-    with serve(empty) as address, httpx.Client(base_url=address) as client:
-        answer = client.post("/v1/experiments", json=spec)
-
+    answer = client.post("/v1/experiments", json={"problem": problem})
     assert answer.status_code == 422
     refusal = answer.json()
     assert refusal["code"] == "data_missing"

@@ -199,18 +199,12 @@ def test_values_that_nothing_can_hold_are_refused(refusing: httpx.Client, body: 
     assert answer.json()["errors"][0]["pointer"].startswith("/grid/")
 
 
-def test_missing_data_are_refused_before_anything_is_stored(
-    settings: Settings, engine: Engine, serve: Serve, tmp_path: Path
-) -> None:
+def test_missing_data_are_refused_before_anything_is_stored(client: httpx.Client, engine: Engine) -> None:
     cleaning = {"problem": {"kind": "hyper_cleaning", "dataset": {"kind": "mnist"}}}
     chosen = {"problem.dataset": [{"kind": "digits"}, {"kind": "mnist"}]}
-    with (
-        serve(settings.model_copy(update={"data_dir": tmp_path / "nothing"})) as address,
-        httpx.Client(base_url=address) as client,
-    ):
-        of_base = client.post("/v1/sweeps", json={"base": cleaning, "grid": {"steps": [1, 2]}})
-        of_grid = client.post("/v1/sweeps", json={"base": {"problem": {"kind": "hyper_cleaning"}}, "grid": chosen})
-        unused = client.post("/v1/sweeps", json={"base": cleaning, "grid": {"problem.dataset": [{"kind": "digits"}]}})
+    of_base = client.post("/v1/sweeps", json={"base": cleaning, "grid": {"steps": [1, 2]}})
+    of_grid = client.post("/v1/sweeps", json={"base": {"problem": {"kind": "hyper_cleaning"}}, "grid": chosen})
+    unused = client.post("/v1/sweeps", json={"base": cleaning, "grid": {"problem.dataset": [{"kind": "digits"}]}})
     for answer, pointer in ((of_base, "/base/problem/dataset"), (of_grid, "/grid")):
         assert answer.status_code == 422
         assert answer.json()["code"] == "data_missing"
