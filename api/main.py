@@ -9,10 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import errors, schemas
+from api import errors, schemas, web
 from api.bell import Bell
 from api.deps import Service
 from api.limits import BodyLimit
@@ -69,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for resource in (experiments, sweeps, plans, curves, results, events, catalog):
         app.include_router(resource.router, prefix="/v1", responses=REFUSALS)
     app.include_router(health.router)
-    app.add_api_route("/", lambda: RedirectResponse("docs"), include_in_schema=False)
+    web.install(app)
     plain = app.openapi
     app.openapi = lambda: _completed(plain())  # type: ignore[method-assign] # the documented way to extend it
     return app

@@ -1,0 +1,226 @@
+// Lines over hyperiterations, drawn by uPlot: pointed at together, zoomed into by dragging, back by a double click.
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import uPlot from "uplot";
+import { number, percent } from "./format.js";
+import { html } from "./html.js";
+
+const HEIGHT = 210;
+const FEW = 40; // points up to which each is marked
+const NOISY = 200; // points from which a line is thin
+const TOGETHER = uPlot.sync("hyperiterations");
+export const COLOURS = 8;
+
+/** Colour and dashes of one of many lines: other dashes after each round of the colours. */
+export const looks = (place) => ({ colour: place % COLOURS, dashes: Math.floor(place / COLOURS) % 4 });
+const DASHES = [undefined, [8, 4], [2, 3], [8, 3, 2, 3]];
+
+/** Whether the finite ones among the values need a logarithmic axis, and can have one. */
+export function spansDecades(values) {
+  let least = Infinity, greatest = -Infinity;
+  for (const value of values) {
+    if (!Number.isFinite(value)) continue;
+    least = Math.min(least, value);
+    greatest = Math.max(greatest, value);
+  }
+  return least > 0 && greatest > 50 * least;
+}
+
+/** The drawing's colours, which style.css has for light and for dark. */
+function inks() {
+  const style = getComputedStyle(document.documentElement);
+  const of = (name) => style.getPropertyValue(name).trim();
+  return { line: Array.from({ length: COLOURS }, (_, place) => of(`--line-${place}`)), faint: of("--faint"), grid: of("--grid"), alarm: of("--alarm") };
+}
+
+/** Told again when the scheme of colours changes. */
+function useScheme() {
+  const query = useMemo(() => matchMedia("(prefers-color-scheme: dark)"), []);
+  const [dark, tell] = useState(query.matches);
+  useEffect(() => {
+    const changed = () => tell(query.matches);
+    query.addEventListener("change", changed);
+    return () => query.removeEventListener("change", changed);
+  }, [query]);
+  return dark;
+}
+
+/**
+ * A panel of lines with its title and what each line is at the pointer, or at its end.
+ *
+ * A line is {label, colour, dashes, step, value, attempt?, low?, high?}: `colour` and `dashes` are numbers, `low` and
+ * `high` the edges of a band around it. `thresholds` are drawn across.
+ */
+export function Chart({ title, lines, fraction = false, logarithmic = false, thresholds = [] }) {
+  const place = useRef(null), plot = useRef(null), zoomed = useRef(false);
+  const [at, point] = useState(null);
+  const [chosen, choose] = useState(null);
+  const scheme = useScheme();
+  const fitting = logarithmic && spansDecades([...lines.flatMap((line) => [...line.value, ...(line.low ?? [])]), ...thresholds]);
+  const log = chosen ?? fitting;
+  const data = useMemo(() => aligned(lines, log), [lines, log]);
+  const shape = JSON.stringify([lines.map(({ label, colour, dashes, low }) => [label, colour, dashes, Boolean(low)]), log, fraction, thresholds, scheme]);
+  const drawn = useRef(null);
+  drawn.current = { lines, data };
+
+  useEffect(() => {
+    const width = place.current.clientWidth;
+    plot.current = new uPlot(options({ drawn, log, fraction, thresholds, width, point, zoomed }), data.columns, place.current);
+    zoomed.current = false;
+    const sized = new ResizeObserver(([entry]) => plot.current.setSize({ width: entry.contentRect.width, height: HEIGHT }));
+    sized.observe(place.current);
+    return () => {
+      sized.disconnect();
+      plot.current.destroy();
+    };
+  }, [shape]);
+  useEffect(() => plot.current.setData(data.columns, !zoomed.current), [data]);
+
+  const shown = fraction ? percent : number;
+  return html`<figure class="panel">
+    <figcaption>
+      <span class="title">${title}</span>
+      ${logarithmic && html`<button class="quiet scale" title="Scale of the axis" onClick=${() => choose(!log)}>${log ? "log" : "linear"}</button>`}
+    </figcaption>
+    <div class="legend">
+      ${lines.map((line) => {
+        const value = valueAt(line, at);
+        return html`<span class="key"><i class=${`line-${line.colour} dash-${line.dashes ?? 0}`} />${line.label && html`<span class="label">${line.label}</span>`} <b>${value === undefined ? "" : shown(value)}</b></span>`;
+      })}
+      <span class="at">${at === null ? "" : `at ${at}`}</span>
+    </div>
+    <div class="plot" ref=${place} />
+  </figure>`;
+}
+
+/** The value of a line at a hyperiteration or, where it has none there, before; the last one where none is pointed at. */
+function valueAt(line, at) {
+  if (at === null) return line.value.at(-1);
+  let low = 0, high = line.step.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (line.step[middle] <= at) low = middle + 1;
+    else high = middle;
+  }
+  return line.value[low - 1];
+}
+
+/** The lines as columns over all their hyperiterations; what cannot be drawn on the axis is a gap. */
+function aligned(lines, log) {
+  const drawable = (value) => (Number.isFinite(value) && (!log || value > 0) ? value : null);
+  const tables = lines.map((line) => [line.step, ...[line.value, ...(line.low ? [line.low, line.high] : [])].map((values) => values.map(drawable))]);
+  return { columns: tables.length ? uPlot.join(tables) : [[]] };
+}
+
+function options({ drawn, log, fraction, thresholds, width, point, zoomed }) {
+  const ink = inks();
+  const { lines } = drawn.current;
+  const series = [{}], bands = [];
+  for (const line of lines) {
+    const stroke = ink.line[line.colour];
+    const many = line.step.length;
+    series.push({
+      stroke,
+      width: lines.length > COLOURS || many > NOISY ? 1 : 1.8,
+      dash: DASHES[line.dashes ?? 0],
+      points: { show: lines.length <= COLOURS && many <= FEW, size: 5, fill: stroke },
+    });
+    if (line.low) {
+      const edge = { stroke: "transparent", width: 0, points: { show: false } };
+      series.push(edge, edge);
+      bands.push({ series: [series.length - 1, series.length - 2], fill: `${stroke}26` });
+    }
+  }
+  const axis = { stroke: ink.faint, grid: { stroke: ink.grid, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+  const heights = (values) => values.map((value) => (value === null ? "" : fraction ? `${Number((100 * value).toPrecision(6))} %` : number(value)));
+  return {
+    width,
+    height: HEIGHT,
+    legend: { show: false },
+    padding: [10, 12, 0, 0],
+    scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: log ? undefined : (u, least, greatest) => roomy(least, greatest, thresholds) } },
+    axes: [
+      { ...axis, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7] },
+      { ...axis, size: fit, gap: 6, values: (u, values) => heights(values) },
+    ],
+    series,
+    bands,
+    cursor: {
+      sync: { key: TOGETHER.key, scales: ["x", null] },
+      drag: { x: true, y: false },
+      points: { size: 6 },
+      y: false,
+    },
+    hooks: {
+      setCursor: [(u) => point(u.cursor.idx === null || u.cursor.idx === undefined ? null : (u.data[0][u.cursor.idx] ?? null))],
+      setSelect: [(u) => (zoomed.current = u.select.width > 0)],
+      ready: [(u) => u.over.addEventListener("dblclick", () => (zoomed.current = false))],
+      draw: [(u) => marks(u, drawn.current.lines, thresholds, ink)],
+    },
+  };
+}
+
+/** The range of an axis that is not logarithmic: with thresholds in sight where these are near. */
+function roomy(least, greatest, thresholds) {
+  if (least === null) return [0, 1];
+  const span = greatest - least || Math.abs(greatest) || 1;
+  const near = thresholds.filter((limit) => limit > least - span && limit < greatest + span);
+  const low = Math.min(least, ...near), high = Math.max(greatest, ...near);
+  const margin = 0.06 * (high - low || span);
+  return [low - margin, high + margin];
+}
+
+/** The width of the axis: that of its longest number. */
+function fit(u, values) {
+  const longest = Math.max(0, ...(values ?? []).map((value) => value.length));
+  return Math.max(36, 14 + 6.4 * longest);
+}
+
+/** What has no line: thresholds across, a cross for a value that is not finite, where another attempt went on. */
+function marks(u, lines, thresholds, ink) {
+  const { ctx, bbox } = u;
+  const ratio = devicePixelRatio;
+  const [left, right] = [bbox.left, bbox.left + bbox.width];
+  const across = (x) => Math.round(u.valToPos(x, "x", true));
+  const inside = (x) => x >= left && x <= right;
+  ctx.save();
+  ctx.lineWidth = ratio;
+  for (const limit of thresholds) {
+    const y = Math.round(u.valToPos(limit, "y", true));
+    if (!(y >= bbox.top && y <= bbox.top + bbox.height)) continue;
+    ctx.strokeStyle = ctx.fillStyle = ink.alarm;
+    ctx.setLineDash([4 * ratio, 3 * ratio]);
+    stroke(ctx, [left, y], [right, y]);
+    ctx.font = `${10 * ratio}px system-ui, sans-serif`;
+    ctx.textAlign = "right";
+    ctx.fillText("threshold", right, y - 3 * ratio);
+  }
+  ctx.setLineDash([2 * ratio, 3 * ratio]);
+  ctx.strokeStyle = ink.faint;
+  for (const step of new Set(lines.flatMap(seams))) {
+    if (inside(across(step))) stroke(ctx, [across(step), bbox.top], [across(step), bbox.top + bbox.height]);
+  }
+  ctx.setLineDash([]);
+  ctx.strokeStyle = ink.alarm;
+  for (const line of lines) {
+    line.value.forEach((value, place) => {
+      const x = Number.isFinite(value) ? NaN : across(line.step[place]);
+      if (!inside(x)) return;
+      const y = bbox.top + 6 * ratio, size = 3 * ratio;
+      stroke(ctx, [x - size, y - size], [x + size, y + size]);
+      stroke(ctx, [x - size, y + size], [x + size, y - size]);
+    });
+  }
+  ctx.restore();
+}
+
+function stroke(ctx, from, end) {
+  ctx.beginPath();
+  ctx.moveTo(...from);
+  ctx.lineTo(...end);
+  ctx.stroke();
+}
+
+/** Hyperiterations at which another attempt went on. */
+function seams({ step, attempt }) {
+  return attempt ? step.filter((_, place) => place && attempt[place] > attempt[place - 1]) : [];
+}

@@ -1,0 +1,3 @@
+import { html } from "../html.js";
+
+export const Catalog = () => html`<p>not yet</p>`;

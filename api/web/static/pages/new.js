@@ -1,0 +1,3 @@
+import { html } from "../html.js";
+
+export const New = () => html`<p>not yet</p>`;

@@ -1,0 +1,3 @@
+import { html } from "../html.js";
+
+export const Sweeps = () => html`<p>not yet</p>`;

@@ -1,0 +1,112 @@
+// Small pieces that several pages have in common.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { age, around, moment, plain, toCome, words } from "./format.js";
+import { html } from "./html.js";
+import { TERMINAL, useClock } from "./live.js";
+import { to } from "./routing.js";
+
+export const Status = ({ status }) => html`<span class=${`status ${status}`}>${status}</span>`;
+
+/** How long ago; the moment itself where one points at it. */
+export function Age({ at }) {
+  return html`<time datetime=${at} title=${moment(at)}>${age(at, useClock(30))}</time>`;
+}
+
+/** A bar, with the count and what comes next below or beside it. */
+export function Progress({ record, counted = true }) {
+  const now = useClock(1);
+  const { hyperiteration, hyperiterations, fraction } = record.progress;
+  const coming = toCome(record, now);
+  const waits = record.status === "running" && hyperiteration === 0;
+  return html`<span class="progress">
+    <progress class=${record.status} max="1" value=${waits ? undefined : fraction} aria-label=${`${hyperiteration} of ${hyperiterations} hyperiterations`} />
+    ${counted && html`<span class="count">${hyperiteration}/${hyperiterations}</span>`}
+    ${coming !== record.status && html`<span class="faint">${coming}</span>`}
+  </span>`;
+}
+
+export function Labels({ labels, page }) {
+  return Object.entries(labels).map(([name, value]) => html`<a class="label" href=${to(page, { label: `${name}:${value}` })}>${name}:${value}</a>`);
+}
+
+/** The beginning of an id, as a link to its page. */
+export const Id = ({ id, page }) => html`<a class="id" href=${to(`${page}/${id}`)} title=${id}>${id.slice(0, 8)}</a>`;
+
+/** What went wrong, with the fields that are to blame. */
+export function Trouble({ error, again }) {
+  if (!error) return null;
+  return html`<div class="trouble" role="alert">
+    <p>${error.message}${error.status === 0 && " Trying again."} ${again && html`<button class="quiet" onClick=${again}>try now</button>`}</p>
+    ${error.errors?.length > 0 && html`<ul>${error.errors.map(({ pointer, parameter, detail }) => html`<li><code>${pointer ?? parameter}</code> ${detail}</li>`)}</ul>`}
+  </div>`;
+}
+
+/** Where the list of a page is empty, or not there yet. */
+export const Nothing = ({ children }) => html`<p class="nothing">${children}</p>`;
+
+/** Links to the other pages of a list. */
+export function Pages({ newest, older }) {
+  if (!newest && !older) return null;
+  return html`<p class="pages">${newest && html`<a class="button" href=${newest}>Newest</a>`} ${older && html`<a class="button" href=${older}>Older</a>`}</p>`;
+}
+
+/** Names and what they are, two columns. */
+export function Facts({ facts }) {
+  return html`<dl class="facts">${facts.filter(Boolean).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
+}
+
+export const Json = ({ value }) => html`<pre class="json"><code>${JSON.stringify(value, null, 2)}</code></pre>`;
+
+/** A button that copies a text. */
+export function Copy({ text, children = "copy" }) {
+  const [done, tell] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(text);
+    tell(true);
+    setTimeout(() => tell(false), 1500);
+  };
+  // Browsers have a clipboard where the page is from this machine or comes encrypted.
+  return navigator.clipboard && html`<button class="quiet" onClick=${copy}>${done ? "copied" : children}</button>`;
+}
+
+/** A button that asks once more before it does what cannot be undone; what goes wrong is told beside it. */
+export function Sure({ act, children, question }) {
+  const [asked, ask] = useState(false);
+  const [error, tell] = useState(null);
+  const [busy, wait] = useState(false);
+  const button = useRef(null);
+  useEffect(() => {
+    if (asked) button.current.focus();
+  }, [asked]);
+  const go = async () => {
+    wait(true);
+    try {
+      await act();
+      tell(null);
+    } catch (refusal) {
+      tell(refusal);
+    }
+    wait(false);
+    ask(false);
+  };
+  if (!asked) return html`<button onClick=${() => ask(true)}>${children}</button>${error && html` <span class="wrong" role="alert">${error.message}</span>`}`;
+  return html`<span class="sure">${question} <button class="danger" ref=${button} disabled=${busy} onClick=${go}>${children}</button> <button class="quiet" onClick=${() => ask(false)}>no</button></span>`;
+}
+
+/** Metrics by name as a table: a row a set of data, {label: {metric: {mean, ci95}}}. */
+export function Metrics({ rows }) {
+  const names = [...new Set(rows.flatMap(([, metrics]) => Object.keys(metrics)))].sort();
+  return html`<div class="wide"><table class="metrics">
+    <thead><tr><th />${names.map((name) => html`<th class="figure">${words(name)}</th>`)}</tr></thead>
+    <tbody>${rows.map(([label, metrics]) => html`<tr><th>${label}</th>${names.map((name) => html`<td class="figure">${metrics[name] && metrics[name].mean !== null ? around(name, plain(metrics[name].mean), metrics[name].ci95) : ""}</td>`)}</tr>`)}</tbody>
+  </table></div>`;
+}
+
+export const active = (record) => !TERMINAL.has(record.status);
+
+/** The title of the window, while a page is shown. */
+export function useTitle(title) {
+  useEffect(() => {
+    document.title = title ? `${title} · Bilevel` : "Bilevel";
+  }, [title]);
+}
