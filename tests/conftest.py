@@ -213,9 +213,9 @@ def settings(database_url: str, redis_url: str, storage_dir: Path, tmp_path: Pat
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[str]:
-    """A real server at a free port of this machine; yields its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def serving(settings: Settings, port: int = 0) -> Iterator[str]:
+    """A real server at a port of this machine, a free one by default; yields its address."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
         import uvicorn
 
         from api.main import create_app

@@ -39,7 +39,7 @@ class _Files(StaticFiles):
 
 
 def _policy(page: str) -> str:
-    """The Content-Security-Policy of the page: scripts of this service, and the one that stands in it, the import map."""
+    """The Content-Security-Policy of the page: scripts of this service, and its import map, which stands in it."""
     scripts = re.findall(r"<script[^>]*>([^<]+)</script>", page)
     hashes = (base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts)
     return "; ".join(

@@ -163,9 +163,6 @@ class TestCatalog:
 
 
 class TestPages:
-    def test_the_door_leads_to_the_documentation(self, refusing: httpx.Client) -> None:
-        assert refusing.get("/", follow_redirects=True).url.path == "/docs"
-
     @pytest.mark.parametrize("page", ["/docs", "/redoc"])
     def test_all_that_a_page_shows_comes_with_the_service(self, refusing: httpx.Client, page: str) -> None:
         addresses = re.findall(r"""(?:src|href|spec-url|url)(?:=|: )["']([^"']*)["']""", refusing.get(page).text)

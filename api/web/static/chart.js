@@ -131,7 +131,12 @@ function options({ drawn, log, fraction, thresholds, width, point, zoomed }) {
     }
   }
   const axis = { stroke: ink.faint, grid: { stroke: ink.grid, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
-  const heights = (values) => values.map((value) => (value === null ? "" : fraction ? `${Number((100 * value).toPrecision(6))} %` : number(value)));
+  const heights = (u, values, place, space, step) => values.map((value) => {
+    if (value === null) return "";
+    if (fraction) return `${Number((100 * value).toPrecision(6))} %`;
+    return number(value, log || value === 0 ? 4 : Math.max(4, 1 + Math.ceil(Math.log10(Math.abs(value) / step)))); // as many digits as tell neighbours apart
+  });
+  const decades = (u, values) => values.map((value) => (value !== null && Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9 ? value : null));
   return {
     width,
     height: HEIGHT,
@@ -140,7 +145,7 @@ function options({ drawn, log, fraction, thresholds, width, point, zoomed }) {
     scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: log ? undefined : (u, least, greatest) => roomy(least, greatest, thresholds) } },
     axes: [
       { ...axis, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7] },
-      { ...axis, size: fit, gap: 6, values: (u, values) => heights(values) },
+      { ...axis, size: fit, gap: 6, values: heights, ...(log && { grid: { ...axis.grid, filter: decades } }) },
     ],
     series,
     bands,
@@ -192,7 +197,7 @@ function marks(u, lines, thresholds, ink) {
     stroke(ctx, [left, y], [right, y]);
     ctx.font = `${10 * ratio}px system-ui, sans-serif`;
     ctx.textAlign = "right";
-    ctx.fillText("threshold", right, y - 3 * ratio);
+    ctx.fillText("threshold", right - 2 * ratio, y > bbox.top + 14 * ratio ? y - 3 * ratio : y + 11 * ratio);
   }
   ctx.setLineDash([2 * ratio, 3 * ratio]);
   ctx.strokeStyle = ink.faint;

@@ -10,8 +10,8 @@ export function number(value, digits = 4) {
   if (x === 0) return "0";
   const exponent = Number(x.toExponential(digits - 1).split("e")[1]);
   if (exponent >= -4 && exponent < digits) return String(Number(x.toPrecision(digits)));
-  const [mantissa, power] = x.toExponential(digits - 1).split("e");
-  return `${Number(mantissa)}e${power}`;
+  const [mantissa] = x.toExponential(digits - 1).split("e");
+  return `${Number(mantissa)}e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
 }
 
 export function percent(fraction) {

@@ -125,14 +125,14 @@ export function useExperiment(id) {
       for await (const { kind, data } of events(`experiments/${id}/events`, { after: last }, signal)) {
         last = data.version;
         if (kind === "progress") {
-          record = { ...record, status: data.status, progress: data.progress };
+          record = { ...record, ...data };
           await read();
           continue;
         }
         told.push({ kind, ...data });
         tell({ events: [...told] });
         ended = TERMINAL.has(kind);
-        if (kind !== "warning" && data.version > record.version) {
+        if (data.version > record.version) {
           record = await get(`experiments/${id}`, {}, { signal });
           await read();
         }

@@ -102,6 +102,18 @@ export function Metrics({ rows }) {
   </table></div>`;
 }
 
+const VERDICTS = {
+  "by construction": "met", "met on measurement": "met", "not met on measurement": "unmet", "not met": "unmet",
+};
+
+/** The assumptions of the convergence theorem: whether each is met, and why. */
+export function Assumptions({ assumptions }) {
+  return html`<div class="wide"><table>
+    <thead><tr><th>assumption</th><th>is</th><th>why</th></tr></thead>
+    <tbody>${assumptions.map(({ name, status, reason, statement }) => html`<tr><th title=${statement}>${name}</th><td><span class=${`verdict ${VERDICTS[status] ?? "open"}`}>${status}</span></td><td>${reason}</td></tr>`)}</tbody>
+  </table></div>`;
+}
+
 export const active = (record) => !TERMINAL.has(record.status);
 
 /** The title of the window, while a page is shown. */

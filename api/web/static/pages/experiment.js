@@ -5,7 +5,7 @@ import { age, bytes, capital, duration, inOrder, measure, method, moment, number
 import { html } from "../html.js";
 import { useClock, useExperiment, usePolled } from "../live.js";
 import { label, MOST_LINES, panels, thresholds } from "../panels.js";
-import { active, Age, Copy, Facts, Json, Labels, Metrics, Nothing, Progress, Status, Sure, Trouble, useTitle } from "../parts.js";
+import { active, Age, Assumptions, Copy, Facts, Json, Labels, Metrics, Nothing, Progress, Status, Sure, Trouble, useTitle } from "../parts.js";
 import { to } from "../routing.js";
 import { address, download, post } from "../service.js";
 
@@ -28,7 +28,8 @@ export function Experiment({ id }) {
       <section><h2>What happened</h2><${History} record=${record} events=${events} /></section>
       <section><h2>Files</h2><${Files} record=${record} curves=${curves} /></section>
     </div>
-    <section><h2>Spec</h2>
+    <section>
+      <h2>Spec</h2>
       <details><summary>As it was stored, with every default · <code>${record.spec_sha256.slice(0, 12)}</code></summary>
         <p><${Copy} text=${JSON.stringify(record.spec, null, 2)} /></p><${Json} value=${record.spec} />
       </details>
@@ -102,7 +103,7 @@ function linesOf(panel, curves) {
 function Result({ id }) {
   const { content: found, error, refresh } = usePolled(`experiments/${id}/result`, {}, () => false);
   if (!found) return html`<${Trouble} error=${error} again=${refresh} />`;
-  const { best, final, report = {}, assumptions } = found;
+  const { best, final, report = {}, diagnostics = {}, assumptions } = found;
   const isMetrics = (value) => isObject(value) && Object.values(value).every((each) => isObject(each) && "mean" in each) && Object.keys(value).length > 0;
   const reported = Object.keys(report).sort();
   const rows = [
@@ -114,13 +115,16 @@ function Result({ id }) {
     ]),
     ...reported.filter((name) => isMetrics(report[name])).map((name) => [words(name), report[name]]),
   ].filter(([, metrics]) => Object.keys(metrics).length);
-  const facts = reported.filter((name) => !isMetrics(report[name])).flatMap((name) => leaves(name, report[name]));
+  const facts = [
+    ...reported.filter((name) => !isMetrics(report[name])).flatMap((name) => leaves(name, report[name])),
+    ...Object.entries(diagnostics).filter(([, seen]) => seen.warnings).map(([name, seen]) => [words(name), warned(seen)]),
+  ];
   return html`<section>
     <h2>Result</h2>
     ${rows.length > 0 && html`<${Metrics} rows=${rows} />`}
     ${facts.length > 0 && html`<${Facts} facts=${facts} />`}
     <p class="faint">${made(found)}</p>
-    ${assumptions && html`<${Assumptions} assumptions=${assumptions} />`}
+    ${assumptions && html`<details><summary>Assumptions of the convergence theorem</summary><${Assumptions} assumptions=${assumptions} /></details>`}
     <details><summary>All of it, as JSON</summary><${Json} value=${found} /></details>
   </section>`;
 }
@@ -141,6 +145,11 @@ function reportedAs(name, value) {
   return typeof value === "number" && !Number.isInteger(value) ? measure(name, value) : setting(value);
 }
 
+/** How a diagnostic that crossed its threshold went on; the warnings say when. */
+function warned({ warnings, last, worst, worst_hyperiteration: at }) {
+  return `${warnings} ${warnings === 1 ? "warning" : "warnings"}: last ${number(last)}, worst ${number(worst)} at hyperiteration ${at}`;
+}
+
 function made({ timing = {}, memory = {}, environment = {} }) {
   return [
     "total_seconds" in timing && duration(timing.total_seconds),
@@ -149,10 +158,6 @@ function made({ timing = {}, memory = {}, environment = {} }) {
     environment.device && `on ${environment.device_name ?? environment.device}`,
     environment.torch && `torch ${environment.torch}`,
   ].filter(Boolean).join(", ");
-}
-
-function Assumptions({ assumptions }) {
-  return html`<details><summary>Assumptions of the convergence theorem</summary><${Json} value=${assumptions} /></details>`;
 }
 
 /** The events, newest first; warnings are with the curves. */
@@ -166,11 +171,11 @@ function History({ record, events }) {
 }
 
 /** The facts of an event in one line. */
-const about = (data) => Object.entries(data).map(([name, value]) => (name === "message" ? value : `${words(name)} ${setting(value)}`)).join(", ");
+const about = (data) => Object.entries(data).map(([name, value]) => (name === "message" ? value : `${words(name)} ${value?.message ?? setting(value)}`)).join(", ");
 
 function Files({ record, curves }) {
   const pause = () => (active(record) ? 5 : false);
-  const { content, error, refresh } = usePolled(`experiments/${record.id}/artifacts`, { version: undefined, status: undefined }, pause);
+  const { content, error, refresh } = usePolled(`experiments/${record.id}/artifacts`, {}, pause);
   const path = `experiments/${record.id}`;
   const has = curves && curves.size > 0;
   return html`<${Trouble} error=${error} again=${refresh} />
