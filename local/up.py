@@ -108,6 +108,7 @@ def _start(supervisor: Supervisor, settings: Settings, listener: socket.socket) 
         say(line)
     if not supervisor.stopping:
         say(f"data sets {settings.data_dir}")
+        say(f"dashboard {supervisor.url}/ui/")
         say(f"API       {supervisor.url}  (documentation at {supervisor.url}/docs)")
         say("ready; Ctrl-C stops everything")
 
