@@ -85,7 +85,7 @@ export function Chart({ title, lines, fraction = false, logarithmic = false, thr
       ${logarithmic && html`<button class="quiet scale" title="Scale of the axis" onClick=${() => choose(!log)}>${log ? "log" : "linear"}</button>`}
     </figcaption>
     <div class="legend">
-      ${lines.filter(({ label }) => label || lines.length <= MOST_KEYS).map((line) => {
+      ${lines.filter(({ label }) => label || (lines.length <= MOST_KEYS && !(along && at === null))).map((line) => {
         const value = along && at === null ? undefined : valueAt(line, at);
         return html`<span class="key"><i class=${`line-${line.colour} dash-${line.dashes ?? 0}`} />${line.label && html`<span class="label">${line.label}</span>`} <b>${value === undefined ? "" : shown(value)}</b></span>`;
       })}
@@ -144,7 +144,7 @@ function options({ drawn, log, fraction, thresholds, along, width, point, zoomed
     scales: { x: { time: false, ...(along?.logarithmic && { distr: 3, range: (u, least, greatest) => [least / 1.1, greatest * 1.1] }) }, y: { distr: log ? 3 : 1, range: log ? undefined : (u, least, greatest) => roomy(least, greatest, thresholds) } },
     axes: [
       along ? { ...axis, size: 28, ...marked(along, lines) } : { ...axis, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7] },
-      { ...axis, size: fit, gap: 6, values: (u, values) => heights(values), ...(log && { splits: decades, incrs: [1e308], filter: (u, ticks) => ticks }) },
+      { ...axis, size: fit, gap: 6, values: (u, values) => heights(values), ...(log && powers) },
     ],
     series,
     bands,
@@ -173,11 +173,13 @@ function decades(u, axis, least, greatest) {
   return ticks.filter((tick) => tick >= least * 0.999 && tick <= greatest * 1.001);
 }
 
+const powers = { splits: decades, incrs: [1e308], filter: (u, ticks) => ticks };
+
 /** The ticks of an axis that is not over hyperiterations: where it is logarithmic and there are few values, at these. */
 function marked({ logarithmic }, lines) {
   const values = (u, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick)));
   const found = [...new Set(lines.flatMap(({ step }) => step))].sort((a, b) => a - b);
-  return logarithmic && found.length <= MOST_TICKS ? { values, splits: () => found, filter: (u, ticks) => ticks } : { values };
+  return logarithmic ? { ...powers, values, ...(found.length <= MOST_TICKS && { splits: () => found }) } : { values };
 }
 
 /** The range of an axis that is not logarithmic: with thresholds in sight where these are near. */

@@ -50,14 +50,15 @@ export function overSeeds(curves) {
   return { step, value: mean, ...(curves.length > 1 && { low: of((each) => Math.min(...each)), high: of((each) => Math.max(...each)) }) };
 }
 
-/** A line a cell: {label, colour, dashes, step, value, low, high}; `ids` has the experiments of each cell that are drawn. */
+/** A line a cell: {label, colour, dashes, step, value, low?, high?}; `ids` has the experiments of each cell that are drawn. Many have no bands. */
 export function cellLines(cells, ids, curves) {
   const names = cellNames(cells);
-  return cells.flatMap((cell, place) => {
+  const lines = cells.flatMap((cell, place) => {
     const own = ids[place].map((id) => curves.get(id)).filter(Boolean);
     const some = own.length === cell.seeds ? "" : ` (${own.length} of ${cell.seeds} seeds)`;
     return own.length ? [{ ...overSeeds(own), label: names[place] + some, ...looks(place) }] : [];
   });
+  return lines.length <= COLOURS ? lines : lines.map(({ low, high, ...line }) => line);
 }
 
 /** Cells by the parameters in which they differ. */
@@ -68,9 +69,12 @@ function cellNames(cells) {
 
 const named = (parameters, paths) => [...shortNames(paths)].map(([path, name]) => `${name}=${setting(parameters[path])}`).join(", ");
 
-/** The validation metric over the one parameter of numbers that a grid has, a line for each value of the others: {metric, lines, along}, or null. */
+/**
+ * The validation metric over the one parameter of numbers that a grid has, a line for each value of the others:
+ * {metric, lines, along}, or null. Only cells of which every seed has succeeded, so that no cell gains by those that have not.
+ */
 export function overParameter(cells) {
-  const chosen = cells.filter(({ validation }) => validation);
+  const chosen = cells.filter(({ validation, seeds, succeeded }) => validation && seeds === succeeded);
   const values = (path) => [...new Set(chosen.map(({ parameters }) => parameters[path]))];
   const paths = Object.keys(cells[0].parameters);
   const numeric = paths.filter((path) => values(path).length > 1 && values(path).every(Number.isFinite));

@@ -142,7 +142,7 @@ function Series({ cells, succeeded }) {
       ${name && html`<${Chart} key=${name} ...${panelOf(name)} lines=${lines} />`}
       ${over && html`<${Chart} ...${panelOf(`validation/${over.metric}`)} lines=${over.lines} along=${over.along} title=${`${capital(`validation ${words(over.metric)}`)} by ${over.along.name}`} />`}
     </div>
-    <p class="faint">A line a cell: the mean over its seeds, in the range from the least to the greatest${over && `; by ${over.along.name}, in that of the standard deviation`}.</p>`;
+    <p class="faint">A line a cell: the mean over its seeds${lines.some(({ low }) => low) && ", in the range from the least to the greatest"}${over && `. By ${over.along.name}: cells whose seeds have all succeeded, in the range of the standard deviation`}.</p>`;
 }
 
 /** The experiments of each cell that are drawn, and how many members that have succeeded are left. */
