@@ -118,6 +118,7 @@ function options({ drawn, log, fraction, thresholds, along, width, point, zoomed
   const ink = inks();
   const { lines } = drawn.current;
   const series = [{}], bands = [];
+  const few = lines.length <= COLOURS && lines.every(({ step }) => step.length <= FEW);
   for (const line of lines) {
     const stroke = ink.line[line.colour];
     const many = line.step.length;
@@ -125,7 +126,7 @@ function options({ drawn, log, fraction, thresholds, along, width, point, zoomed
       stroke,
       width: lines.length > COLOURS || many > NOISY ? 1 : 1.8,
       dash: DASHES[line.dashes ?? 0],
-      points: { show: lines.length <= COLOURS && many <= FEW, size: 5, fill: stroke },
+      points: { show: few, size: 5, fill: stroke },
     });
     if (line.low) {
       const edge = { stroke: "transparent", width: 0, points: { show: false } };
@@ -166,8 +167,9 @@ function options({ drawn, log, fraction, thresholds, along, width, point, zoomed
 /** The ticks of a logarithmic axis: powers of ten, with 2 and 5 of each between where these are few. */
 function decades(u, axis, least, greatest) {
   const [first, last] = [Math.floor(Math.log10(least)), Math.ceil(Math.log10(greatest))];
-  const every = Math.ceil((last - first) / 6);
-  const between = last - first <= 2 ? [1, 2, 5] : [1];
+  const span = Math.log10(greatest) - Math.log10(least);
+  const every = Math.ceil(span / 6);
+  const between = span <= 2 ? [1, 2, 5] : [1];
   const ticks = [];
   for (let power = first; power <= last; power += every) ticks.push(...between.map((each) => Number(`${each}e${power}`)));
   return ticks.filter((tick) => tick >= least * 0.999 && tick <= greatest * 1.001);

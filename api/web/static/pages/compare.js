@@ -17,7 +17,9 @@ export function Compare({ query }) {
   useTitle("Compare");
   const ids = [...new Set(query.getAll("id"))];
   if (ids.length < 2) {
-    return html`<h1>Compare</h1><${Nothing}>Choose from two to ${MOST_COMPARED} <a href=${to("experiments")}>experiments</a>, or members of a <a href=${to("sweeps")}>sweep</a>, by the boxes at the left of their tables.<//>`;
+    return html`<h1>Compare</h1><${Nothing}>
+      Choose from two to ${MOST_COMPARED} <a href=${to("experiments")}>experiments</a>, or members of a <a href=${to("sweeps")}>sweep</a>, by the boxes at the left of their tables.
+    <//>`;
   }
   return html`<${Compared} ids=${ids.slice(0, MOST_COMPARED)} left=${ids.slice(MOST_COMPARED)} />`;
 }
@@ -30,12 +32,15 @@ function Compared({ ids, left }) {
   const without = (id) => to("compare", { id: ids.filter((each) => each !== id) });
   const common = new Set(records.map(ownName));
   const waiting = ids.some((id) => !found[id]?.record && !found[id]?.error);
+  const count = waiting ? ids.length : records.length || ids.length;
   return html`
-    <div class="head"><h1>${waiting ? ids.length : records.length} ${records.length === 1 && !waiting ? "experiment" : "experiments"}${records.length > 1 && common.size === 1 && `: ${[...common][0]}`}</h1></div>
+    <div class="head"><h1>${count} ${count === 1 ? "experiment" : "experiments"}${records.length > 1 && common.size === 1 && `: ${[...common][0]}`}</h1></div>
     ${left.length > 0 && html`<div class="caution"><p>At most ${MOST_COMPARED} are compared: ${left.length} are left out.</p></div>`}
     <${Troubles} ids=${ids} found=${found} without=${without} />
     ${waiting && html`<${Nothing}>Loading …<//>`}
-    ${records.length > 0 && html`<${Table} shown=${shown} names=${names} without=${without} /><section><h2>Curves</h2><${Panels} shown=${shown} names=${names} /></section>`}`;
+    ${records.length > 0 && html`
+      <${Table} shown=${shown} names=${names} without=${without} />
+      <section><h2>Curves</h2><${Panels} shown=${shown} names=${names} /></section>`}`;
 }
 
 /** What could not be read: that the service does not answer is told once. */
@@ -96,7 +101,9 @@ function Panels({ shown, names }) {
   const specs = shown.map(({ record }) => record.spec);
   return html`
     <p class="legend all">${names.map((name, place) => html`<span><${Key} place=${place} />${name}</span>`)}</p>
-    <div class="panels">${drawings.map(({ panel, lines }) => html`<${Chart} key=${panel.title} ...${panel} lines=${lines} thresholds=${thresholds(panel, specs)} />`)}</div>`;
+    <div class="panels">
+      ${drawings.map(({ panel, lines }) => html`<${Chart} key=${panel.title} ...${panel} lines=${lines} thresholds=${thresholds(panel, specs)} />`)}
+    </div>`;
 }
 
 /** A colour for each experiment, dashes for each series or, where the panel has one, for the experiments after those

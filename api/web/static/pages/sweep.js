@@ -3,7 +3,7 @@ import { useMemo, useState } from "preact/hooks";
 import { Chart } from "../chart.js";
 import { ChooseBox, CompareLink, useChosen } from "../choosing.js";
 import { shortNames } from "../comparing.js";
-import { capital, inOrder, measure, plain, setting, words } from "../format.js";
+import { inOrder, measure, plain, setting, words } from "../format.js";
 import { html } from "../html.js";
 import { usePolled } from "../live.js";
 import { panelOf } from "../panels.js";
@@ -83,9 +83,11 @@ function Parts({ record }) {
 function Best({ record }) {
   const { best, best_cell: cell, cells, counts } = record;
   if (!best) return counts.succeeded > 1 && html`<p class="faint">${NO_BEST}</p>`;
-  const scores = ({ metric, validation, test }, text) => [`validation ${words(metric)} ${text(metric, validation)}`, ...Object.keys(test).sort().map((name) => `test ${words(name)} ${text(name, test[name])}`)].join(", ");
+  const tests = (test, text) => Object.keys(test).sort().map((name) => `test ${words(name)} ${text(name, test[name])}`);
+  const scores = ({ metric, validation, test }, text) => [`validation ${words(metric)} ${text(metric, validation)}`, ...tests(test, text)].join(", ");
+  const where = html`(member ${best.member}, experiment <${Id} id=${best.experiment_id} page="experiments" />)`;
   return html`<${Facts} facts=${[
-    ["Best member", html`<span class="chosen">${parametersOf(best.parameters)}</span> (member ${best.member}, experiment <${Id} id=${best.experiment_id} page="experiments" />): ${scores(best, measure)}`],
+    ["Best member", html`<span class="chosen">${parametersOf(best.parameters)}</span> ${where}: ${scores(best, measure)}`],
     cell && cells.length > 1 && ["Best cell", html`<span class="chosen">${parametersOf(cell.parameters)}</span> (${cell.seeds} seeds): ${scores(cell, spread)}`],
   ]} />`;
 }
@@ -107,7 +109,9 @@ function Cells({ record }) {
       title: chosen.title, figure: true, value: ({ validation }) => plain(validation?.mean),
       show: ({ metric, validation }) => metric && chosen.text(metric, spread(metric, validation)),
     },
-    ...testMetrics(scored).map((name) => ({ title: `test ${words(name)}`, figure: true, value: ({ test }) => plain(test[name]?.mean), show: ({ test }) => spread(name, test[name]) })),
+    ...testMetrics(scored).map((name) => ({
+      title: `test ${words(name)}`, figure: true, value: ({ test }) => plain(test[name]?.mean), show: ({ test }) => spread(name, test[name]),
+    })),
   ];
   const deviates = cells.some(({ validation }) => validation && validation.deviation !== null);
   return html`
@@ -127,7 +131,7 @@ function Series({ cells, succeeded }) {
   const [all, drawAll] = useState(false);
   const { content, error } = usePolled(`experiments/${succeeded[0].experiment_id}/curves`, { max_points: 4 }, () => false);
   const names = inOrder(Object.keys(content?.series ?? {}));
-  const name = asked ?? [`validation/${succeeded[0].score.metric}`, "outer_objective", names[0]].find((each) => names.includes(each));
+  const name = asked ?? [`validation/${succeeded[0].score?.metric}`, "outer_objective", names[0]].find((each) => names.includes(each));
   const drawn = useMemo(() => chosenIds(cells, succeeded, all), [succeeded, all]);
   const { curves, error: failure } = useSeries(name, name ? drawn.ids.flat() : []);
   const lines = cellLines(cells, drawn.ids, curves);
@@ -140,10 +144,15 @@ function Series({ cells, succeeded }) {
     </div>
     <div class="panels few">
       ${name && html`<${Chart} key=${name} ...${panelOf(name)} lines=${lines} />`}
-      ${over && html`<${Chart} ...${panelOf(`validation/${over.metric}`)} lines=${over.lines} along=${over.along} title=${`${capital(`validation ${words(over.metric)}`)} by ${over.along.name}`} />`}
+      ${over && html`<${Chart} ...${panelOf(`validation/${over.metric}`)} ...${over} title=${`Validation ${words(over.metric)} by ${over.along.name}`} />`}
     </div>
-    <p class="faint">A line a cell: the mean over its seeds${lines.some(({ low }) => low) && ", in the range from the least to the greatest"}${over && `. By ${over.along.name}: cells whose seeds have all succeeded, in the range of the standard deviation`}.</p>`;
+    <p class="faint">
+      A line a cell: the mean over its seeds${banded(lines) && ", in the range from the least to the greatest"}.
+      ${over && ` By ${over.along.name}: cells whose seeds have all succeeded${banded(over.lines) ? ", in the range of the standard deviation" : ""}.`}
+    </p>`;
 }
+
+const banded = (lines) => lines.some(({ low }) => low);
 
 /** The experiments of each cell that are drawn, and how many members that have succeeded are left. */
 function chosenIds(cells, succeeded, all) {
@@ -171,10 +180,13 @@ function Members({ members }) {
       show: ({ score }) => score && by.text(score.metric, measure(score.metric, score.validation)),
     },
     ...testMetrics(scores).map((name) => ({
-      title: `test ${words(name)}`, figure: true, value: ({ score }) => plain(score?.test[name]), show: ({ score }) => score && name in score.test && measure(name, score.test[name]),
+      title: `test ${words(name)}`, figure: true, value: ({ score }) => plain(score?.test[name]),
+      show: ({ score }) => score && name in score.test && measure(name, score.test[name]),
     })),
-    ...(members.some(({ error }) => error) ? [{ title: "error", value: ({ error }) => error?.code ?? NaN, show: ({ error }) => error && html`<${Failed} error=${error} />` }] : []),
   ];
+  if (members.some(({ error }) => error)) {
+    columns.push({ title: "error", value: ({ error }) => error?.code ?? NaN, show: ({ error }) => error && html`<${Failed} error=${error} />` });
+  }
   return html`
     <p class="choice">${chosen.length < 2 ? html`<span class="faint">Choose two or more to compare them.</span>` : html`<${CompareLink} chosen=${chosen} />`}</p>
     <${Table} columns=${columns} rows=${members} keyOf=${({ member }) => member} />`;
