@@ -6,6 +6,8 @@ import { html } from "./html.js";
 
 const HEIGHT = 210;
 const FEW = 40; // points up to which each is marked
+const MOST_KEYS = 16; // of lines without names
+const MOST_TICKS = 8; // of an axis, where they are at the values
 const NOISY = 200; // points from which a line is thin
 const TOGETHER = uPlot.sync("hyperiterations");
 export const COLOURS = 8;
@@ -48,9 +50,10 @@ function useScheme() {
  * A panel of lines with its title and what each line is at the pointer, or at its end.
  *
  * A line is {label, colour, dashes, step, value, attempt?, low?, high?}: `colour` and `dashes` are numbers, `low` and
- * `high` the edges of a band around it. `thresholds` are drawn across.
+ * `high` the edges of a band around it. `thresholds` are drawn across. Where the lines are not over hyperiterations,
+ * `along` is the quantity that they are over, {name, logarithmic}.
  */
-export function Chart({ title, lines, fraction = false, logarithmic = false, thresholds = [] }) {
+export function Chart({ title, lines, fraction = false, logarithmic = false, thresholds = [], along = null }) {
   const place = useRef(null), plot = useRef(null), zoomed = useRef(false);
   const [at, point] = useState(null);
   const [chosen, choose] = useState(null);
@@ -58,13 +61,13 @@ export function Chart({ title, lines, fraction = false, logarithmic = false, thr
   const fitting = logarithmic && spansDecades([...lines.flatMap((line) => [...line.value, ...(line.low ?? [])]), ...thresholds]);
   const log = chosen ?? fitting;
   const data = useMemo(() => aligned(lines, log), [lines, log]);
-  const shape = JSON.stringify([lines.map(({ label, colour, dashes, low }) => [label, colour, dashes, Boolean(low)]), log, fraction, thresholds, scheme]);
+  const shape = JSON.stringify([lines.map(({ label, colour, dashes, low, step }) => [label, colour, dashes, Boolean(low), step.length > FEW, step.length > NOISY]), log, fraction, thresholds, scheme, along]);
   const drawn = useRef(null);
   drawn.current = { lines, data };
 
   useEffect(() => {
     const width = place.current.clientWidth;
-    plot.current = new uPlot(options({ drawn, log, fraction, thresholds, width, point, zoomed }), data.columns, place.current);
+    plot.current = new uPlot(options({ drawn, log, fraction, thresholds, along, width, point, zoomed }), data.columns, place.current);
     zoomed.current = false;
     const sized = new ResizeObserver(([entry]) => plot.current.setSize({ width: entry.contentRect.width, height: HEIGHT }));
     sized.observe(place.current);
@@ -82,11 +85,11 @@ export function Chart({ title, lines, fraction = false, logarithmic = false, thr
       ${logarithmic && html`<button class="quiet scale" title="Scale of the axis" onClick=${() => choose(!log)}>${log ? "log" : "linear"}</button>`}
     </figcaption>
     <div class="legend">
-      ${lines.map((line) => {
-        const value = valueAt(line, at);
+      ${lines.filter(({ label }) => label || (lines.length <= MOST_KEYS && !(along && at === null))).map((line) => {
+        const value = along && at === null ? undefined : valueAt(line, at);
         return html`<span class="key"><i class=${`line-${line.colour} dash-${line.dashes ?? 0}`} />${line.label && html`<span class="label">${line.label}</span>`} <b>${value === undefined ? "" : shown(value)}</b></span>`;
       })}
-      <span class="at">${at === null ? "" : `at ${at}`}</span>
+      <span class="at">${at === null ? "" : `at ${along ? number(at) : at}`}</span>
     </div>
     <div class="plot" ref=${place} />
   </figure>`;
@@ -111,10 +114,11 @@ function aligned(lines, log) {
   return { columns: tables.length ? uPlot.join(tables) : [[]] };
 }
 
-function options({ drawn, log, fraction, thresholds, width, point, zoomed }) {
+function options({ drawn, log, fraction, thresholds, along, width, point, zoomed }) {
   const ink = inks();
   const { lines } = drawn.current;
   const series = [{}], bands = [];
+  const few = lines.length <= COLOURS && lines.every(({ step }) => step.length <= FEW);
   for (const line of lines) {
     const stroke = ink.line[line.colour];
     const many = line.step.length;
@@ -122,7 +126,7 @@ function options({ drawn, log, fraction, thresholds, width, point, zoomed }) {
       stroke,
       width: lines.length > COLOURS || many > NOISY ? 1 : 1.8,
       dash: DASHES[line.dashes ?? 0],
-      points: { show: lines.length <= COLOURS && many <= FEW, size: 5, fill: stroke },
+      points: { show: few, size: 5, fill: stroke },
     });
     if (line.low) {
       const edge = { stroke: "transparent", width: 0, points: { show: false } };
@@ -131,26 +135,22 @@ function options({ drawn, log, fraction, thresholds, width, point, zoomed }) {
     }
   }
   const axis = { stroke: ink.faint, grid: { stroke: ink.grid, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
-  const heights = (u, values, place, space, step) => values.map((value) => {
-    if (value === null) return "";
-    if (fraction) return `${Number((100 * value).toPrecision(6))} %`;
-    return number(value, log || value === 0 ? 4 : Math.max(4, 1 + Math.ceil(Math.log10(Math.abs(value) / step)))); // as many digits as tell neighbours apart
-  });
-  const decades = (u, values) => values.map((value) => (value !== null && Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9 ? value : null));
+  const height = (digits) => (value) => (value === null ? "" : fraction ? `${Number((100 * value).toPrecision(6))} %` : number(value, digits));
+  const heights = (values) => values.map(height([4, 6, 8].find((digits) => new Set(values.map((value) => number(value, digits))).size === values.length) ?? 10));
   return {
     width,
     height: HEIGHT,
     legend: { show: false },
     padding: [10, 12, 0, 0],
-    scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: log ? undefined : (u, least, greatest) => roomy(least, greatest, thresholds) } },
+    scales: { x: { time: false, ...(along?.logarithmic && { distr: 3, range: (u, least, greatest) => [least / 1.1, greatest * 1.1] }) }, y: { distr: log ? 3 : 1, range: log ? undefined : (u, least, greatest) => roomy(least, greatest, thresholds) } },
     axes: [
-      { ...axis, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7] },
-      { ...axis, size: fit, gap: 6, values: heights, ...(log && { grid: { ...axis.grid, filter: decades } }) },
+      along ? { ...axis, size: 28, ...marked(along, lines) } : { ...axis, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7] },
+      { ...axis, size: fit, gap: 6, values: (u, values) => heights(values), ...(log && powers) },
     ],
     series,
     bands,
     cursor: {
-      sync: { key: TOGETHER.key, scales: ["x", null] },
+      ...(!along && { sync: { key: TOGETHER.key, scales: ["x", null] } }),
       drag: { x: true, y: false },
       points: { size: 6 },
       y: false,
@@ -162,6 +162,26 @@ function options({ drawn, log, fraction, thresholds, width, point, zoomed }) {
       draw: [(u) => marks(u, drawn.current.lines, thresholds, ink)],
     },
   };
+}
+
+/** The ticks of a logarithmic axis: powers of ten, with 2 and 5 of each between where these are few. */
+function decades(u, axis, least, greatest) {
+  const [first, last] = [Math.floor(Math.log10(least)), Math.ceil(Math.log10(greatest))];
+  const span = Math.log10(greatest) - Math.log10(least);
+  const every = Math.ceil(span / 6);
+  const between = span <= 2 ? [1, 2, 5] : [1];
+  const ticks = [];
+  for (let power = first; power <= last; power += every) ticks.push(...between.map((each) => Number(`${each}e${power}`)));
+  return ticks.filter((tick) => tick >= least * 0.999 && tick <= greatest * 1.001);
+}
+
+const powers = { splits: decades, incrs: [1e308], filter: (u, ticks) => ticks };
+
+/** The ticks of an axis that is not over hyperiterations: where it is logarithmic and there are few values, at these. */
+function marked({ logarithmic }, lines) {
+  const values = (u, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick)));
+  const found = [...new Set(lines.flatMap(({ step }) => step))].sort((a, b) => a - b);
+  return logarithmic ? { ...powers, values, ...(found.length <= MOST_TICKS && { splits: () => found }) } : { values };
 }
 
 /** The range of an axis that is not logarithmic: with thresholds in sight where these are near. */

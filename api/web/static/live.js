@@ -51,7 +51,7 @@ export function sleep(seconds, signal) {
 const passes = (error) => error.status === 0 || error.status >= 500 || error.status === 429 || error instanceof TypeError;
 
 /** Calls `once(signal)` until it says that nothing follows (false) or how many seconds to wait; failures that pass are told and tried again. */
-async function repeatedly(once, tell, signal) {
+export async function repeatedly(once, tell, signal) {
   let pause = FIRST_PAUSE;
   for (;;) {
     let wait;
@@ -143,4 +143,30 @@ export function useExperiment(id) {
   }, [id]);
   useWhileSeen(follow, [id, turn]);
   return { ...state, refresh };
+}
+
+const FOLLOWED = 2; // seconds between two looks at each of several experiments
+
+/**
+ * Several experiments as they go: id -> {record, result, curves, error}, without what is not there yet.
+ *
+ * Those that have ended are not read again, unless they could not be read.
+ */
+export function useExperiments(ids) {
+  const [found, tell] = useReducer((before, [id, change]) => ({ ...before, [id]: { ...before[id], ...change } }), {});
+  const whole = useRef(new Set());
+  useWhileSeen((signal) => Promise.all(ids.filter((id) => !whole.current.has(id)).map((id) => {
+    const curves = new Curves(id);
+    const look = async () => {
+      const record = await get(`experiments/${id}`, {}, { signal });
+      await curves.read(record, signal);
+      const result = record.status === "succeeded" ? await get(`experiments/${id}/result`, {}, { signal }) : null;
+      tell([id, { record, result, curves: curves.series }]);
+      if (!TERMINAL.has(record.status)) return FOLLOWED;
+      whole.current.add(id);
+      return false;
+    };
+    return repeatedly(look, (error) => tell([id, { error }]), signal);
+  })), [ids.join()]);
+  return found;
 }

@@ -59,12 +59,19 @@ export function panels(names) {
 
 /** A panel for each of its series, where they would be told apart. */
 export function apart(whole) {
-  if (whole.series.length < 2 || whole.series.length > MOST_LINES) return [whole];
-  return whole.series.map((name) => {
-    const own = label(name);
-    const title = own.toLowerCase() === whole.title.toLowerCase() ? whole.title : `${whole.title}, ${own}`;
-    return { ...whole, title, series: [name] };
-  });
+  return whole.series.length < 2 || whole.series.length > MOST_LINES ? [whole] : whole.series.map((name) => alone(whole, name));
+}
+
+/** The panel of one series by itself. */
+export function panelOf(name) {
+  const [whole] = panels([name]);
+  return name.includes("/") ? alone(whole, name) : whole;
+}
+
+function alone(whole, name) {
+  const own = label(name);
+  const title = own.toLowerCase() === whole.title.toLowerCase() ? whole.title : `${whole.title}, ${own}`;
+  return { ...whole, title, series: [name] };
 }
 
 /** Values of the panel's series from which on the experiments of these specs warn. */

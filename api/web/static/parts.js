@@ -122,3 +122,28 @@ export function useTitle(title) {
     document.title = title ? `${title} · Bilevel` : "Bilevel";
   }, [title]);
 }
+
+const LONGEST = 40; // characters of a value in a table
+
+/** A value that is shown whole where it is short, and else when it is unfolded. */
+export function Folded({ text }) {
+  return text.length <= LONGEST ? text : html`<details class="folded"><summary>${text.slice(0, LONGEST - 1)}…</summary>${text}</details>`;
+}
+
+/** Looks for a name or, where the text is of hexadecimal digits and some of them are numerals, for an id. */
+export function Search({ filters, go }) {
+  const search = (event) => {
+    event.preventDefault();
+    const text = new FormData(event.target).get("text").trim();
+    const isId = /^[0-9a-f-]{6,}$/i.test(text) && /\d/.test(text);
+    go({ name: isId ? null : text, id_prefix: isId ? text : null });
+  };
+  const shown = filters.name ?? filters.id_prefix ?? "";
+  return html`<form role="search" onSubmit=${search}><input type="search" name="text" placeholder="name or id" aria-label="name or id" defaultValue=${shown} key=${shown} /></form>`;
+}
+
+/** What a list is narrowed to by a field, each to be taken away again. */
+export function Narrowed({ filters, name, go }) {
+  const without = (value) => go({ [name]: filters[name].filter((each) => each !== value) });
+  return filters[name].map((value) => html`<button class="chip" aria-pressed="true" title="show others, too" onClick=${() => without(value)}>${value} ×</button>`);
+}
