@@ -51,7 +51,7 @@ export function sleep(seconds, signal) {
 const passes = (error) => error.status === 0 || error.status >= 500 || error.status === 429 || error instanceof TypeError;
 
 /** Calls `once(signal)` until it says that nothing follows (false) or how many seconds to wait; failures that pass are told and tried again. */
-async function repeatedly(once, tell, signal) {
+export async function repeatedly(once, tell, signal) {
   let pause = FIRST_PAUSE;
   for (;;) {
     let wait;

@@ -1,0 +1,97 @@
+// The catalogue as the pages need it: entries by section, where kinds stand in others, what a spec has by default.
+
+const PARTS = "parts";
+
+/** Entries {section, kind, description, example, schema, ...} of every section; what has no kind is in `parts`, by its path. */
+export function entriesOf(catalog) {
+  const { experiment, sweep, parts, kinds } = catalog;
+  const whole = { description: sweep.schema.description, example: Object.values(sweep.examples)[0], schema: sweep.schema };
+  const named = Object.entries({ experiment, sweep: whole, ...parts }).map(([kind, entry]) => ({ ...entry, kind }));
+  return Object.entries({ ...kinds, [PARTS]: named }).flatMap(([section, entries]) => entries.map((entry) => ({ ...entry, section })));
+}
+
+export const titleOf = (section) => (section === PARTS ? "parts of an experiment" : section);
+
+/** A node of a schema, or what it refers to. */
+export const resolved = (node, schema) => (node.$ref ? schema.$defs[node.$ref.split("/").at(-1)] : node);
+
+/** The entry that a definition inside another's schema is of, if the catalogue has it. */
+export function entryOf(definition, entries) {
+  const fields = JSON.stringify(definition.properties);
+  return entries.find(({ schema }) => JSON.stringify(schema.properties) === fields);
+}
+
+/** The objects that may stand at a node: [name, definition]. */
+export function objectsAt(node, schema) {
+  const whole = resolved(node, schema);
+  if (whole.anyOf) return whole.anyOf.flatMap((option) => objectsAt(option, schema));
+  if (whole.discriminator?.mapping) return Object.entries(whole.discriminator.mapping).map(([kind, reference]) => [kind, resolved({ $ref: reference }, schema)]);
+  return whole.properties ? [[whole.properties.kind?.const ?? whole.title, whole]] : [];
+}
+
+/** What a field may be, in words: `from 1 to 100`, `auto | none`; objects by their kinds. */
+export function allowed(node, schema) {
+  const whole = resolved(node, schema);
+  if (whole.anyOf) return whole.anyOf.filter(({ type }) => type !== "null").map((option) => allowed(option, schema)).join(" | ");
+  const objects = objectsAt(whole, schema);
+  if (objects.length) return objects.map(([kind]) => kind).join(" | ");
+  if (whole.enum || "const" in whole) return (whole.enum ?? [whole.const]).join(" | ");
+  if (whole.type === "integer" || whole.type === "number") return bounds(whole);
+  if (whole.type === "array") return `list of ${allowed(whole.items ?? {}, schema)}`;
+  return { boolean: "true | false", string: "text" }[whole.type] ?? "object";
+}
+
+const ENDS = { minimum: "from", exclusiveMinimum: "above", maximum: "to", exclusiveMaximum: "below" };
+
+const bounds = (node) => Object.keys(ENDS).filter((end) => end in node).map((end) => `${ENDS[end]} ${node[end]}`).join(" ") || "a number";
+
+/** What a field is where a spec does not have it, in words. */
+export function byDefault(name, node, { schema, example }) {
+  if (schema.required?.includes(name)) return "required";
+  const value = node.default ?? example[name] ?? null;
+  if (value === null) return "optional";
+  if (typeof value === "string") return value;
+  return Array.isArray(value) || typeof value !== "object" ? JSON.stringify(value) : (value.kind ?? "{}");
+}
+
+/** The fields of an entry {name, allowed, byDefault, description, objects}, but for its kind. */
+export function fieldsOf(entry) {
+  const { schema } = entry;
+  return Object.entries(schema.properties).filter(([name]) => name !== "kind").map(([name, node]) => ({
+    name,
+    allowed: allowed(node, schema),
+    byDefault: byDefault(name, node, entry),
+    description: paragraphs(node.description ?? resolved(node, schema).description ?? "")[0],
+    objects: objectsAt(node, schema),
+  }));
+}
+
+/** The paragraphs of a description, each in one line. */
+export const paragraphs = (text) => text.split("\n\n").map((each) => each.split(/\s+/).filter(Boolean).join(" "));
+
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+function alike(one, other) {
+  if (Array.isArray(one) && Array.isArray(other)) return one.length === other.length && one.every((each, place) => alike(each, other[place]));
+  if (!isObject(one) || !isObject(other)) return one === other;
+  const names = Object.keys(one);
+  return names.length === Object.keys(other).length && names.every((name) => name in other && alike(one[name], other[name]));
+}
+
+/** The stored spec of an experiment less what it has by default; an object whose defaults are not known stays whole. */
+export function withoutDefaults(spec, catalog) {
+  const entries = entriesOf(catalog);
+  const defaultsOf = (value) => entries.find(({ kind, example }) => kind === value.kind && alike(Object.keys(example).sort(), Object.keys(value).sort()))?.example;
+  const less = (value, defaults) => {
+    if (!isObject(value) || !isObject(defaults)) return value;
+    const own = { ...(value.kind !== undefined && { kind: value.kind }) };
+    for (const name of new Set([...Object.keys(defaults), ...Object.keys(value)])) {
+      const each = value[name];
+      if (name === "kind" || each === undefined || alike(each, defaults[name])) continue;
+      own[name] = less(each, each?.kind === undefined ? defaults[name] : defaultsOf(each));
+    }
+    return own;
+  };
+  const { example } = catalog.experiment;
+  return less(spec, { ...example, problem: { kind: null } });
+}
