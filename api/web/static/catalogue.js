@@ -1,6 +1,7 @@
 // The catalogue as the pages need it: entries by section, where kinds stand in others, what a spec has by default.
 
 const PARTS = "parts";
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Entries {section, kind, description, example, schema, ...} of every section; what has no kind is in `parts`, by its path. */
 export function entriesOf(catalog) {
@@ -45,13 +46,13 @@ const ENDS = { minimum: "from", exclusiveMinimum: "above", maximum: "to", exclus
 
 const bounds = (node) => Object.keys(ENDS).filter((end) => end in node).map((end) => `${ENDS[end]} ${node[end]}`).join(" ") || "a number";
 
-/** What a field is where a spec does not have it, in words. */
+/** What a field is where a spec does not have it: `default 5`, `required`, `optional`. */
 export function byDefault(name, node, { schema, example }) {
   if (schema.required?.includes(name)) return "required";
   const value = node.default ?? example[name] ?? null;
   if (value === null) return "optional";
-  if (typeof value === "string") return value;
-  return Array.isArray(value) || typeof value !== "object" ? JSON.stringify(value) : (value.kind ?? "{}");
+  const text = isObject(value) ? (value.kind ?? "{}") : typeof value === "string" ? value : JSON.stringify(value);
+  return `default ${text}`;
 }
 
 /** The fields of an entry {name, allowed, byDefault, description, objects}, but for its kind. */
@@ -66,10 +67,39 @@ export function fieldsOf(entry) {
   }));
 }
 
+/** The fields {owner, name} in which a kind may stand. */
+export function placesOf(entry, entries) {
+  const holds = ({ objects }) => objects.some(([, definition]) => entryOf(definition, entries) === entry);
+  return entries.flatMap((owner) => fieldsOf(owner).filter(holds).map(({ name }) => ({ owner, name })));
+}
+
+/** A spec with a kind that is a problem or stands in one; of others the schema does not say with which problems they can be: null. */
+export function specWith(entry, entries) {
+  if (entry.section === "problem") return { problem: entry.example };
+  const place = entry.missing ? undefined : placesOf(entry, entries).find(({ owner }) => owner.section === "problem");
+  return place ? { problem: { kind: place.owner.kind, [place.name]: entry.example } } : null;
+}
+
+/** The innermost entry at a pointer into a spec, and the field of it that the pointer leads into: {entry, field}. */
+export function explained(spec, pointer, entries) {
+  const part = (kind) => entries.find((entry) => entry.section === PARTS && entry.kind === kind);
+  let entry = part(isObject(spec) && "base" in spec ? "sweep" : "experiment"), value = spec, field;
+  for (const name of pointer.split("/").slice(1)) {
+    const node = entry.schema.properties[name];
+    value = value[name];
+    field = node && fieldsOf(entry).find((each) => each.name === name);
+    const objects = field && isObject(value) ? field.objects : [];
+    const fits = ([kind]) => (value.kind === undefined ? field.byDefault === `default ${kind}` : kind === value.kind);
+    const fitting = objects.length > 1 ? objects.filter(fits) : objects;
+    const inside = fitting.length && entryOf(fitting[0][1], entries);
+    if (!inside) break;
+    [entry, field] = [inside, undefined];
+  }
+  return { entry, field };
+}
+
 /** The paragraphs of a description, each in one line. */
 export const paragraphs = (text) => text.split("\n\n").map((each) => each.split(/\s+/).filter(Boolean).join(" "));
-
-const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 function alike(one, other) {
   if (Array.isArray(one) && Array.isArray(other)) return one.length === other.length && one.every((each, place) => alike(each, other[place]));

@@ -1,6 +1,6 @@
 // Texts of specs that are being written, kept by this tab of the browser; and what they begin from.
 import { useEffect, useState } from "preact/hooks";
-import { withoutDefaults } from "./catalogue.js";
+import { entriesOf, specWith, withoutDefaults } from "./catalogue.js";
 import { get } from "./service.js";
 
 const DRAFT = "bilevel-draft ", SENT = "bilevel-sent";
@@ -12,7 +12,8 @@ export function pretty(value, indent = "") {
   if (typeof value !== "object" || value === null || (indent && indent.length + line.length <= WIDTH)) return line;
   const inner = `${indent}  `;
   const [open, close] = Array.isArray(value) ? "[]" : "{}";
-  const parts = Array.isArray(value) ? value.map((each) => pretty(each, inner)) : Object.entries(value).map(([name, each]) => `${JSON.stringify(name)}: ${pretty(each, inner)}`);
+  const named = ([name, each]) => `${JSON.stringify(name)}: ${pretty(each, inner)}`;
+  const parts = Array.isArray(value) ? value.map((each) => pretty(each, inner)) : Object.entries(value).map(named);
   return parts.length ? `${open}\n${parts.map((part) => inner + part).join(",\n")}\n${indent}${close}` : open + close;
 }
 
@@ -26,15 +27,15 @@ export function beginnings({ experiment, sweep, kinds }) {
   };
 }
 
-/** The spec that a query begins from: an experiment's, a sweep's, a problem of the catalogue, an example. */
+/** The spec that a query begins from: an experiment's, a sweep's, a kind of the catalogue, an example. */
 async function begun(query, catalog, signal) {
   const [from, sweep, kind] = ["from", "sweep", "kind"].map((name) => query.get(name));
   if (from) return withoutDefaults((await get(`experiments/${encodeURIComponent(from)}`, {}, { signal })).spec, catalog);
   if (sweep) return (await get(`sweeps/${encodeURIComponent(sweep)}`, {}, { signal })).spec;
   const [section, name] = (kind ?? "").split(/\.(.*)/s);
-  const found = section === "problem" ? catalog.kinds.problem.find((entry) => entry.kind === name) : catalog[section]?.examples?.[name];
-  if (!found) return Object.values(catalog.experiment.examples)[0];
-  return section === "problem" ? { problem: found.example } : found;
+  const entries = entriesOf(catalog);
+  const entry = entries.find((each) => each.section === section && each.kind === name);
+  return (entry && specWith(entry, entries)) ?? catalog[section]?.examples?.[name] ?? Object.values(catalog.experiment.examples)[0];
 }
 
 /** The text begun from a query: {text, write, changed, again, error}, text null until it is there; a text that was changed is kept. */
@@ -45,6 +46,7 @@ export function useDraft(query, catalog) {
   useEffect(() => {
     const kept = sessionStorage.getItem(key);
     tell({ text: kept });
+    begin({ text: null, error: null });
     if (!catalog) return undefined;
     const reading = new AbortController();
     begun(query, catalog, reading.signal).then(
@@ -56,10 +58,10 @@ export function useDraft(query, catalog) {
       (error) => error.name !== "AbortError" && begin({ text: null, error }),
     );
     return () => reading.abort();
-  }, [key, catalog]);
+  }, [key, Boolean(catalog)]); // the catalogue that comes when it is read again is the same
   const write = (text) => {
-    sessionStorage.setItem(key, text);
     tell({ text });
+    sessionStorage.setItem(key, text);
   };
   const again = () => {
     sessionStorage.removeItem(key);

@@ -19,9 +19,10 @@ export function Editor({ text, change, mark, submit, pointed }) {
       document.execCommand("insertText", false, "  "); // what else there is takes undoing away
     }
   };
+  const told = (event) => pointed(event.target.selectionStart);
   return html`<textarea class="editor" ref=${area} value=${text} wrap="off" spellcheck=${false} autocapitalize="off" autocomplete="off"
     aria-label="Spec, as JSON" aria-describedby="editor-keys" onInput=${(event) => change(event.target.value)} onKeyDown=${typed}
-    onSelect=${(event) => pointed(event.target.selectionStart)} onBlur=${() => (leaving.current = false)} />
+    onKeyUp=${told} onClick=${told} onBlur=${() => (leaving.current = false)} />
     <p class="faint" id="editor-keys">Tab indents; Escape, then Tab leaves the text. Ctrl+Enter submits.</p>`;
 }
 

@@ -1,4 +1,5 @@
 // What an experiment or a sweep would cost, as the service plans it; as `bilevel plan` shows it.
+import { Text } from "./explaining.js";
 import { duration, number, setting, words } from "./format.js";
 import { html } from "./html.js";
 
@@ -18,7 +19,7 @@ function PlanOfExperiment({ plan }) {
   return html`
     <${Verdict} plan=${plan} parts=${[plan]} />
     <p class="faint">${counted}</p>
-    ${notes.length > 0 && html`<div class="caution">${notes.map((note) => html`<p>${note}</p>`)}</div>`}
+    ${notes.length > 0 && html`<div class="caution">${notes.map((note) => html`<p><${Text} text=${note} /></p>`)}</div>`}
     ${memory && html`<div class="beside"><${Memory} memory=${memory} /><${Time} time=${time} /></div><${Ways} ways=${ways} />`}
     <${Assumptions} assumptions=${assumptions} />
     <p class="faint">Reckoned for ${described(device)}.</p>`;
@@ -27,7 +28,7 @@ function PlanOfExperiment({ plan }) {
 function Verdict({ plan, parts }) {
   const verdicts = parts.flatMap(({ memory, time }) => [memory?.fits, time?.fits]);
   const standing = verdicts.includes(false) ? "bad" : verdicts.includes(true) ? "good" : "";
-  return html`<p class=${`verdict ${standing}`}>${plan.verdict}</p>`;
+  return html`<p class=${`verdict ${standing}`} role="status"><${Text} text=${plan.verdict} /></p>`;
 }
 
 /** A table of names and figures; rows are [name, figure, whether it is a sum]. */
@@ -62,13 +63,14 @@ function Ways({ ways }) {
     <div class="wide"><table class="list">
       <thead><tr><th>way</th><th class="figure">MB</th><th class="figure">seconds</th><th>same</th><th><span class="unseen">fits</span></th></tr></thead>
       <tbody>${possible.map(({ name, set, memory_mb, hyperiteration_seconds, same, fits }) => html`<tr>
-        <th title=${settings(set)}>${name}</th><td class="figure">${memory_mb.toFixed(0)}</td><td class="figure">${number(hyperiteration_seconds, 3)}</td><td>${same ? "yes" : "no"}</td>
+        <th title=${settings(set)}>${name}</th>
+        <td class="figure">${memory_mb.toFixed(0)}</td><td class="figure">${number(hyperiteration_seconds, 3)}</td><td>${same ? "yes" : "no"}</td>
         <td>${fits !== null && html`<span class=${`standing ${fits ? "good" : "bad"}`}>${fits ? "fits" : "does not fit"}</span>`}</td>
       </tr>`)}</tbody>
     </table></div>
     <p class="faint">Seconds of a hyperiteration. Same: whether it gives the same hypergradient as the spec's, to round-off.</p>
     ${others.length > 0 && html`<details><summary>${others.length} not possible</summary>
-      <dl class="facts">${others.map(({ name, reason }) => html`<dt>${name}</dt><dd>${reason}</dd>`)}</dl>
+      <dl class="facts">${others.map(({ name, reason }) => html`<dt>${name}</dt><dd><${Text} text=${reason} /></dd>`)}</dl>
     </details>`}`;
 }
 
@@ -78,10 +80,10 @@ const settings = (set) => Object.entries(set).map(([field, value]) => `${field}=
 /** The assumptions of the convergence theorem: whether each is met, and why. */
 export function Assumptions({ assumptions }) {
   if (!assumptions.length) return null;
-  return html`<div class="wide"><table class="list assumptions">
+  return html`<div class="wide"><table class="list assumptions stacked">
     <thead><tr><th>assumption</th><th><span class="unseen">whether it is met</span></th><th><span class="unseen">why</span></th></tr></thead>
     <tbody>${assumptions.map(({ name, statement, status, reason }) => html`<tr>
-      <th title=${statement}>${name}</th><td><span class=${`standing ${STANDING[status] ?? ""}`}>${status}</span></td><td class="reason">${reason}</td>
+      <th title=${statement}>${name}</th><td><span class=${`standing ${STANDING[status] ?? ""}`}>${status}</span></td><td class="reason"><${Text} text=${reason} /></td>
     </tr>`)}</tbody>
   </table></div>`;
 }
@@ -95,13 +97,15 @@ function PlanOfSweep({ plan }) {
     <div class="wide"><table class="list">
       <thead><tr>
         ${paths.map((path) => html`<th title=${path}>${shortName(path, paths)}</th>`)}
-        <th class="figure">seeds</th>${several && html`<th>device</th>`}<th class="figure">MB</th><th class="figure">a hyperiteration</th><th class="figure">a member</th><th><span class="unseen">fits</span></th>
+        <th class="figure">seeds</th>${several && html`<th>device</th>`}
+        <th class="figure">MB</th><th class="figure">a hyperiteration</th><th class="figure">a member</th><th><span class="unseen">fits</span></th>
       </tr></thead>
       <tbody>${cells.map((cell) => html`<tr>
         ${paths.map((path) => html`<td title=${setting(cell.parameters[path])}>${cut(setting(cell.parameters[path]))}</td>`)}
         <td class="figure">${cell.seeds}</td>${several && html`<td>${cell.device}</td>`}
         <td class="figure" title=${cell.gap}>${cell.memory ? cell.memory.peak_mb.toFixed(0) : "not modelled"}</td>
-        <td class="figure">${cell.time && seconds(cell.time.hyperiteration_seconds)}</td><td class="figure">${cell.time && seconds(cell.time.total_seconds)}</td>
+        <td class="figure">${cell.time && seconds(cell.time.hyperiteration_seconds)}</td>
+        <td class="figure">${cell.time && seconds(cell.time.total_seconds)}</td>
         <td><${Fits} cell=${cell} /></td>
       </tr>`)}</tbody>
     </table></div>

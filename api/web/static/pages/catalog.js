@@ -1,7 +1,8 @@
 // The catalogue: every kind that a spec can name, by section, and what it has for fields.
 import { useMemo, useState } from "preact/hooks";
-import { entriesOf, entryOf, fieldsOf, paragraphs, titleOf } from "../catalogue.js";
+import { entriesOf, fieldsOf, paragraphs, placesOf, specWith, titleOf } from "../catalogue.js";
 import { pretty } from "../drafts.js";
+import { addressOf, Text, Values } from "../explaining.js";
 import { words } from "../format.js";
 import { html } from "../html.js";
 import { usePolled } from "../live.js";
@@ -18,8 +19,6 @@ export function Catalog({ section, kind }) {
   return kind ? html`<${Kind} entry=${shown[0]} entries=${entries} />` : html`<${Sections} section=${section} entries=${shown} />`;
 }
 
-const addressOf = ({ section, kind }) => to(`catalog/${encodeURIComponent(section)}/${encodeURIComponent(kind)}`);
-
 /** Kinds by section, narrowed to those where a text stands in the name, the description or a field. */
 function Sections({ section, entries }) {
   const [sought, seek] = useState("");
@@ -33,7 +32,7 @@ function Sections({ section, entries }) {
     ${!section && !sought && html`<p class="about">${sections.map((each) => html`<a href=${to(`catalog/${each}`)}>${words(titleOf(each))}</a>`)}</p>`}
     ${!found.length && html`<${Nothing}>No kind and no field is like that.<//>`}
     ${sections.map((each) => html`<section key=${each}>
-      <h2>${words(titleOf(each))}</h2>
+      ${!section && html`<h2><a href=${to(`catalog/${each}`)}>${words(titleOf(each))}</a></h2>`}
       <dl class="kinds">${found.filter(({ entry }) => entry.section === each).map((one) => html`<${Summary} key=${one.entry.kind} ...${one} />`)}</dl>
     </section>`)}`;
 }
@@ -53,40 +52,36 @@ function Summary({ entry, fields }) {
     </dd>`;
 }
 
-/** A text whose names stand between backticks. */
-const Text = ({ text }) => text.split("`").map((part, place) => (place % 2 ? html`<code>${part}</code>` : part));
-
 function Kind({ entry, entries }) {
   const { section, kind, example, missing } = entry;
   const fields = fieldsOf(entry);
-  const places = entries.flatMap((owner) => fieldsOf(owner).filter(({ objects }) => objects.some(([, definition]) => entryOf(definition, entries) === entry)).map(({ name }) => [owner, name]));
+  const places = placesOf(entry, entries);
   return html`
     <div class="head">
       <h1><a href=${to("catalog")}>Catalogue</a> / <a href=${to(`catalog/${section}`)}>${words(titleOf(section))}</a> / ${kind}</h1>
-      ${section === "problem" && html`<div class="actions"><a class="button" href=${to("new", { kind: `problem.${kind}` })}>Use in a new experiment</a></div>`}
+      ${specWith(entry, entries) && html`<div class="actions"><a class="button" href=${to("new", { kind: `${section}.${kind}` })}>Use in a new experiment</a></div>`}
     </div>
     ${paragraphs(entry.description).map((each) => html`<p class="prose"><${Text} text=${each} /></p>`)}
     ${missing && html`<div class="caution"><p>Not prepared here. <${Text} text=${missing} /></p></div>`}
     ${entry.source && html`<${Facts} facts=${[["source", entry.source], ["licence", entry.licence]]} />`}
-    ${places.length > 0 && html`<p class="about"><span class="faint">where it stands</span>${places.map(([owner, name]) => html`<span><a href=${addressOf(owner)}>${owner.kind}</a> <code>${name}</code></span>`)}</p>`}
+    ${places.length > 0 && html`<p class="about">
+      <span class="faint">where it stands</span>
+      ${places.map(({ owner, name }) => html`<span><a href=${addressOf(owner)}>${owner.kind}</a> <code>${name}</code></span>`)}
+    </p>`}
     <section><h2>Fields</h2>${fields.length ? html`<${Fields} fields=${fields} entries=${entries} />` : html`<${Nothing}>It has none.<//>`}</section>
-    <section><h2>${section === "parts" ? "Example" : "With every default"}</h2><${Copy} text=${pretty(example)} /><pre class="json"><code>${pretty(example)}</code></pre></section>`;
+    <section>
+      <h2>${section === "parts" ? "Example" : "With every default"} <${Copy} text=${pretty(example)} /></h2>
+      <pre class="json"><code>${pretty(example)}</code></pre>
+    </section>`;
 }
 
 function Fields({ fields, entries }) {
-  return html`<div class="wide"><table class="list fields">
-    <thead><tr><th>field</th><th>may be</th><th>default</th><th>what it is</th></tr></thead>
+  return html`<div class="wide"><table class="list fields stacked">
+    <thead><tr><th>field</th><th>may be</th><th>what it is</th></tr></thead>
     <tbody>${fields.map((field) => html`<tr key=${field.name}>
-      <th><code>${field.name}</code></th><td><${Allowed} field=${field} entries=${entries} /></td><td><code>${field.byDefault}</code></td><td><${Text} text=${field.description} /></td>
+      <th><code>${field.name}</code></th>
+      <td class="values"><${Values} field=${field} entries=${entries} /></td>
+      <td><${Text} text=${field.description} /></td>
     </tr>`)}</tbody>
   </table></div>`;
-}
-
-/** What a field may be; objects as links to their pages. */
-function Allowed({ field, entries }) {
-  if (!field.objects.length) return html`<code>${field.allowed}</code>`;
-  return field.objects.map(([name, definition], place) => {
-    const entry = entryOf(definition, entries);
-    return html`${place > 0 && " | "}<code>${entry ? html`<a href=${addressOf(entry)}>${entry.section === "parts" ? entry.kind : name}</a>` : name}</code>`;
-  });
 }

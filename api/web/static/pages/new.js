@@ -1,7 +1,9 @@
 // A new experiment or sweep: its spec as text, beside it what it would take or what is wrong with it.
 import { useMemo, useState } from "preact/hooks";
+import { entriesOf } from "../catalogue.js";
 import { arrived, beginnings, keyOf, useDraft } from "../drafts.js";
 import { Editor } from "../editor.js";
+import { AtCaret, Text } from "../explaining.js";
 import { html } from "../html.js";
 import { repeatedly, sleep, usePolled, useWhileSeen } from "../live.js";
 import { NotJson, places, rangeOf } from "../places.js";
@@ -18,9 +20,16 @@ export function New({ query }) {
   const { text } = draft;
   const [device, take] = useState("");
   const [mark, point] = useState(null);
+  const [position, move] = useState(0);
+  const entries = useMemo(() => (catalog ? entriesOf(catalog) : []), [catalog]);
   const read = useMemo(() => (text === null ? null : parsed(text)), [text]);
   const plan = usePlan(read?.wrong ? null : text, read?.place, device);
   const { submit, sending, refused } = useSubmission(text, read?.place, plan.found !== null && plan.text === text);
+  const select = (range) => {
+    point({ range });
+    move(range[0]);
+  };
+  const current = plan.text === text && plan.device === device;
   const what = read?.place === "sweeps" ? "sweep" : "experiment";
   useTitle(`New ${what}`);
   return html`
@@ -29,15 +38,18 @@ export function New({ query }) {
     <${Trouble} error=${draft.error} />
     ${text !== null && html`<div class="drafting">
       <div class="text">
-        <${Editor} text=${text} change=${draft.write} mark=${mark} submit=${submit} />
+        <${Editor} text=${text} change=${draft.write} mark=${mark} submit=${submit ?? (() => {})} pointed=${move} />
         <div class="actions">
           <button class="main" disabled=${!submit || sending} onClick=${submit}>Submit the ${what}</button>
-          <label>Plan for <select value=${device} onChange=${(event) => take(event.target.value)}><option value="">the device of the spec</option><option>cpu</option><option>cuda</option></select></label>
+          <label>Plan for <select value=${device} onChange=${(event) => take(event.target.value)}>
+            <option value="">the device of the spec</option><option>cpu</option><option>cuda</option>
+          </select></label>
         </div>
+        ${read.found && catalog && html`<${AtCaret} text=${text} found=${read.found} position=${position} entries=${entries} />`}
         ${refused?.text === text && html`<${Refused} error=${refused.error} />`}
       </div>
-      <section class="outcome" aria-live="polite" aria-busy=${plan.text !== text}>
-        <${Outcome} read=${read} plan=${plan} current=${plan.text === text} select=${(range) => point({ range })} />
+      <section class="outcome" aria-busy=${!current}>
+        <${Outcome} read=${read} plan=${plan} current=${current} select=${select} />
       </section>
     </div>`}`;
 }
@@ -53,7 +65,7 @@ function parsed(text) {
   }
 }
 
-/** What the service plans for a text, {text, found, error}; the plan of another text stays until there is that of this one. */
+/** What the service plans for a text and a device, {text, device, found, error}; the plan of another text stays until there is that of this one. */
 function usePlan(text, place, device) {
   const [plan, tell] = useState({ text: null, found: null, error: null });
   useWhileSeen(async (signal) => {
@@ -61,10 +73,10 @@ function usePlan(text, place, device) {
     await sleep(TYPED, signal);
     const once = async () => {
       const found = await post(`${place}:plan`, text, { query: { device }, signal });
-      tell({ text, found, error: null });
+      tell({ text, device, found, error: null });
       return false;
     };
-    await repeatedly(once, (error) => error && tell({ text, found: null, error }), signal);
+    await repeatedly(once, (error) => error && tell({ text, device, found: null, error }), signal);
   }, [text, place, device]);
   return plan;
 }
@@ -95,32 +107,40 @@ function Refused({ error }) {
 /** What the text begins from, and back to that. */
 function Begin({ catalog, query, draft }) {
   const groups = catalog ? beginnings(catalog) : {};
-  const [from, sweep] = [query.get("from"), query.get("sweep")];
-  const own = (from && `experiment ${from.slice(0, 8)}`) || (sweep && `sweep ${sweep.slice(0, 8)}`);
-  const chosen = query.get("kind") ?? (own ? "" : Object.values(groups)[0]?.[0][0]);
+  const [from, sweep, kind] = ["from", "sweep", "kind"].map((name) => query.get(name));
+  const listed = Object.values(groups).flat().map(([value]) => value);
+  const own = (from && `experiment ${from.slice(0, 8)}`) || (sweep && `sweep ${sweep.slice(0, 8)}`) || (kind && !listed.includes(kind) && kind);
   const go = (event) => event.target.value && (location.hash = to("new", { kind: event.target.value }));
   return html`<div class="actions">
     ${draft.changed && html`<button onClick=${draft.again}>Undo all changes</button>`}
-    <label>Begin from <select value=${chosen} onChange=${go}>
+    <label>Begin from <select value=${own ? "" : (kind ?? listed[0])} onChange=${go}>
       ${own && html`<option value="">${own}</option>`}
-      ${Object.entries(groups).map(([name, options]) => html`<optgroup label=${name}>${options.map(([value, label]) => html`<option value=${value}>${label}</option>`)}</optgroup>`)}
+      ${Object.entries(groups).map(([name, options]) => html`<optgroup label=${name}>
+        ${options.map(([value, label]) => html`<option value=${value}>${label}</option>`)}
+      </optgroup>`)}
     </select></label>
   </div>`;
 }
 
 function Outcome({ read, plan, current, select }) {
-  if (read.wrong) return html`<div class="trouble"><p>This is not JSON yet. <button class="link" onClick=${() => select(read.wrong.range)}>${read.wrong.message}</button></p></div>`;
+  if (read.wrong) {
+    const { message, range } = read.wrong;
+    return html`<div class="trouble"><p>This is not JSON yet. <button class="link" onClick=${() => select(range)}>${message}</button></p></div>`;
+  }
   if (!plan.found && !plan.error) return html`<${Nothing}>Planning …<//>`;
-  return html`<div class=${current ? "" : "outdated"}>${plan.found ? html`<${Plan} plan=${plan.found} />` : html`<${Faults} error=${plan.error} found=${read.found} select=${select} />`}</div>`;
+  return html`<div class=${current ? "" : "outdated"}>
+    ${plan.found ? html`<${Plan} plan=${plan.found} />` : html`<${Faults} error=${plan.error} found=${read.found} select=${select} />`}
+  </div>`;
 }
 
 /** Why it cannot be, field by field; where a field is not there, what it should stand in is selected. */
 function Faults({ error, found, select }) {
   if (!error.errors.length) return html`<${Trouble} error=${error} />`;
-  return html`<div class="trouble">
+  const place = (pointer) => html`<button class="link" onClick=${() => select(rangeOf(found, pointer))}><code>${pointer || "the whole"}</code></button>`;
+  return html`<div class="trouble" role="status">
     <p>It cannot be submitted like this:</p>
     <ul>${error.errors.map(({ pointer, parameter, detail }) => html`<li>
-      ${pointer === undefined ? html`<code>${parameter}</code>` : html`<button class="link" onClick=${() => select(rangeOf(found, pointer))}><code>${pointer || "the whole"}</code></button>`} ${detail}
+      ${pointer === undefined ? html`<code>${parameter}</code>` : place(pointer)} <${Text} text=${detail} />
     </li>`)}</ul>
   </div>`;
 }
