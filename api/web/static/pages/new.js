@@ -15,7 +15,11 @@ import { post } from "../service.js";
 const TYPED = 0.4; // seconds without a change after which the plan is asked for
 
 export function New({ query }) {
-  const { content: catalog, error: unread, refresh } = usePolled("catalog", {}, () => false);
+  const { content: catalog, error, refresh } = usePolled("catalog", {}, () => false);
+  return html`<${Trouble} error=${error} again=${refresh} /><${Spec} key=${String(query)} query=${query} catalog=${catalog} />`;
+}
+
+function Spec({ query, catalog }) {
   const draft = useDraft(query, catalog);
   const { text } = draft;
   const [device, take] = useState("");
@@ -34,7 +38,6 @@ export function New({ query }) {
   useTitle(`New ${what}`);
   return html`
     <div class="head"><h1>New ${what}</h1><${Begin} catalog=${catalog} query=${query} draft=${draft} /></div>
-    <${Trouble} error=${unread} again=${refresh} />
     <${Trouble} error=${draft.error} />
     ${text !== null && html`<div class="drafting">
       <div class="text">
