@@ -1,5 +1,6 @@
 // Experiments side by side: where their specs differ, what tells them apart; as in `bilevel compare`.
 import { setting } from "./format.js";
+import { isObject, same } from "./json.js";
 
 /** Field -> its value in each spec, where they are not all the same; undefined where a spec has no such field.
  *
@@ -30,15 +31,6 @@ export function differences(specs) {
 }
 
 const WHOLE = Symbol("no object");
-const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
-
-/** Whether two values of JSON are equal, whatever the order of their fields. */
-export function same(a, b) {
-  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return a === b;
-  const names = Object.keys(a);
-  return Array.isArray(a) === Array.isArray(b) && names.length === Object.keys(b).length && names.every((name) => name in b && same(a[name], b[name]));
-}
-
 /** A value that differs: an object by its kind alone, whose fields differ in rows of their own. */
 export const brief = (value) => (isObject(value) && "kind" in value ? value.kind : setting(value));
 

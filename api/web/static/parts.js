@@ -5,6 +5,9 @@ import { html } from "./html.js";
 import { TERMINAL, useClock } from "./live.js";
 import { to } from "./routing.js";
 
+/** A text whose names stand between backticks. */
+export const Text = ({ text }) => text.split("`").map((part, place) => (place % 2 ? html`<code>${part}</code>` : part));
+
 export const Status = ({ status }) => html`<span class=${`status ${status}`}>${status}</span>`;
 
 /** How long ago; the moment itself where one points at it. */
@@ -36,8 +39,8 @@ export const Id = ({ id, page }) => html`<a class="id" href=${to(`${page}/${id}`
 export function Trouble({ error, again }) {
   if (!error) return null;
   return html`<div class="trouble" role="alert">
-    <p>${error.message}${error.status === 0 && " Trying again."} ${again && html`<button class="quiet" onClick=${again}>try now</button>`}</p>
-    ${error.errors?.length > 0 && html`<ul>${error.errors.map(({ pointer, parameter, detail }) => html`<li><code>${pointer ?? parameter}</code> ${detail}</li>`)}</ul>`}
+    <p><${Text} text=${error.message} />${error.status === 0 && " Trying again."} ${again && html`<button class="quiet" onClick=${again}>try now</button>`}</p>
+    ${error.errors?.length > 0 && html`<ul>${error.errors.map(({ pointer, parameter, detail }) => html`<li><code>${pointer ?? parameter}</code> <${Text} text=${detail} /></li>`)}</ul>`}
   </div>`;
 }
 
@@ -99,18 +102,6 @@ export function Metrics({ rows }) {
   return html`<div class="wide"><table class="metrics">
     <thead><tr><th />${names.map((name) => html`<th class="figure">${words(name)}</th>`)}</tr></thead>
     <tbody>${rows.map(([label, metrics]) => html`<tr><th>${label}</th>${names.map((name) => html`<td class="figure">${metrics[name] && metrics[name].mean !== null ? around(name, plain(metrics[name].mean), metrics[name].ci95) : ""}</td>`)}</tr>`)}</tbody>
-  </table></div>`;
-}
-
-const VERDICTS = {
-  "by construction": "met", "met on measurement": "met", "not met on measurement": "unmet", "not met": "unmet",
-};
-
-/** The assumptions of the convergence theorem: whether each is met, and why. */
-export function Assumptions({ assumptions }) {
-  return html`<div class="wide"><table>
-    <thead><tr><th>assumption</th><th>is</th><th>why</th></tr></thead>
-    <tbody>${assumptions.map(({ name, status, reason, statement }) => html`<tr><th title=${statement}>${name}</th><td><span class=${`verdict ${VERDICTS[status] ?? "open"}`}>${status}</span></td><td>${reason}</td></tr>`)}</tbody>
   </table></div>`;
 }
 

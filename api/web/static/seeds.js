@@ -1,9 +1,10 @@
 // Cells of a sweep as lines: a series over hyperiterations, the validation metric over a parameter; as in `bilevel sweeps plot`.
 import { useReducer, useRef, useState } from "preact/hooks";
 import { COLOURS, looks, spansDecades } from "./chart.js";
-import { same, shortNames } from "./comparing.js";
+import { shortNames } from "./comparing.js";
 import { columns } from "./curves.js";
 import { plain, setting } from "./format.js";
+import { same } from "./json.js";
 import { repeatedly, useWhileSeen } from "./live.js";
 import { get } from "./service.js";
 

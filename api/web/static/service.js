@@ -18,7 +18,7 @@ export const writeKey = (key) => (key ? localStorage.setItem(KEY, key) : localSt
 
 /** The address of something in the service: `experiments/ID/curves`, with a query whose lists are repeated. */
 export function address(path, query = {}) {
-  const url = new URL(path, ROOT);
+  const url = new URL(`./${path}`, ROOT); // experiments:plan would be a scheme
   for (const [name, value] of Object.entries(query)) {
     for (const each of [value].flat()) if (each !== undefined && each !== null && each !== "") url.searchParams.append(name, each);
   }

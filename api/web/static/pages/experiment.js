@@ -1,11 +1,13 @@
 // One experiment as it goes: where it stands, its curves, what came of it, what happened, its files, what was asked for.
 import { useMemo } from "preact/hooks";
+import { Assumptions } from "../assumptions.js";
 import { Chart } from "../chart.js";
 import { age, bytes, capital, duration, inOrder, measure, method, moment, number, plain, setting, words } from "../format.js";
 import { html } from "../html.js";
+import { isObject } from "../json.js";
 import { useClock, useExperiment, usePolled } from "../live.js";
 import { label, MOST_LINES, panels, thresholds } from "../panels.js";
-import { active, Age, Assumptions, Copy, Facts, Json, Labels, Metrics, Nothing, Progress, Status, Sure, Trouble, useTitle } from "../parts.js";
+import { active, Age, Copy, Facts, Json, Labels, Metrics, Nothing, Progress, Status, Sure, Text, Trouble, useTitle } from "../parts.js";
 import { to } from "../routing.js";
 import { address, download, post } from "../service.js";
 
@@ -74,15 +76,15 @@ function Took({ record }) {
 /** Why it failed, or was lost and waits to be tried again. */
 function Ending({ record }) {
   const { error, lost_attempt: lost } = record;
-  const told = (failure) => html`${failure.message} <span class="faint">(${failure.category}: ${failure.code}, attempt ${failure.attempt})</span>`;
+  const told = (failure) => html`<${Text} text=${failure.message} /> <span class="faint">(${failure.category}: ${failure.code}, attempt ${failure.attempt})</span>`;
   return html`
     ${error && html`<div class="trouble" role="alert"><p>${told(error)}</p></div>`}
     ${lost && html`<div class="caution"><p>Lost, through no fault of its own: ${told(lost.error)}</p></div>`}`;
 }
 
 function Warnings({ warnings }) {
-  return html`<details class="caution"><summary>${warnings.length} ${warnings.length === 1 ? "warning" : "warnings"}: ${warnings.at(-1).data.message}</summary>
-    <ul>${warnings.map(({ data }) => html`<li>${"hyperiteration" in data && html`<span class="faint">hyperiteration ${data.hyperiteration}</span> `}${data.message}</li>`)}</ul>
+  return html`<details class="caution"><summary>${warnings.length} ${warnings.length === 1 ? "warning" : "warnings"}: <${Text} text=${warnings.at(-1).data.message} /></summary>
+    <ul>${warnings.map(({ data }) => html`<li>${"hyperiteration" in data && html`<span class="faint">hyperiteration ${data.hyperiteration}</span> `}<${Text} text=${data.message} /></li>`)}</ul>
   </details>`;
 }
 
@@ -129,7 +131,6 @@ function Result({ id }) {
   </section>`;
 }
 
-const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 const SHORT = 10; // numbers of a list that is shown
 
 /** Names and values of a part of the report; long lists and tables are left to the JSON. */
