@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from api.web import STATIC
-from bilevel_client.commands import numbers, panels, standing
+from bilevel_client.commands import comparing, numbers, panels, standing
+from bilevel_client.commands.sweep_tables import short_names
 from core.spec import Experiment
 
 NAMES = [
@@ -45,9 +46,11 @@ def call(browser: Browser) -> Any:
     page.goto("http://modules/")
 
     def each(module: str, function: str, arguments: list[list[Any]]) -> Any:
-        script = (
-            "async ([module, name, all]) => { const of = await import(module); return all.map((x) => of[name](...x)); }"
-        )
+        script = """async ([module, name, all]) => {
+            const { [name]: of } = await import(module);
+            const told = (value) => (value instanceof Map ? Object.fromEntries(value) : value);
+            return all.map((each) => told(of(...each)));
+        }"""
         return page.evaluate(script, [f"./{module}", function, arguments])
 
     yield each
@@ -120,3 +123,34 @@ def test_what_comes_next(call: Any) -> None:
         {**record, "status": "succeeded"},
     ]
     agree(call, "format.js", "toCome", standing.to_come, [[each] for each in records])
+
+
+def test_names_of_fields(call: Any) -> None:
+    paths = ["algorithm.steps", "algorithm.optimizer.rate", "algorithm.dynamics.rate", "problem.steps", "seed"]
+    agree(call, "comparing.js", "shortNames", short_names, [[paths[:count]] for count in range(1, 6)])
+
+
+def test_differences_and_names_of_experiments(call: Any) -> None:
+    drawn = random.Random(0)
+    for _ in range(50):
+        records = [_record(drawn, place) for place in range(drawn.randint(2, 4))]
+        specs = [record["spec"] for record in records]
+        agree(call, "comparing.js", "differences", comparing.differences, [[specs]])
+        agree(call, "comparing.js", "namesApart", comparing.names_apart, [[records]])
+
+
+def _record(drawn: random.Random, place: int) -> dict[str, Any]:
+    hypergradients = [
+        {"kind": "reverse"},
+        {"kind": "reverse", "segment": 5},
+        {"kind": "implicit", "solver": {"kind": "cg"}},
+    ]
+    algorithm = {"steps": drawn.randint(1, 2), "hypergradient": drawn.choice(hypergradients)}
+    spec = {
+        "name": f"n{place}",
+        "seed": drawn.randint(0, 1),
+        "algorithm": algorithm,
+        "labels": {"a": drawn.choice("xy")},
+    }
+    name = drawn.choice(["toy one", "toy two", "toy one [seed=0]"])
+    return {"id": f"{place}" * 8 + "-0", "name": name, "spec": spec, "sweep": drawn.choice([None, {"id": "s"}])}
