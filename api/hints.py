@@ -26,6 +26,7 @@ FIELDS: Names = {
     "n_way": ["way"],
     "k_shot": ["shot"],
     "weight_decay": ["l2"],
+    "seed": ["seeds", "seed"],
 }
 CHOICES: Names = {
     "sgd": ["gradient_descent"],
@@ -61,7 +62,7 @@ def field(name: str, allowed: Sequence[str], spec: type[Spec] | None, path: str 
         path: where the field was found, dotted from the root; what is not allowed beside it is no guess.
     """
     if spec is Experiment and name in set(Sweep.model_fields) - set(Experiment.model_fields):
-        return " (it is a sweep's: `bilevel sweep`, or POST /v1/sweeps)"
+        return " (it is a sweep's: `bilevel sweep`, or POST /v1/sweeps with the experiment in `base`)"
     here = [other for other in FIELDS.get(name, ()) if other in allowed]
     if here:
         return _meant(here)

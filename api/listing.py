@@ -95,10 +95,14 @@ class ListQuery(PageQuery):
     """Only with one of these kinds of problem; can be given several times."""
     sweep: UUID | None = None
     """Only members of this sweep, with all trials of those that were retried."""
+    in_sweep: bool | None = None
+    """Only members of some sweep, or only experiments that are no member of any."""
 
     def filters(self) -> ExperimentFilters:
         """What the store filters by."""
-        return ExperimentFilters(**self.common(), statuses=self.status, kinds=self.kind, sweep=self.sweep)
+        return ExperimentFilters(
+            **self.common(), statuses=self.status, kinds=self.kind, sweep=self.sweep, in_sweep=self.in_sweep
+        )
 
 
 class SweepListQuery(PageQuery):

@@ -214,5 +214,5 @@ def _node(spec: type[Spec], location: Sequence[str | int]) -> Node:
     return node
 
 
-SPECS: Mapping[str, type[Spec]] = {"submit_sweep": Sweep}
+SPECS: Mapping[str, type[Spec]] = {"submit_sweep": Sweep, "plan_sweep": Sweep}
 """What the body of an operation has to be, where it is no experiment."""

@@ -126,7 +126,7 @@ class SeriesColumns(Answer):
     value: list[Number]
     """The series' value at each."""
     attempt: list[int] | None = None
-    """The attempt that made each point, where there was more than one."""
+    """The attempt that made each point, where the experiment has had more than one."""
 
 
 class Curves(Answer):
@@ -134,7 +134,8 @@ class Curves(Answer):
 
     series: dict[str, SeriesColumns]
     next: int
-    """Give this as `after` to get the points that come later; the last ones may come again."""
+    """Give this as `after` to get the points that come later; the last ones may come again. While a second attempt or
+    a later one goes on it is not beyond what that has made: read the whole when the experiment's `attempt` rises."""
 
 
 class ArtifactLinks(Answer):

@@ -108,6 +108,7 @@ class Client:
         created_after: str | None = None,
         created_before: str | None = None,
         sweep: str | None = None,
+        in_sweep: bool | None = None,
         limit: int | None = None,
     ) -> Iterator[Record]:
         """Experiments that pass all filters, newest first, read page by page.
@@ -121,10 +122,12 @@ class Client:
             created_after: ISO 8601 time with time zone.
             created_before: ISO 8601 time with time zone.
             sweep: id of the sweep that they are members of; all trials of those that were retried.
+            in_sweep: whether they are members of some sweep.
             limit: stop after so many.
         """
         given = {"status": status, "kind": kind, "label": labelled(labels), "name": name, "id_prefix": id_prefix}
-        given |= {"created_after": created_after, "created_before": created_before, "sweep": sweep}
+        given |= {"created_after": created_after, "created_before": created_before}
+        given |= {"sweep": sweep, "in_sweep": None if in_sweep is None else str(in_sweep).lower()}
         return pages(self._transport, "/v1/experiments", given, limit)
 
     def find(self, beginning: str) -> str:

@@ -17,7 +17,7 @@ class Series(NamedTuple):
     value: list[float]
     """The value at each; may be non-finite."""
     attempt: list[int] | None
-    """The attempt that made each point, where there was more than one."""
+    """The attempt that made each point, where the experiment has had more than one."""
 
 
 class Curves(NamedTuple):

@@ -205,7 +205,10 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     draw(out / "demo.png", cleaning, curves[1] if len(curves) > 1 else None)
     console.print(f"  Learning curves and weights: [bold]{out / 'demo.png'}[/]", highlight=False)
-    console.print("  The service has been stopped; nothing is left running. Start your own with [bold]make up[/] and open it in a browser.\n")
+    console.print(
+        "  The service has been stopped; nothing is left running.\n"
+        "  Start your own with [bold]make up[/] and open it in a browser.\n"
+    )
 
 
 if __name__ == "__main__":

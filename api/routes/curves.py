@@ -88,19 +88,24 @@ def _columns(uses: Service, experiment_id: UUID, query: CurvesQuery) -> schemas.
     with transaction(uses.engine) as session:
         row = reading.get(session, experiment_id).row
         found = curves.read(session, experiment_id, query.series, after=query.after, max_points=query.max_points or 500)
-    last = max((series.points[-1].step for series in found.values() if series.points), default=query.after)
-    # While it runs, points of the newest hyperiteration may still be on their way.
-    complete = last if Status(row.status).terminal else min(last, row.hyperiteration - 1)
+    ended = Status(row.status).terminal
+    # While it runs, points of the newest hyperiteration may still be on their way, and those of earlier attempts may
+    # be made anew by this one.
+    made = (each.step for series in found.values() for each in series.points if ended or each.attempt == row.attempt)
+    last = max(made, default=query.after)
+    complete = last if ended else min(last, row.hyperiteration - 1)
+    several = row.attempt > 1
     return schemas.Curves(
-        series={name: _column(series) for name, series in found.items()}, next=max(complete, query.after)
+        series={name: _column(series, several=several) for name, series in found.items()},
+        next=max(complete, query.after),
     )
 
 
-def _column(series: curves.Series) -> schemas.SeriesColumns:
+def _column(series: curves.Series, *, several: bool) -> schemas.SeriesColumns:
     return schemas.SeriesColumns(
         step=[point.step for point in series.points],
         value=[plain.number(point.value) for point in series.points],
-        attempt=[point.attempt for point in series.points] if series.seams else None,
+        attempt=[point.attempt for point in series.points] if several else None,
     )
 
 

@@ -15,6 +15,8 @@ STATIC = Path(__file__).parent / "static"
 
 def install(app: FastAPI) -> None:
     """Serves the dashboard under `/ui/`, where `/` leads. Its files hold nothing secret; what they ask for does."""
+    # Starlette's own would name the host, and leave the prefix that a proxy has taken away.
+    app.add_api_route("/ui", lambda: RedirectResponse("ui/"), include_in_schema=False)
     app.mount("/ui", _Files(_policy((STATIC / "index.html").read_text(encoding="utf-8"))), name="ui")
     app.add_api_route("/", lambda: RedirectResponse("ui/"), include_in_schema=False)
 

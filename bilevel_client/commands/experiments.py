@@ -62,17 +62,26 @@ def resubmit(service: Service, experiment: str, settings: Sequence[str], wait: b
 @click.option("--kind", multiple=True, help="Only with one of these kinds of problem.")
 @click.option("--label", "labels", multiple=True, metavar="NAME:VALUE", help="Only with all of these labels.")
 @click.option("--name", help="Only with this text in the name.")
+@click.option("--without-members", is_flag=True, help="Without members of sweeps.")
 @click.option("--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
 @with_service
 def list_experiments(
-    service: Service, status: Sequence[str], kind: Sequence[str], labels: Sequence[str], name: str | None, limit: int
+    service: Service,
+    status: Sequence[str],
+    kind: Sequence[str],
+    labels: Sequence[str],
+    name: str | None,
+    without_members: bool,
+    limit: int,
 ) -> None:
     """List experiments, newest first."""
     from bilevel_client.commands import tables
 
     wanted = labelled(labels)
     with service.client() as client:
-        records = list(client.list(status=status, kind=kind, labels=wanted, name=name, limit=limit))
+        in_sweep = False if without_members else None
+        found = client.list(status=status, kind=kind, labels=wanted, name=name, in_sweep=in_sweep, limit=limit)
+        records = list(found)
     service.answer(records, lambda: tables.experiments(records) if records else "No experiments.")
 
 

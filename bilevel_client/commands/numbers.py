@@ -40,9 +40,12 @@ def measure(name: str, value: float | str, digits: int = 4) -> str:
 
 
 def around(name: str, mean: float | str, deviation: float | str | None) -> str:
-    """A mean with what it may be off by, if that is known."""
+    """A mean with what it may be off by, if that is known: two digits of it, four from a hundred on."""
     text = measure(name, mean)
-    return text if deviation is None else f"{text.removesuffix(' %')} ± {measure(name, deviation, 2)}"
+    if deviation is None:
+        return text
+    digits = 4 if abs(float(deviation)) >= 99.5 else 2
+    return f"{text.removesuffix(' %')} ± {measure(name, deviation, digits)}"
 
 
 def duration(seconds: float) -> str:

@@ -37,6 +37,8 @@ class ExperimentFilters(Filters):
     kinds: Sequence[str] = ()
     sweep: UUID | None = None
     """Members of this sweep, all their trials."""
+    in_sweep: bool | None = None
+    """Members of some sweep, or of none."""
 
 
 def get(session: Session, experiment_id: UUID) -> Reading:
@@ -173,4 +175,7 @@ def _filtered(statement: Select[Any], filters: ExperimentFilters) -> Select[Any]
         # As an array, so that these rows are looked up: else all experiments might be, from the newest on.
         members = select(SweepMemberRow.experiment_id).where(SweepMemberRow.sweep_id == filters.sweep)
         statement = statement.where(ExperimentRow.id == any_(func.array(members.scalar_subquery())))
+    if filters.in_sweep is not None:
+        alone = SweepMemberRow.experiment_id.is_(None)  # _readings has joined it
+        statement = statement.where(~alone if filters.in_sweep else alone)
     return filtered(statement, ExperimentRow, filters)

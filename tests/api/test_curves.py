@@ -56,7 +56,7 @@ def test_the_highest_attempt_wins_at_each_step(client: httpx.Client, submitted: 
         "value": [0.0, 1.0, 2.0, 30.0, 40.0, 5.0],
         "attempt": [1, 1, 1, 2, 2, 1],
     }
-    assert found["once"] == {"step": [0], "value": [5.0]}
+    assert found["once"] == {"step": [0], "value": [5.0], "attempt": [1]}
     assert series(client, place, max_points=4)["x"]["value"][-1] == 5.0
 
 

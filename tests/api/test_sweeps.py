@@ -149,6 +149,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"base": QUADRATIC | {"sed": 1}}, "/base/sed", "did you mean `seed`?"),
     ({"base": 3}, "/base", "not `3`"),
     ({"sedes": [1]}, "/sedes", "did you mean `seeds`?"),
+    ({"seed": [1]}, "/seed", "did you mean `seeds`?): use `base`, `grid`, `labels`, `name` or `seeds`"),
     ({"seeds": [0, -1]}, "/seeds/1", "greater than or equal to 0"),
     ({"seeds": [0, 0]}, "/seeds/1", "leave it out"),
     ({"grid": {"steps": []}}, "/grid/steps", "at least 1 item"),
@@ -178,6 +179,7 @@ def test_a_sweep_is_refused_with_its_place(
     assert problem["code"] == "invalid"
     assert [error["pointer"] for error in problem["errors"]] == [pointer]
     assert message in problem["errors"][0]["detail"]
+    assert refusing.post("/v1/sweeps:plan", json=SWEEP | fields).json() == problem
     assert refusing.get("/v1/sweeps").json()["items"] == []
     assert refusing.get("/v1/experiments").json()["items"] == []
 

@@ -1,5 +1,5 @@
 // The catalogue as the pages need it: entries by section, where kinds stand in others, what a spec has by default.
-import { isObject, same } from "./json.js";
+import { isObject, own, same } from "./json.js";
 
 const PARTS = "parts";
 
@@ -80,13 +80,16 @@ export function specWith(entry, entries) {
   return place ? { problem: { kind: place.owner.kind, [place.name]: entry.example } } : null;
 }
 
+/** Whether a spec is meant to be a sweep, by the fields that it has. */
+export const isSweep = (has) => ["base", "grid", "seeds"].some(has);
+
 /** The innermost entry at a pointer into a spec, and the field of it that the pointer leads into: {entry, field}. */
 export function explained(spec, pointer, entries) {
   const part = (kind) => entries.find((entry) => entry.section === PARTS && entry.kind === kind);
-  let entry = part(isObject(spec) && "base" in spec ? "sweep" : "experiment"), value = spec, field;
+  let entry = part(isObject(spec) && isSweep((name) => Object.hasOwn(spec, name)) ? "sweep" : "experiment"), value = spec, field;
   for (const name of pointer.split("/").slice(1)) {
-    const node = entry.schema.properties[name];
-    value = value[name];
+    const node = own(entry.schema.properties, name);
+    value = own(value, name);
     field = node && fieldsOf(entry).find((each) => each.name === name);
     const objects = field && isObject(value) ? field.objects : [];
     const fits = ([kind]) => (value.kind === undefined ? field.byDefault === `default ${kind}` : kind === value.kind);
@@ -107,13 +110,13 @@ export function withoutDefaults(spec, catalog) {
   const defaultsOf = (value) => entries.find(({ kind, example }) => kind === value.kind && same(Object.keys(example).sort(), Object.keys(value).sort()))?.example;
   const less = (value, defaults) => {
     if (!isObject(value) || !isObject(defaults)) return value;
-    const own = { ...(value.kind !== undefined && { kind: value.kind }) };
+    const kept = { ...(value.kind !== undefined && { kind: value.kind }) };
     for (const name of new Set([...Object.keys(defaults), ...Object.keys(value)])) {
-      const each = value[name];
-      if (name === "kind" || each === undefined || same(each, defaults[name])) continue;
-      own[name] = less(each, each?.kind === undefined ? defaults[name] : defaultsOf(each));
+      const each = own(value, name);
+      if (name === "kind" || each === undefined || same(each, own(defaults, name))) continue;
+      kept[name] = less(each, each?.kind === undefined ? own(defaults, name) : defaultsOf(each));
     }
-    return own;
+    return kept;
   };
   const { example } = catalog.experiment;
   return less(spec, { ...example, problem: { kind: null } });

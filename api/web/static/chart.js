@@ -49,8 +49,8 @@ function useScheme() {
 /**
  * A panel of lines with its title and what each line is at the pointer, or at its end.
  *
- * A line is {label, colour, dashes, step, value, attempt?, low?, high?}: `colour` and `dashes` are numbers, `low` and
- * `high` the edges of a band around it. `thresholds` are drawn across. Where the lines are not over hyperiterations,
+ * A line is {label, owner?, colour, dashes, step, value, attempt?, low?, high?}: `owner` says whose it is where one
+ * points at its key, `colour` and `dashes` are numbers, `low` and `high` the edges of a band around it. `thresholds` are drawn across. Where the lines are not over hyperiterations,
  * `along` is the quantity that they are over, {name, logarithmic}.
  */
 export function Chart({ title, lines, fraction = false, logarithmic = false, thresholds = [], along = null }) {
@@ -58,7 +58,8 @@ export function Chart({ title, lines, fraction = false, logarithmic = false, thr
   const [at, point] = useState(null);
   const [chosen, choose] = useState(null);
   const scheme = useScheme();
-  const fitting = logarithmic && spansDecades([...lines.flatMap((line) => [...line.value, ...(line.low ?? [])]), ...thresholds]);
+  const limits = thresholds.join();
+  const fitting = useMemo(() => logarithmic && spansDecades([...lines.flatMap((line) => [...line.value, ...(line.low ?? [])]), ...thresholds]), [lines, logarithmic, limits]);
   const log = chosen ?? fitting;
   const data = useMemo(() => aligned(lines, log), [lines, log]);
   const shape = JSON.stringify([lines.map(({ label, colour, dashes, low, step }) => [label, colour, dashes, Boolean(low), step.length > FEW, step.length > NOISY]), log, fraction, thresholds, scheme, along]);
@@ -87,7 +88,7 @@ export function Chart({ title, lines, fraction = false, logarithmic = false, thr
     <div class="legend">
       ${lines.filter(({ label }) => label || (lines.length <= MOST_KEYS && !(along && at === null))).map((line) => {
         const value = along && at === null ? undefined : valueAt(line, at);
-        return html`<span class="key"><i class=${`line-${line.colour} dash-${line.dashes ?? 0}`} />${line.label && html`<span class="label">${line.label}</span>`} <b>${value === undefined ? "" : shown(value)}</b></span>`;
+        return html`<span class="key" title=${line.owner}>${line.owner && html`<span class="unseen">${line.owner} </span>`}<i class=${`line-${line.colour} dash-${line.dashes ?? 0}`} />${line.label && html`<span class="label">${line.label}</span>`} <b>${value === undefined ? "" : shown(value)}</b></span>`;
       })}
       <span class="at">${at === null ? "" : `at ${along ? number(at) : at}`}</span>
     </div>
@@ -190,8 +191,10 @@ function roomy(least, greatest, thresholds) {
   const span = greatest - least || Math.abs(greatest) || 1;
   const near = thresholds.filter((limit) => limit > least - span && limit < greatest + span);
   const low = Math.min(least, ...near), high = Math.max(greatest, ...near);
-  const margin = 0.06 * (high - low || span);
-  return [low - margin, high + margin];
+  const finest = 1e-12 * Math.max(Math.abs(low), Math.abs(high)); // numbers that differ by less have no ticks between them
+  const half = Math.max((high - low) / 2, finest) || span / 2;
+  const middle = low / 2 + high / 2;
+  return [middle - 1.12 * half, middle + 1.12 * half];
 }
 
 /** The width of the axis: that of its longest number. */

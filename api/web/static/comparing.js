@@ -1,6 +1,6 @@
 // Experiments side by side: where their specs differ, what tells them apart; as in `bilevel compare`.
 import { setting } from "./format.js";
-import { isObject, same } from "./json.js";
+import { isObject, own, same } from "./json.js";
 
 /** Field -> its value in each spec, where they are not all the same; undefined where a spec has no such field.
  *
@@ -23,7 +23,7 @@ export function differences(specs) {
     groups.delete(WHOLE);
     for (const group of groups.values()) {
       const fields = new Set([...group.values()].flatMap(Object.keys));
-      for (const name of fields) gather(new Map([...group].map(([place, value]) => [place, value[name]])), path ? `${path}.${name}` : name);
+      for (const name of fields) gather(new Map([...group].map(([place, value]) => [place, own(value, name)])), path ? `${path}.${name}` : name);
     }
   };
   gather(new Map(specs.map((spec, place) => [place, { ...spec, name: null }])), "");
@@ -86,6 +86,6 @@ export function reached(results) {
   const of = (found, set) => (set === "validation" ? found?.best : found)?.[set] ?? {};
   return ["validation", "test"].flatMap((set) => {
     const names = new Set(results.flatMap((found) => Object.keys(of(found, set))));
-    return [...names].sort().map((name) => [set, name, results.map((found) => of(found, set)[name])]);
+    return [...names].sort().map((name) => [set, name, results.map((found) => own(of(found, set), name))]);
   });
 }

@@ -12,20 +12,25 @@ export class Curves {
 
   constructor(id) {
     this.#id = id;
-    /** Name -> {step, value, attempt}; attempt is null where one attempt made all points. */
+    /** Name -> {step, value, attempt}; attempt is null where there was one attempt. */
     this.series = new Map();
   }
 
   /** Adds what has come since the last time; where another attempt goes on, or there are many points, reads the whole anew. */
-  async read(record, signal) {
-    const anew = record.attempt !== this.#attempt || [...this.series.values()].some((each) => each.step.length > MOST);
-    const found = await get(`experiments/${this.#id}/curves`, { after: anew ? -1 : this.#after, max_points: POINTS }, { signal });
+  async read(record, signal, anew = record.attempt !== this.#attempt || this.#long()) {
+    const found = await get(`experiments/${encodeURIComponent(this.#id)}/curves`, { after: anew ? -1 : this.#after, max_points: POINTS }, { signal });
+    const added = Object.entries(found.series).filter(([, { step }]) => step.length);
+    const another = ([name, { attempt }]) => attempt && this.series.has(name) && !this.series.get(name).attempt;
+    if (!anew && added.some(another)) return this.read(record, signal, true); // of which the record does not tell yet
     this.series = anew ? new Map() : new Map(this.series);
     this.#attempt = record.attempt;
     this.#after = found.next;
-    for (const [name, added] of Object.entries(found.series)) {
-      if (added.step.length) this.series.set(name, extended(this.series.get(name), columns(added)));
-    }
+    for (const [name, each] of added) this.series.set(name, extended(this.series.get(name), columns(each)));
+    return undefined;
+  }
+
+  #long() {
+    return [...this.series.values()].some(({ step }) => step.length > MOST);
   }
 }
 
@@ -38,10 +43,5 @@ function extended(before, added) {
   let kept = before.step.length;
   while (kept && before.step[kept - 1] >= added.step[0]) kept -= 1;
   const join = (name) => [...before[name].slice(0, kept), ...added[name]];
-  const last = before.attempt?.at(-1);
-  return {
-    step: join("step"),
-    value: join("value"),
-    attempt: before.attempt && [...before.attempt.slice(0, kept), ...(added.attempt ?? added.step.map(() => last))],
-  };
+  return { step: join("step"), value: join("value"), attempt: added.attempt && join("attempt") };
 }

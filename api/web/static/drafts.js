@@ -1,10 +1,10 @@
 // Texts of specs that are being written, kept by this tab of the browser; and what they begin from.
 import { useEffect, useState } from "preact/hooks";
 import { entriesOf, specWith, withoutDefaults } from "./catalogue.js";
-import { pretty } from "./json.js";
-import { get } from "./service.js";
+import { own, pretty } from "./json.js";
+import { get, ORIGIN } from "./service.js";
 
-const DRAFT = "bilevel-draft ", SENT = "bilevel-sent";
+const DRAFT = `bilevel-draft ${ORIGIN} `, SENT = `bilevel-sent ${ORIGIN}`;
 
 /** What a new spec can begin from, {name: [[query, label]]}: examples, every problem. */
 export function beginnings({ experiment, sweep, kinds }) {
@@ -25,10 +25,10 @@ async function begun(query, catalog, signal) {
   const entries = entriesOf(catalog);
   const entry = entries.find((each) => each.section === section && each.kind === name);
   const examples = catalog[section]?.examples ?? catalog.experiment.examples;
-  return (entry && specWith(entry, entries)) ?? examples[name] ?? Object.values(examples)[0];
+  return (entry && specWith(entry, entries)) ?? own(examples, name) ?? Object.values(examples)[0];
 }
 
-/** The text begun from a query: {text, write, changed, again, error}, text null until it is there; a text that was changed is kept. */
+/** The text begun from a query: {text, write, changed, again, forget, error}, text null until it is there; a text that was changed is kept. */
 export function useDraft(query, catalog) {
   const key = DRAFT + query;
   const [draft, tell] = useState({ text: null });
@@ -53,11 +53,12 @@ export function useDraft(query, catalog) {
     tell({ text });
     sessionStorage.setItem(key, text);
   };
+  const forget = () => sessionStorage.removeItem(key);
   const again = () => {
-    sessionStorage.removeItem(key);
+    forget();
     tell({ text: origin.text });
   };
-  return { text: draft.text, write, changed: origin.text !== null && draft.text !== origin.text, again, error: origin.error };
+  return { text: draft.text, write, changed: origin.text !== null && draft.text !== origin.text, again, forget, error: origin.error };
 }
 
 /** The key that a text is sent with until it is known to have arrived: sending it again does not submit it twice. */

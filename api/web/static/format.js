@@ -22,10 +22,12 @@ export function percent(fraction) {
 /** A value of a metric or series by its name: accuracies in per cent. */
 export const measure = (name, value, digits = 4) => (name.includes("accuracy") ? percent(value) : number(value, digits));
 
-/** A mean with what it may be off by, if that is known. */
+/** A mean with what it may be off by, if that is known: two digits of it, four from a hundred on. */
 export function around(name, mean, deviation) {
   const text = measure(name, mean);
-  return deviation === null || deviation === undefined ? text : `${text.replace(/ %$/, "")} ± ${measure(name, deviation, 2)}`;
+  if (deviation === null || deviation === undefined) return text;
+  const digits = Math.abs(plain(deviation)) >= 99.5 ? 4 : 2;
+  return `${text.replace(/ %$/, "")} ± ${measure(name, deviation, digits)}`;
 }
 
 /** A metric {mean, ci95} with its interval. */

@@ -39,16 +39,21 @@ export function useWhileSeen(work, key) {
 
 export function sleep(seconds, signal) {
   return new Promise((done, stop) => {
-    const timer = setTimeout(done, 1000 * seconds);
-    signal.addEventListener("abort", () => {
+    const stopped = () => {
       clearTimeout(timer);
       stop(new DOMException("no longer looked at", "AbortError"));
-    });
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stopped);
+      done();
+    }, 1000 * seconds);
+    signal.addEventListener("abort", stopped);
+    if (signal.aborted) stopped();
   });
 }
 
 /** Whether a request is worth repeating: the service did not answer, or said that it cannot now. */
-const passes = (error) => error.status === 0 || error.status >= 500 || error.status === 429 || error instanceof TypeError;
+const passes = (error) => error.status === 0 || error.status >= 500 || error.status === 429;
 
 /** Calls `once(signal)` until it says that nothing follows (false) or how many seconds to wait; failures that pass are told and tried again. */
 export async function repeatedly(once, tell, signal) {
@@ -106,7 +111,7 @@ export function usePolled(path, query, pause, anew = 0) {
  */
 export function useExperiment(id) {
   const start = { record: null, events: [], curves: null, error: null };
-  const [state, tell] = useReducer((before, change) => (change === start ? start : { ...before, ...change }), start);
+  const [state, tell] = useReducer((before, change) => ({ ...before, ...change }), start);
   const [turn, refresh] = useReducer((count) => count + 1, 0);
   const follow = useCallback((signal) => {
     tell({ events: [] });
@@ -114,7 +119,7 @@ export function useExperiment(id) {
     const curves = new Curves(id);
     let last = 0;
     const look = async () => {
-      let record = await get(`experiments/${id}`, {}, { signal });
+      let record = await get(`experiments/${encodeURIComponent(id)}`, {}, { signal });
       const read = async () => {
         await curves.read(record, signal);
         tell({ record, curves: curves.series, error: null });
@@ -122,7 +127,7 @@ export function useExperiment(id) {
       tell({ record });
       await read();
       let ended = false;
-      for await (const { kind, data } of events(`experiments/${id}/events`, { after: last }, signal)) {
+      for await (const { kind, data } of events(`experiments/${encodeURIComponent(id)}/events`, { after: last }, signal)) {
         last = data.version;
         if (kind === "progress") {
           record = { ...record, ...data };
@@ -133,7 +138,7 @@ export function useExperiment(id) {
         tell({ events: [...told] });
         ended = TERMINAL.has(kind);
         if (data.version > record.version) {
-          record = await get(`experiments/${id}`, {}, { signal });
+          record = await get(`experiments/${encodeURIComponent(id)}`, {}, { signal });
           await read();
         }
       }
@@ -158,9 +163,9 @@ export function useExperiments(ids) {
   useWhileSeen((signal) => Promise.all(ids.filter((id) => !whole.current.has(id)).map((id) => {
     const curves = new Curves(id);
     const look = async () => {
-      const record = await get(`experiments/${id}`, {}, { signal });
+      const record = await get(`experiments/${encodeURIComponent(id)}`, {}, { signal });
       await curves.read(record, signal);
-      const result = record.status === "succeeded" ? await get(`experiments/${id}/result`, {}, { signal }) : null;
+      const result = record.status === "succeeded" ? await get(`experiments/${encodeURIComponent(id)}/result`, {}, { signal }) : null;
       tell([id, { record, result, curves: curves.series }]);
       if (!TERMINAL.has(record.status)) return FOLLOWED;
       whole.current.add(id);

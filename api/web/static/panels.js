@@ -1,5 +1,6 @@
 // What of curves is drawn together: the panels of a page, their titles, lines and thresholds; as in `bilevel curves --plot`.
 import { capital, words } from "./format.js";
+import { own } from "./json.js";
 
 export const MOST_LINES = 8; // of a panel that are told apart by colour
 
@@ -76,7 +77,7 @@ function alone(whole, name) {
 
 /** Values of the panel's series from which on the experiments of these specs warn. */
 export function thresholds(whole, specs) {
-  if (whole.series.length !== 1 || !(whole.series[0] in THRESHOLDS)) return [];
+  if (whole.series.length !== 1 || !Object.hasOwn(THRESHOLDS, whole.series[0])) return [];
   const [section, field] = THRESHOLDS[whole.series[0]];
   const found = specs.map((spec) => spec.diagnostics?.[section]?.[field]);
   return unique(found.filter((value) => value !== undefined && value !== null)).sort((a, b) => a - b);
@@ -88,9 +89,9 @@ const family = (name) => name.split("/")[1].split("_")[0];
 /** The short name of a series: validation of validation/accuracy, 0 of outer/rate/0. */
 export function label(name) {
   const [first, ...rest] = name.split("/");
-  if (first !== "outer") return LABELS[first] ?? first;
+  if (first !== "outer") return own(LABELS, first) ?? first;
   const whole = rest.join("/");
-  const own = family(name);
-  const short = whole.startsWith(own) ? whole.slice(own.length) : whole;
+  const variable = family(name);
+  const short = whole.startsWith(variable) ? whole.slice(variable.length) : whole;
   return words(short.replace(/^[_/]+/, "")) || whole;
 }

@@ -1,7 +1,8 @@
 // Small pieces that several pages have in common.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { age, around, moment, plain, toCome, words } from "./format.js";
+import { age, moment, score, toCome, words } from "./format.js";
 import { html } from "./html.js";
+import { own } from "./json.js";
 import { TERMINAL, useClock } from "./live.js";
 import { to } from "./routing.js";
 
@@ -17,15 +18,19 @@ export function Age({ at }) {
 
 /** A bar, with the count and what comes next below or beside it. */
 export function Progress({ record, counted = true }) {
-  const now = useClock(1);
   const { hyperiteration, hyperiterations, fraction } = record.progress;
-  const coming = toCome(record, now);
   const waits = record.status === "running" && hyperiteration === 0;
   return html`<span class="progress">
     <progress class=${record.status} max="1" value=${waits ? undefined : fraction} aria-label=${`${hyperiteration} of ${hyperiterations} hyperiterations`} />
     ${counted && html`<span class="count">${hyperiteration}/${hyperiterations}</span>`}
-    ${coming !== record.status && html`<span class="faint">${coming}</span>`}
+    ${active(record) && html`<${Coming} record=${record} />`}
   </span>`;
+}
+
+/** What comes next for an experiment that has not ended. */
+function Coming({ record }) {
+  const coming = toCome(record, useClock(1));
+  return coming !== record.status && html`<span class="faint">${coming}</span>`;
 }
 
 export function Labels({ labels, page }) {
@@ -101,7 +106,7 @@ export function Metrics({ rows }) {
   const names = [...new Set(rows.flatMap(([, metrics]) => Object.keys(metrics)))].sort();
   return html`<div class="wide"><table class="metrics">
     <thead><tr><th />${names.map((name) => html`<th class="figure">${words(name)}</th>`)}</tr></thead>
-    <tbody>${rows.map(([label, metrics]) => html`<tr><th>${label}</th>${names.map((name) => html`<td class="figure">${metrics[name] && metrics[name].mean !== null ? around(name, plain(metrics[name].mean), metrics[name].ci95) : ""}</td>`)}</tr>`)}</tbody>
+    <tbody>${rows.map(([label, metrics]) => html`<tr><th>${label}</th>${names.map((name) => html`<td class="figure">${score(name, own(metrics, name))}</td>`)}</tr>`)}</tbody>
   </table></div>`;
 }
 

@@ -1,6 +1,7 @@
 // Where things stand in the text of a spec: what is wrong with it as JSON, and the range of every value by its JSON pointer.
 
 const TOKEN = /("(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])|true\b|false\b|null\b|[[\]{},:])/y;
+const DEEPEST = 100;
 const SPACE = /[ \t\r\n]*/y;
 
 /** What is not JSON, and where. */
@@ -40,18 +41,19 @@ export function places(text) {
       if (next(`A comma or ${close}`, (token) => token === "," || token === close) === close) return close;
     }
   };
-  const value = (pointer, named) => {
+  const value = (pointer, named, depth = 0) => {
     skip();
     const from = at;
+    if (depth > DEEPEST) throw new NotJson(`Less than ${DEEPEST} objects in each other`, text, at);
     const token = next("A value", (each) => !"]},:".includes(each));
-    if (token === "[") members("]", (place) => value(`${pointer}/${place}`));
+    if (token === "[") members("]", (place) => value(`${pointer}/${place}`, undefined, depth + 1));
     if (token === "{") {
       members("}", () => {
         skip();
         const start = at;
         const name = JSON.parse(next("A name in double quotes", (each) => each.startsWith('"')));
         next("A colon", (each) => each === ":");
-        value(`${pointer}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`, start);
+        value(`${pointer}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`, start, depth + 1);
       });
     }
     found.set(pointer, [from, at, named ?? from]);

@@ -3,22 +3,21 @@ import { Assumptions } from "./assumptions.js";
 import { shortNames } from "./comparing.js";
 import { duration, number, setting, words } from "./format.js";
 import { html } from "./html.js";
-import { Text } from "./parts.js";
+import { Folded, Text } from "./parts.js";
 
 const SIZES = ["outer_variables", "inner_variables", "inner_steps", "hyperiterations"];
-const LONGEST = 40; // characters of a value in a table
 
-/** The plan of an experiment, {verdict, memory, time, ways, ...}, or of a sweep, which has cells. */
-export const Plan = ({ plan }) => (plan.cells ? html`<${PlanOfSweep} plan=${plan} />` : html`<${PlanOfExperiment} plan=${plan} />`);
+/** The plan of an experiment, {verdict, memory, time, ways, ...}, or of a sweep, which has cells; `use(set)` takes a way. */
+export const Plan = ({ plan, use }) => (plan.cells ? html`<${PlanOfSweep} plan=${plan} />` : html`<${PlanOfExperiment} plan=${plan} use=${use} />`);
 
-function PlanOfExperiment({ plan }) {
+function PlanOfExperiment({ plan, use }) {
   const { sizes, memory, time, ways, assumptions, notes, device } = plan;
   const counted = SIZES.filter((name) => sizes[name] !== null).map((name) => `${sizes[name]} ${words(name)}`).join(", ");
   return html`
     <${Verdict} plan=${plan} parts=${[plan]} />
     <p class="faint">${counted}</p>
     ${notes.length > 0 && html`<div class="caution">${notes.map((note) => html`<p><${Text} text=${note} /></p>`)}</div>`}
-    ${memory && html`<div class="beside"><${Memory} memory=${memory} /><${Time} time=${time} /></div><${Ways} ways=${ways} />`}
+    ${memory && html`<div class="beside"><${Memory} memory=${memory} /><${Time} time=${time} /></div><${Ways} ways=${ways} use=${use} />`}
     <${Assumptions} assumptions=${assumptions} />
     <p class="faint">Reckoned for ${described(device)}.</p>`;
 }
@@ -55,18 +54,19 @@ function Time({ time }) {
   return html`<${Figures} title="time" unit="seconds" rows=${rows} />`;
 }
 
-function Ways({ ways }) {
+function Ways({ ways, use }) {
   const possible = ways.filter(({ reason }) => reason === null), others = ways.filter(({ reason }) => reason !== null);
   return html`
     <div class="wide"><table class="list">
-      <thead><tr><th>way</th><th class="figure">MB</th><th class="figure">seconds</th><th>same</th><th><span class="unseen">fits</span></th></tr></thead>
+      <thead><tr><th>way</th><th class="figure">MB</th><th class="figure">seconds</th><th>same</th><th><span class="unseen">fits</span></th><th><span class="unseen">take it</span></th></tr></thead>
       <tbody>${possible.map(({ name, set, memory_mb, hyperiteration_seconds, same, fits }) => html`<tr>
-        <th title=${settings(set)}>${name}</th>
+        <th>${name}</th>
         <td class="figure">${memory_mb.toFixed(0)}</td><td class="figure">${number(hyperiteration_seconds, 3)}</td><td>${same ? "yes" : "no"}</td>
         <td>${fits !== null && html`<span class=${`standing ${fits ? "good" : "bad"}`}>${fits ? "fits" : "does not fit"}</span>`}</td>
+        <td>${Object.keys(set).length > 0 && html`<button class="quiet" title=${settings(set)} aria-label=${`take ${name}: ${settings(set)}`} onClick=${() => use(set)}>take</button>`}</td>
       </tr>`)}</tbody>
     </table></div>
-    <p class="faint">Seconds of a hyperiteration. Same: whether it gives the same hypergradient as the spec's, to round-off.</p>
+    <p class="faint">Seconds of a hyperiteration. Same: whether it gives the same hypergradient as the spec's, to round-off. <i>Take</i> writes the way into the spec.</p>
     ${others.length > 0 && html`<details><summary>${others.length} not possible</summary>
       <dl class="facts">${others.map(({ name, reason }) => html`<dt>${name}</dt><dd><${Text} text=${reason} /></dd>`)}</dl>
     </details>`}`;
@@ -88,7 +88,7 @@ function PlanOfSweep({ plan }) {
         <th class="figure">MB</th><th class="figure">a hyperiteration</th><th class="figure">a member</th><th><span class="unseen">fits</span></th>
       </tr></thead>
       <tbody>${cells.map((cell) => html`<tr>
-        ${paths.map((path) => html`<td title=${setting(cell.parameters[path])}>${cut(setting(cell.parameters[path]))}</td>`)}
+        ${paths.map((path) => html`<td><${Folded} text=${setting(cell.parameters[path])} /></td>`)}
         <td class="figure">${cell.seeds}</td>${several && html`<td>${cell.device}</td>`}
         <td class="figure" title=${cell.gap}>${cell.memory ? cell.memory.peak_mb.toFixed(0) : "not modelled"}</td>
         <td class="figure">${cell.time && seconds(cell.time.hyperiteration_seconds)}</td>
@@ -105,7 +105,6 @@ function Fits({ cell }) {
   return (cell.memory?.fits || cell.time?.fits) && html`<span class="standing good">fits</span>`;
 }
 
-const cut = (text) => (text.length <= LONGEST ? text : `${text.slice(0, LONGEST - 1)}…`);
 const seconds = (value) => (value >= 10 ? duration(value) : `${number(value, 2)} s`);
 
 /** A device by its name and rates. */

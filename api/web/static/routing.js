@@ -4,7 +4,15 @@ import { useEffect, useState } from "preact/hooks";
 /** The page that the address names: its path in parts, and its query. */
 export function here() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-  return { path: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) };
+  return { path: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) };
+}
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // a % that stands for itself
+  }
 }
 
 /** The address of a page; values of the query that are empty are left out, lists are repeated. */

@@ -26,7 +26,7 @@ export function useSeries(name, ids) {
       const work = async () => {
         for (let id = queue.shift(); id; id = queue.shift()) {
           const { series } = await get(`experiments/${id}/curves`, { series: name, max_points: POINTS }, { signal });
-          read.current.set(key(id), name in series ? columns(series[name]) : null);
+          read.current.set(key(id), Object.hasOwn(series, name) ? columns(series[name]) : null);
           if (Date.now() - told < TOLD) continue;
           told = Date.now();
           draw();
@@ -71,16 +71,16 @@ function cellNames(cells) {
 const named = (parameters, paths) => [...shortNames(paths)].map(([path, name]) => `${name}=${setting(parameters[path])}`).join(", ");
 
 /**
- * The validation metric over the one parameter of numbers that a grid has, a line for each value of the others:
- * {metric, lines, along}, or null. Only cells of which every seed has succeeded, so that no cell gains by those that have not.
+ * The validation metric over the parameter of numbers that has the most values in a grid, a line for each combination
+ * of the others: {metric, lines, along}, or null. Only cells of which every seed has succeeded, so that no cell gains by those that have not.
  */
 export function overParameter(cells) {
   const chosen = cells.filter(({ validation, seeds, succeeded }) => validation && seeds === succeeded);
-  const values = (path) => [...new Set(chosen.map(({ parameters }) => parameters[path]))];
+  const values = (path) => [...new Set(cells.map(({ parameters }) => parameters[path]))];
   const paths = Object.keys(cells[0].parameters);
-  const numeric = paths.filter((path) => values(path).length > 1 && values(path).every(Number.isFinite));
-  if (numeric.length !== 1 || new Set(chosen.map(({ metric }) => metric)).size !== 1) return null;
-  const [path] = numeric;
+  const numeric = paths.filter((each) => values(each).length > 1 && values(each).every(Number.isFinite));
+  if (!numeric.length || new Set(chosen.map(({ metric }) => metric)).size !== 1) return null;
+  const path = numeric.reduce((best, each) => (values(each).length > values(best).length ? each : best));
   const others = paths.filter((each) => each !== path && new Set(chosen.map(({ parameters }) => JSON.stringify(parameters[each]))).size > 1);
   const groups = new Map();
   for (const cell of chosen) {

@@ -1,5 +1,6 @@
 """Pages of the dashboard in a real browser, which may not report a single fault."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,6 +28,8 @@ def browser() -> Iterator[Browser]:
     """A browser of the machine; tests are skipped where it has none."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
+        if os.environ.get("BILEVEL_TEST_BROWSER") == "required":
+            pytest.fail("no Chromium on PATH")
         pytest.skip("no Chromium on PATH")
     expect.set_options(timeout=1000 * SECONDS)
     with sync_playwright() as playwright:

@@ -78,6 +78,7 @@ def test_numbers(call: Any) -> None:
         ["loss", 0.93456, 0.0123456],
         ["loss", 2.0, None],
         ["loss", "NaN", "NaN"],
+        ["loss", 233.8, 104.6],
     ]
     agree(call, "format.js", "around", numbers.around, means)
 

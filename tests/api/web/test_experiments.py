@@ -134,7 +134,7 @@ class TestExperiment:
         slot.write(experiment_id, attempt, {"outer_objective": {k: 2.0 - k / 100 for k in range(10, 20)}}, warning)
         expect(panel(page, "Outer objective").locator("b")).to_have_text("1.81")
         expect(page.get_by_text("1 warning: T too short")).to_be_visible()
-        expect(page.get_by_text("/100")).to_contain_text("/100")
+        expect(page.locator(".progress .count")).to_have_text("19/100")
 
         slot.succeed(experiment_id, attempt, RESULT)
         expect(page.get_by_role("heading", level=1)).to_contain_text("succeeded")
@@ -160,18 +160,34 @@ class TestExperiment:
         slot.write(experiment_id, attempt, {"outer_objective": {**dict.fromkeys(range(20, 40), 0.5), 40: float("nan")}})
         expect(panel(page, "Outer objective").locator("b")).to_have_text("NaN")
         expect(page.get_by_text("attempt 2", exact=True)).to_be_visible()
-        assert (
-            page.evaluate(
-                """async (id) => {
-                const { Curves } = await import("./curves.js");
-                const curves = new Curves(id);
-                await curves.read({ attempt: 2 });
-                return curves.series.get("outer_objective").attempt.lastIndexOf(1);
-            }""",
-                experiment_id,
-            )
-            == 19
+
+    def test_what_is_read_bit_by_bit_is_the_whole(self, opened: Any, address: str, slot: Any) -> None:
+        experiment_id = submit(address)
+        page = opened(address)
+        page.evaluate(
+            "id => import('./curves.js').then(({ Curves }) => { window.curves = new Curves(id); })", experiment_id
         )
+
+        def read() -> Any:
+            record = httpx.get(f"{address}/v1/experiments/{experiment_id}").json()
+            script = "record => curves.read(record).then(() => Object.fromEntries(curves.series))"
+            return page.evaluate(script, record)
+
+        attempt = slot.start(experiment_id)
+        for start in range(0, 30, 10):
+            slot.write(experiment_id, attempt, {"outer_objective": dict.fromkeys(range(start, start + 10), 1.0)})
+            read()
+        slot.release(experiment_id, attempt)
+        read()
+        attempt = slot.start(experiment_id)
+        read()
+        for start in range(20, 36, 4):
+            slot.write(experiment_id, attempt, {"outer_objective": dict.fromkeys(range(start, start + 4), 0.5)})
+            found = read()
+        whole = httpx.get(f"{address}/v1/experiments/{experiment_id}/curves").json()["series"]
+        assert found == whole
+        assert whole["outer_objective"]["value"] == [1.0] * 20 + [0.5] * 16
+        assert whole["outer_objective"]["attempt"] == [1] * 20 + [2] * 16
 
     def test_it_is_cancelled_after_a_question(self, opened: Any, address: str) -> None:
         experiment_id = submit(address)
@@ -190,7 +206,7 @@ class TestExperiment:
         page = opened(address, f"#/experiments/{experiment_id}")
         with page.expect_download() as download:
             page.get_by_role("button", name="every point of the curves, CSV").click()
-        assert download.value.suggested_filename == "taken curves.csv"
+        assert download.value.suggested_filename == f"{experiment_id[:8]} curves.csv"
         lines = ["series,step,value,attempt", "outer_objective,0,1.5,1", "outer_objective,1,Infinity,1"]
         assert download.value.path().read_text().splitlines() == lines
 
@@ -231,6 +247,101 @@ def test_a_key_is_asked_for_and_kept(opened: Any, settings: Any, serve: Any) -> 
         expect(rows(page)).to_have_count(1)
         page.get_by_role("button", name="Forget the key").click()
         expect(page.get_by_label("Key")).to_be_visible()
+
+
+def test_another_key_is_asked_for_when_the_first_is_no_longer_right(opened: Any, settings: Any, serve: Any) -> None:
+    with serve(settings.model_copy(update={"api_key": SecretStr("first")})) as address:
+        page = opened(address)
+        page.get_by_label("Key").fill("ключ")
+        page.get_by_role("button", name="Enter").click()  # no header can hold it
+        expect(page.get_by_label("Key")).to_have_value("ключ")
+        page.get_by_label("Key").fill("first")
+        page.get_by_role("button", name="Enter").click()
+        expect(page.get_by_text("There are no experiments yet")).to_be_visible()
+    with serve(settings.model_copy(update={"api_key": SecretStr("second")}), urlsplit(address).port):
+        page.get_by_label("Key").fill("second")
+        page.get_by_role("button", name="Enter").click()
+        expect(page.get_by_text("There are no experiments yet")).to_be_visible()
+
+
+class TestWhatIsAskedFor:
+    """Requests of pages that nobody looks at, and of those that fail."""
+
+    @pytest.fixture
+    def asked(self, opened: Any, address: str, slot: Any) -> Any:
+        """The page of an experiment that runs, and the requests that it has made and that are open."""
+        experiment_id = submit(address)
+        slot.write(experiment_id, slot.start(experiment_id), {"outer_objective": {0: 1.0}})
+        page = opened(address)
+        made: list[str] = []
+        streams: list[str] = []
+        page.on("request", lambda request: made.append(request.url))
+        page.on("request", lambda request: streams.append(request.url) if "/events" in request.url else None)
+        for ended in ("requestfailed", "requestfinished"):
+            page.on(ended, lambda request: streams.remove(request.url) if "/events" in request.url else None)
+        page.goto(f"{address}/ui/#/experiments/{experiment_id}")
+        expect(panel(page, "Outer objective").locator("b")).to_have_text("1")
+        return page, made, streams
+
+    def test_a_page_that_is_left_asks_for_nothing(self, asked: Any) -> None:
+        page, made, streams = asked
+        assert len(streams) == 1
+        page.get_by_role("link", name="Catalogue").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Catalogue")
+        page.wait_for_timeout(500)
+        assert streams == []
+        made.clear()
+        page.wait_for_timeout(3000)
+        assert made == []
+
+    def test_a_page_in_the_background_asks_for_nothing(self, asked: Any, address: str) -> None:
+        page, made, streams = asked
+        script = """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+        page.evaluate(script, True)
+        page.wait_for_timeout(500)
+        assert streams == []
+        made.clear()
+        page.wait_for_timeout(3000)
+        assert made == []
+        page.evaluate(script, False)
+        page.wait_for_timeout(1500)
+        assert len(streams) == 1
+        assert made
+
+    def test_curves_that_cannot_be_read_leave_no_stream_behind(self, asked: Any, address: str) -> None:
+        page, _, streams = asked
+        page.route("**/curves?*", lambda route: route.fulfill(status=503, json={"detail": "not now", "code": "busy"}))
+        page.reload()
+        expect(page.get_by_role("alert")).to_contain_text("not now")
+        page.wait_for_timeout(4000)
+        assert len(streams) <= 1
+        page.unroute("**/curves?*")
+        expect(page.get_by_role("alert")).to_have_count(0)
+        page.wait_for_timeout(500)
+        assert len(streams) == 1
+
+
+@pytest.mark.parametrize("place", ["%", "..%2Fcatalog", "constructor", "a/b"])
+def test_an_address_that_cannot_be_is_told(opened: Any, address: str, place: str) -> None:
+    for page_of in ("experiments", "sweeps"):
+        page = opened(address, f"#/{page_of}/{place}")
+        expect(page.get_by_text("There is no such page").or_(page.get_by_role("alert"))).to_be_visible()
+        page.get_by_role("link", name="Catalogue").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Catalogue")
+
+
+def test_names_of_every_kind_are_names(opened: Any, address: str, slot: Any) -> None:
+    names = ["constructor", "toString", "__proto__", "outer/valueOf", "validation/constructor"]
+    first = submit(address, labels={"constructor": "x", "toString": "y"})
+    slot.write(first, slot.start(first), {name: {0: 1.0, 1: 1.0 + 2.3e-16} for name in names})
+    second = submit(address)
+    page = opened(address, f"#/experiments/{first}")
+    expect(page.locator("figure.panel")).to_have_count(len(names))
+    page.goto(f"{address}/ui/#/compare?id={first}&id={second}")
+    expect(page.get_by_role("row", name="constructor x –")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -17,6 +17,7 @@ def test_the_root_leads_to_the_dashboard(client: httpx.Client) -> None:
     answer = client.get("/")
     assert answer.status_code == 307
     assert answer.headers["Location"] == "ui/"
+    assert client.get("/ui").headers["Location"] == "ui/"  # from where it is, whatever a proxy puts before
     page = client.get("/ui/")
     assert page.status_code == 200
     assert page.headers["Content-Type"].startswith("text/html")

@@ -90,7 +90,44 @@ def test_a_reload_loses_nothing(opened: Any, address: str) -> None:
     page.reload()
     expect(editor(page)).to_have_value('{"problem": {"kind": "quadratic"}, "name": "half wri')
     page.get_by_role("button", name="Undo all changes").click()
+    expect(page.get_by_text("The text is thrown away.")).to_be_visible()
+    page.get_by_role("button", name="Undo all changes").click()
     expect(page.get_by_role("status")).to_contain_text("It needs about")
+
+
+def test_what_was_submitted_is_not_begun_again(opened: Any, address: str) -> None:
+    page = opened(address, "#/new")
+    editor(page).fill('{"problem": {"kind": "quadratic"}, "name": "once"}')
+    expect(page.get_by_role("status")).to_contain_text("It needs about")
+    editor(page).press("Control+Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("once")
+    page.get_by_role("link", name="New", exact=True).click()
+    expect(editor(page)).to_have_value(re.compile("hyper_cleaning"))
+
+
+def test_what_is_nested_too_deeply_is_told(opened: Any, address: str) -> None:
+    page = opened(address, "#/new")
+    for text in ("[" * 5000 + "]" * 5000, '{"a":' * 5000 + "1" + "}" * 5000):
+        editor(page).fill(text)
+        expect(page.get_by_text("This is not JSON yet.")).to_contain_text("in each other is wanted")
+    page.goto(f"{address}/ui/#/new?kind=experiment.constructor")
+    expect(page.get_by_role("status")).to_contain_text("It needs about")
+
+
+def test_a_way_is_taken(opened: Any, address: str) -> None:
+    page = opened(address, "#/new")
+    page.get_by_role("button", name="take unrolled").click()
+    expect(editor(page)).to_have_value(re.compile('"hypergradient": {"kind": "unrolled"}'))
+    expect(page.get_by_role("status")).to_contain_text("It needs about")
+    assert json.loads(editor(page).input_value())["algorithm"]["steps"] == 100
+
+
+def test_a_grid_without_a_base_is_a_sweep_that_lacks_it(opened: Any, address: str) -> None:
+    page = opened(address, "#/new")
+    editor(page).fill('{"problem": {"kind": "quadratic"}, "grid": {"steps": [1, 2]}, "seed": [1]}')
+    expect(page.get_by_role("heading", level=1)).to_have_text("New sweep")
+    expect(page.get_by_role("listitem").filter(has_text="/seed")).to_contain_text("did you mean seeds")
+    expect(page.get_by_role("listitem").filter(has_text="/problem")).to_contain_text("did you mean base.problem")
 
 
 def test_a_sweep_is_planned_and_submitted(opened: Any, address: str) -> None:
@@ -121,6 +158,8 @@ def test_the_catalogue_has_every_kind(opened: Any, address: str) -> None:
     kinds = [kind_of(member) for section in KINDS.values() for member in section]
     for kind in kinds:
         expect(page.get_by_role("link", name=kind, exact=True).first).to_be_visible()
+    page.get_by_role("searchbox").fill("learned rate")
+    expect(page.get_by_role("link", name="gradient_descent", exact=True)).to_be_visible()
     page.get_by_role("searchbox").fill("warm_start_inner")
     expect(page.get_by_role("link", name="implicit", exact=True)).to_be_visible()
     expect(page.get_by_role("link", name="quadratic", exact=True)).to_have_count(0)

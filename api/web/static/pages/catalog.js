@@ -19,7 +19,7 @@ export function Catalog({ section, kind }) {
   return kind ? html`<${Kind} entry=${shown[0]} entries=${entries} />` : html`<${Sections} section=${section} entries=${shown} />`;
 }
 
-/** Kinds by section, narrowed to those where a text stands in the name, the description or a field. */
+/** Kinds by section, narrowed to those where the words of a text stand in the name and description, or in those of a field. */
 function Sections({ section, entries }) {
   const [sought, seek] = useState("");
   const found = useMemo(() => entries.map((entry) => matched(entry, sought.trim().toLowerCase())).filter(Boolean), [entries, sought]);
@@ -37,11 +37,12 @@ function Sections({ section, entries }) {
     </section>`)}`;
 }
 
-/** An entry with those of its fields where the text stands; null where it stands nowhere. */
+/** An entry with those of its fields where the words of the text stand; null where they stand nowhere. */
 function matched(entry, text) {
-  const has = (...parts) => parts.some((part) => part.toLowerCase().includes(text));
+  const wanted = words(text).split(/\s+/).map((word) => word.replace(/ed$/, "")); // learned finds learn, too
+  const has = (...parts) => wanted.every((word) => words(parts.join(" ").toLowerCase()).includes(word));
   const fields = text ? fieldsOf(entry).filter(({ name, description }) => has(name, description)) : [];
-  return fields.length || has(entry.kind, entry.description, words(entry.kind)) ? { entry, fields } : null;
+  return fields.length || has(entry.kind, entry.description) ? { entry, fields } : null;
 }
 
 function Summary({ entry, fields }) {

@@ -113,6 +113,6 @@ function linesOf(panel, drawn, names) {
   return drawn.flatMap((curves, experiment) => panel.series.flatMap((name, place) => {
     if (!curves.has(name)) return [];
     const { colour, dashes } = looks(experiment);
-    return [{ ...curves.get(name), label: told ? label(name) : "", colour, dashes: told ? place : dashes }];
+    return [{ ...curves.get(name), label: told ? label(name) : "", owner: names[experiment], colour, dashes: told ? place : dashes }];
   }));
 }

@@ -1,5 +1,5 @@
 // One experiment as it goes: where it stands, its curves, what came of it, what happened, its files, what was asked for.
-import { useMemo } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { Assumptions } from "../assumptions.js";
 import { Chart } from "../chart.js";
 import { age, bytes, capital, duration, inOrder, measure, method, moment, number, plain, setting, words } from "../format.js";
@@ -92,7 +92,7 @@ function Panels({ record, curves }) {
   const shown = useMemo(() => (curves ? panels(inOrder(curves.keys())) : []), [curves]);
   const lines = useMemo(() => shown.map((panel) => linesOf(panel, curves)), [shown]);
   if (!shown.length) return html`<${Nothing}>${curves && !active(record) ? "It has no curves." : "The first points come with the first hyperiterations."}<//>`;
-  return html`<div class="panels">${shown.map((panel, place) => html`<${Chart} key=${panel.title} ...${panel} lines=${lines[place]} thresholds=${thresholds(panel, [record.spec])} />`)}</div>`;
+  return html`<p class="faint">Drag across a panel to zoom into all of them, double-click to go back.</p><div class="panels">${shown.map((panel, place) => html`<${Chart} key=${panel.title} ...${panel} lines=${lines[place]} thresholds=${thresholds(panel, [record.spec])} />`)}</div>`;
 }
 
 /** A colour for each series of the panel; those that are too many to be told apart are a bundle of one colour. */
@@ -175,18 +175,20 @@ function History({ record, events }) {
 const about = (data) => Object.entries(data).map(([name, value]) => (name === "message" ? value : `${words(name)} ${value?.message ?? setting(value)}`)).join(", ");
 
 function Files({ record, curves }) {
-  const pause = () => (active(record) ? 5 : false);
-  const { content, error, refresh } = usePolled(`experiments/${record.id}/artifacts`, {}, pause);
-  const path = `experiments/${record.id}`;
+  const goesOn = active(record);
+  const { content, error, refresh } = usePolled(`experiments/${record.id}/artifacts`, {}, () => (goesOn ? 5 : false), goesOn);
+  const path = `experiments/${record.id}`, own = record.id.slice(0, 8);
   const has = curves && curves.size > 0;
   return html`<${Trouble} error=${error} again=${refresh} />
     <ul class="files">
-      ${(content?.artifacts ?? []).map(({ name, size, sha256 }) => html`<li key=${name}><${File} url=${address(`${path}/artifacts/${encodeURIComponent(name)}`)} name=${name} /> <span class="faint" title=${`sha256 ${sha256}`}>${bytes(size)}</span></li>`)}
-      ${has && html`<li><${File} url=${address(`${path}/curves`)} name=${`${record.name} curves.csv`} accept="text/csv">every point of the curves, CSV<//></li>`}
+      ${(content?.artifacts ?? []).map(({ name, size, sha256 }) => html`<li key=${name}><${File} url=${address(`${path}/artifacts/${encodeURIComponent(name)}`)} name=${`${own} ${name}`}>${name}<//> <span class="faint" title=${`sha256 ${sha256}`}>${bytes(size)}</span></li>`)}
+      ${has && html`<li><${File} url=${address(`${path}/curves`)} name=${`${own} curves.csv`} accept="text/csv">every point of the curves, CSV<//></li>`}
     </ul>
     ${!has && content?.artifacts.length === 0 && html`<${Nothing}>None yet.<//>`}`;
 }
 
-function File({ url, name, accept, children = name }) {
-  return html`<button class="link" onClick=${() => download(url, name, accept)}>${children}</button>`;
+function File({ url, name, accept, children }) {
+  const [error, tell] = useState(null);
+  const save = () => download(url, name, accept).then(() => tell(null), tell);
+  return html`<button class="link" onClick=${save}>${children}</button>${error && html` <span class="wrong" role="alert">${error.message}</span>`}`;
 }

@@ -12,7 +12,7 @@ const SOON = 2, LATER = 10; // seconds between two looks: while something goes o
 export function Experiments({ query }) {
   useTitle("Experiments");
   const filters = {
-    status: query.getAll("status"), kind: query.getAll("kind"), label: query.getAll("label"), name: query.get("name"), id_prefix: query.get("id_prefix"), sweep: query.get("sweep"),
+    status: query.getAll("status"), kind: query.getAll("kind"), label: query.getAll("label"), name: query.get("name"), id_prefix: query.get("id_prefix"), sweep: query.get("sweep"), in_sweep: query.get("in_sweep"),
   };
   const pause = ({ items }) => (items.some(active) ? SOON : LATER);
   const cursor = query.get("cursor");
@@ -25,14 +25,14 @@ export function Experiments({ query }) {
     <div class="head">
       <h1>Experiments</h1>
       <div class="actions">
-        <${CompareLink} chosen=${chosen} />
+        <${CompareLink} chosen=${chosen} toggle=${toggle} />
         <a class="button" href=${to("new")}>New experiment</a>
       </div>
     </div>
     <${Filters} filters=${filters} go=${go} />
     <${Trouble} error=${error} again=${refresh} />
     ${records?.length === 0 && (filtered ? html`<${Nothing}>No experiment is like that. <a href=${to("experiments")}>Show all</a><//>` : html`<${Nothing}>There are no experiments yet. <a href=${to("new")}>Submit the first one</a><//>`)}
-    ${records?.length > 0 && html`<div class="wide"><table class="list">
+    ${records?.length > 0 && html`<div class="wide"><table class="list stacked">
       <thead><tr><th><span class="unseen">compare</span></th><th>id</th><th>name</th><th>problem</th><th>status</th><th>progress</th><th>submitted</th></tr></thead>
       <tbody>${records.map((record) => html`<${Row} key=${record.id} record=${record} chosen=${chosen} toggle=${toggle} />`)}</tbody>
     </table></div>`}
@@ -57,6 +57,7 @@ function Filters({ filters, go }) {
   return html`<div class="filters">
     <${Search} filters=${filters} go=${go} />
     <span role="group" aria-label="status">${STATES.map((status) => html`<button class=${`chip ${status}`} aria-pressed=${filters.status.includes(status)} onClick=${() => toggle(status)}>${status}</button>`)}</span>
+    <button class="chip" aria-pressed=${filters.in_sweep === "false"} onClick=${() => go({ in_sweep: filters.in_sweep === "false" ? null : "false" })}>without members of sweeps</button>
     ${["label", "kind"].map((name) => html`<${Narrowed} filters=${filters} name=${name} go=${go} />`)}
     ${filters.sweep && html`<button class="chip" aria-pressed="true" onClick=${() => go({ sweep: null })}>sweep ${filters.sweep.slice(0, 8)} ×</button>`}
   </div>`;

@@ -1,14 +1,15 @@
 // A new experiment or sweep: its spec as text, beside it what it would take or what is wrong with it.
 import { useMemo, useState } from "preact/hooks";
-import { entriesOf } from "../catalogue.js";
+import { entriesOf, isSweep } from "../catalogue.js";
 import { arrived, beginnings, keyOf, useDraft } from "../drafts.js";
 import { Editor } from "../editor.js";
 import { AtCaret } from "../explaining.js";
 import { html } from "../html.js";
+import { changed, pretty } from "../json.js";
 import { repeatedly, sleep, usePolled, useWhileSeen } from "../live.js";
 import { NotJson, places, rangeOf } from "../places.js";
 import { Plan } from "../planning.js";
-import { Nothing, Text, Trouble, useTitle } from "../parts.js";
+import { Nothing, Sure, Text, Trouble, useTitle } from "../parts.js";
 import { to } from "../routing.js";
 import { post } from "../service.js";
 
@@ -28,7 +29,7 @@ function Spec({ query, catalog }) {
   const entries = useMemo(() => (catalog ? entriesOf(catalog) : []), [catalog]);
   const read = useMemo(() => (text === null ? null : parsed(text)), [text]);
   const plan = usePlan(read?.wrong ? null : text, read?.place, device);
-  const { submit, sending, refused } = useSubmission(text, read?.place, plan.found !== null && plan.text === text);
+  const { submit, sending, refused } = useSubmission(text, read?.place, !(plan.error && plan.text === text), draft.forget);
   const select = (range) => {
     point({ range });
     move(range[0]);
@@ -52,7 +53,7 @@ function Spec({ query, catalog }) {
         ${refused?.text === text && html`<${Refused} error=${refused.error} />`}
       </div>
       <section class="outcome" aria-busy=${!current}>
-        <${Outcome} read=${read} plan=${plan} current=${current} select=${select} />
+        <${Outcome} read=${read} plan=${plan} current=${current} select=${select} use=${(set) => draft.write(`${pretty(changed(JSON.parse(text), set))}\n`)} />
       </section>
     </div>`}`;
 }
@@ -61,7 +62,7 @@ function Spec({ query, catalog }) {
 function parsed(text) {
   try {
     const found = places(text);
-    return { found, place: found.has("/base") ? "sweeps" : "experiments" };
+    return { found, place: isSweep((name) => found.has(`/${name}`)) ? "sweeps" : "experiments" };
   } catch (wrong) {
     if (!(wrong instanceof NotJson)) throw wrong;
     return { wrong };
@@ -85,7 +86,7 @@ function usePlan(text, place, device) {
 }
 
 /** `submit` sends the text, once however often it is called, and goes where it has become something; null where it cannot be sent. */
-function useSubmission(text, place, possible) {
+function useSubmission(text, place, possible, forget) {
   const [sending, send] = useState(false);
   const [refused, tell] = useState(null);
   const submit = async () => {
@@ -93,13 +94,14 @@ function useSubmission(text, place, possible) {
     try {
       const { id } = await post(place, text, { idempotencyKey: keyOf(text) });
       arrived();
+      forget();
       location.hash = to(`${place}/${id}`);
     } catch (error) {
       tell({ text, error });
       send(false);
     }
   };
-  return { submit: possible && !sending ? submit : null, sending, refused };
+  return { submit: place && possible && !sending ? submit : null, sending, refused };
 }
 
 function Refused({ error }) {
@@ -115,7 +117,7 @@ function Begin({ catalog, query, draft }) {
   const own = (from && `experiment ${from.slice(0, 8)}`) || (sweep && `sweep ${sweep.slice(0, 8)}`) || (kind && !listed.includes(kind) && kind);
   const go = (event) => event.target.value && (location.hash = to("new", { kind: event.target.value }));
   return html`<div class="actions">
-    ${draft.changed && html`<button onClick=${draft.again}>Undo all changes</button>`}
+    ${draft.changed && html`<${Sure} act=${draft.again} question="The text is thrown away.">Undo all changes<//>`}
     <label>Begin from <select value=${own ? "" : (kind ?? listed[0])} onChange=${go}>
       ${own && html`<option value="">${own}</option>`}
       ${Object.entries(groups).map(([name, options]) => html`<optgroup label=${name}>
@@ -125,14 +127,14 @@ function Begin({ catalog, query, draft }) {
   </div>`;
 }
 
-function Outcome({ read, plan, current, select }) {
+function Outcome({ read, plan, current, select, use }) {
   if (read.wrong) {
     const { message, range } = read.wrong;
     return html`<div class="trouble"><p>This is not JSON yet. <button class="link" onClick=${() => select(range)}>${message}</button></p></div>`;
   }
   if (!plan.found && !plan.error) return html`<${Nothing}>Planning …<//>`;
   return html`<div class=${current ? "" : "outdated"}>
-    ${plan.found ? html`<${Plan} plan=${plan.found} />` : html`<${Faults} error=${plan.error} found=${read.found} select=${select} />`}
+    ${plan.found ? html`<${Plan} plan=${plan.found} use=${use} />` : html`<${Faults} error=${plan.error} found=${read.found} select=${select} />`}
   </div>`;
 }
 

@@ -5,6 +5,7 @@ import { ChooseBox, CompareLink, useChosen } from "../choosing.js";
 import { shortNames } from "../comparing.js";
 import { inOrder, measure, plain, setting, words } from "../format.js";
 import { html } from "../html.js";
+import { own } from "../json.js";
 import { usePolled } from "../live.js";
 import { panelOf } from "../panels.js";
 import { Age, Copy, Facts, Folded, Id, Json, Labels, Nothing, Status, Sure, Trouble, useTitle } from "../parts.js";
@@ -110,7 +111,7 @@ function Cells({ record }) {
       show: ({ metric, validation }) => metric && chosen.text(metric, spread(metric, validation)),
     },
     ...testMetrics(scored).map((name) => ({
-      title: `test ${words(name)}`, figure: true, value: ({ test }) => plain(test[name]?.mean), show: ({ test }) => spread(name, test[name]),
+      title: `test ${words(name)}`, figure: true, value: ({ test }) => plain(own(test, name)?.mean), show: ({ test }) => spread(name, own(test, name)),
     })),
   ];
   const deviates = cells.some(({ validation }) => validation && validation.deviation !== null);
@@ -180,15 +181,15 @@ function Members({ members }) {
       show: ({ score }) => score && by.text(score.metric, measure(score.metric, score.validation)),
     },
     ...testMetrics(scores).map((name) => ({
-      title: `test ${words(name)}`, figure: true, value: ({ score }) => plain(score?.test[name]),
-      show: ({ score }) => score && name in score.test && measure(name, score.test[name]),
+      title: `test ${words(name)}`, figure: true, value: ({ score }) => plain(own(score?.test, name)),
+      show: ({ score }) => score && Object.hasOwn(score.test, name) && measure(name, score.test[name]),
     })),
   ];
   if (members.some(({ error }) => error)) {
     columns.push({ title: "error", value: ({ error }) => error?.code ?? NaN, show: ({ error }) => error && html`<${Failed} error=${error} />` });
   }
   return html`
-    <p class="choice">${chosen.length < 2 ? html`<span class="faint">Choose two or more to compare them.</span>` : html`<${CompareLink} chosen=${chosen} />`}</p>
+    <p class="choice"><${CompareLink} chosen=${chosen} toggle=${toggle} /></p>
     <${Table} columns=${columns} rows=${members} keyOf=${({ member }) => member} />`;
 }
 
