@@ -346,7 +346,7 @@ def test_series_are_in_the_order_of_their_numbers(
 
 def test_curves_in_json(bilevel: Any, drawn: str) -> None:
     answer = json.loads(bilevel("curves", drawn, "--json").stdout)
-    assert answer["series"]["validation/loss"] == {"step": [0, 50], "value": [1.0, "NaN"]}
+    assert answer["series"]["validation/loss"] == {"step": [0, 50], "value": [1.0, "NaN"], "attempt": [2, 2]}
     assert set(answer["series"]["outer_objective"]["attempt"]) == {1, 2}
 
 

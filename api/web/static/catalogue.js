@@ -14,7 +14,7 @@ export function entriesOf(catalog) {
 export const titleOf = (section) => (section === PARTS ? "parts of an experiment" : section);
 
 /** A node of a schema, or what it refers to. */
-export const resolved = (node, schema) => (node.$ref ? schema.$defs[node.$ref.split("/").at(-1)] : node);
+const resolved = (node, schema) => (node.$ref ? schema.$defs[node.$ref.split("/").at(-1)] : node);
 
 /** The entry that a definition inside another's schema is of, if the catalogue has it. */
 export function entryOf(definition, entries) {
@@ -23,7 +23,7 @@ export function entryOf(definition, entries) {
 }
 
 /** The objects that may stand at a node: [name, definition]. */
-export function objectsAt(node, schema) {
+function objectsAt(node, schema) {
   const whole = resolved(node, schema);
   if (whole.anyOf) return whole.anyOf.flatMap((option) => objectsAt(option, schema));
   if (whole.discriminator?.mapping) return Object.entries(whole.discriminator.mapping).map(([kind, reference]) => [kind, resolved({ $ref: reference }, schema)]);
@@ -31,7 +31,7 @@ export function objectsAt(node, schema) {
 }
 
 /** What a field may be, in words: `from 1 to 100`, `auto | none`; objects by their kinds. */
-export function allowed(node, schema) {
+function allowed(node, schema) {
   const whole = resolved(node, schema);
   if (whole.anyOf) return whole.anyOf.filter(({ type }) => type !== "null").map((option) => allowed(option, schema)).join(" | ");
   const objects = objectsAt(whole, schema);
@@ -47,7 +47,7 @@ const ENDS = { minimum: "from", exclusiveMinimum: "above", maximum: "to", exclus
 const bounds = (node) => Object.keys(ENDS).filter((end) => end in node).map((end) => `${ENDS[end]} ${node[end]}`).join(" ") || "a number";
 
 /** What a field is where a spec does not have it: `default 5`, `required`, `optional`. */
-export function byDefault(name, node, { schema, example }) {
+function byDefault(name, node, { schema, example }) {
   if (schema.required?.includes(name)) return "required";
   const value = node.default ?? example[name] ?? null;
   if (value === null) return "optional";

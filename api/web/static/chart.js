@@ -62,7 +62,8 @@ export function Chart({ title, lines, fraction = false, logarithmic = false, thr
   const fitting = useMemo(() => logarithmic && spansDecades([...lines.flatMap((line) => [...line.value, ...(line.low ?? [])]), ...thresholds]), [lines, logarithmic, limits]);
   const log = chosen ?? fitting;
   const data = useMemo(() => aligned(lines, log), [lines, log]);
-  const shape = JSON.stringify([lines.map(({ label, colour, dashes, low, step }) => [label, colour, dashes, Boolean(low), step.length > FEW, step.length > NOISY]), log, fraction, thresholds, scheme, along]);
+  const looksOf = ({ label, colour, dashes, low, step }) => [label, colour, dashes, Boolean(low), step.length > FEW, step.length > NOISY];
+  const shape = JSON.stringify([lines.map(looksOf), log, fraction, thresholds, scheme, along]);
   const drawn = useRef(null);
   drawn.current = { lines, data };
 
@@ -88,12 +89,19 @@ export function Chart({ title, lines, fraction = false, logarithmic = false, thr
     <div class="legend">
       ${lines.filter(({ label }) => label || (lines.length <= MOST_KEYS && !(along && at === null))).map((line) => {
         const value = along && at === null ? undefined : valueAt(line, at);
-        return html`<span class="key" title=${line.owner}>${line.owner && html`<span class="unseen">${line.owner} </span>`}<i class=${`line-${line.colour} dash-${line.dashes ?? 0}`} />${line.label && html`<span class="label">${line.label}</span>`} <b>${value === undefined ? "" : shown(value)}</b></span>`;
+        return html`<${Key} ...${line} text=${value === undefined ? "" : shown(value)} />`;
       })}
       <span class="at">${at === null ? "" : `at ${along ? number(at) : at}`}</span>
     </div>
     <div class="plot" ref=${place} />
   </figure>`;
+}
+
+/** What a line looks like, its label, and its value in words. */
+function Key({ owner, colour, dashes = 0, label, text }) {
+  return html`<span class="key" title=${owner}>
+    ${owner && html`<span class="unseen">${owner} </span>`}<i class=${`line-${colour} dash-${dashes}`} />${label && html`<span class="label">${label}</span>`} <b>${text}</b>
+  </span>`;
 }
 
 /** The value of a line at a hyperiteration or, where it has none there, before; the last one where none is pointed at. */
@@ -143,7 +151,10 @@ function options({ drawn, log, fraction, thresholds, along, width, point, zoomed
     height: HEIGHT,
     legend: { show: false },
     padding: [10, 12, 0, 0],
-    scales: { x: { time: false, ...(along?.logarithmic && { distr: 3, range: (u, least, greatest) => [least / 1.1, greatest * 1.1] }) }, y: { distr: log ? 3 : 1, range: log ? undefined : (u, least, greatest) => roomy(least, greatest, thresholds) } },
+    scales: {
+      x: { time: false, ...(along?.logarithmic && { distr: 3, range: (u, least, greatest) => [least / 1.1, greatest * 1.1] }) },
+      y: { distr: log ? 3 : 1, range: log ? undefined : (u, least, greatest) => roomy(least, greatest, thresholds) },
+    },
     axes: [
       along ? { ...axis, size: 28, ...marked(along, lines) } : { ...axis, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7] },
       { ...axis, size: fit, gap: 6, values: (u, values) => heights(values), ...(log && powers) },

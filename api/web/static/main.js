@@ -78,7 +78,10 @@ function Key({ error, done }) {
   return html`<form class="key-form" onSubmit=${submit}>
     <h1>This service has a key</h1>
     <p>It is what <code>BILEVEL_API_KEY</code> is set to where the service runs. This browser keeps it until you say “Forget the key”.</p>
-    <p><input name="key" type="password" aria-label="Key" autocomplete="current-password" pattern="[!-~]+" title="letters, digits and signs of ASCII" required autofocus /> <button class="main">Enter</button></p>
+    <p>
+      <input name="key" type="password" aria-label="Key" autocomplete="current-password" pattern="[!-~]+" title="letters, digits and signs of ASCII" required autofocus />
+      <button class="main">Enter</button>
+    </p>
     ${readKey() && html`<${Trouble} error=${error} />`}
   </form>`;
 }

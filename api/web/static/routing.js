@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 
 /** The page that the address names: its path in parts, and its query. */
-export function here() {
+function here() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   return { path: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) };
 }

@@ -42,7 +42,7 @@ export function useSeries(name, ids) {
 }
 
 /** Mean, least and greatest over seeds at the hyperiterations that all of them have. */
-export function overSeeds(curves) {
+function overSeeds(curves) {
   const at = curves.map(({ step, value }) => new Map(step.map((each, place) => [each, value[place]])));
   const step = curves[0].step.filter((each) => at.every((own) => own.has(each)));
   const values = step.map((each) => at.map((own) => own.get(each)));

@@ -10,7 +10,7 @@ const SILENCE = 40; // seconds without a sign of life after which a stream is gi
 export const door = new EventTarget();
 
 /** What the service refused, or that it did not answer (status 0). */
-export class Refusal extends Error {
+class Refusal extends Error {
   constructor(status, problem) {
     super(problem.detail);
     this.status = status;

@@ -92,7 +92,10 @@ function Panels({ record, curves }) {
   const shown = useMemo(() => (curves ? panels(inOrder(curves.keys())) : []), [curves]);
   const lines = useMemo(() => shown.map((panel) => linesOf(panel, curves)), [shown]);
   if (!shown.length) return html`<${Nothing}>${curves && !active(record) ? "It has no curves." : "The first points come with the first hyperiterations."}<//>`;
-  return html`<p class="faint">Drag across a panel to zoom into all of them, double-click to go back.</p><div class="panels">${shown.map((panel, place) => html`<${Chart} key=${panel.title} ...${panel} lines=${lines[place]} thresholds=${thresholds(panel, [record.spec])} />`)}</div>`;
+  const chart = (panel, place) => html`<${Chart} key=${panel.title} ...${panel} lines=${lines[place]} thresholds=${thresholds(panel, [record.spec])} />`;
+  return html`
+    <p class="faint">Drag across a panel to zoom into all of them, double-click to go back.</p>
+    <div class="panels">${shown.map(chart)}</div>`;
 }
 
 /** A colour for each series of the panel; those that are too many to be told apart are a bundle of one colour. */
@@ -181,7 +184,10 @@ function Files({ record, curves }) {
   const has = curves && curves.size > 0;
   return html`<${Trouble} error=${error} again=${refresh} />
     <ul class="files">
-      ${(content?.artifacts ?? []).map(({ name, size, sha256 }) => html`<li key=${name}><${File} url=${address(`${path}/artifacts/${encodeURIComponent(name)}`)} name=${`${own} ${name}`}>${name}<//> <span class="faint" title=${`sha256 ${sha256}`}>${bytes(size)}</span></li>`)}
+      ${(content?.artifacts ?? []).map(({ name, size, sha256 }) => html`<li key=${name}>
+        <${File} url=${address(`${path}/artifacts/${encodeURIComponent(name)}`)} name=${`${own} ${name}`}>${name}<//>
+        <span class="faint" title=${`sha256 ${sha256}`}> ${bytes(size)}</span>
+      </li>`)}
       ${has && html`<li><${File} url=${address(`${path}/curves`)} name=${`${own} curves.csv`} accept="text/csv">every point of the curves, CSV<//></li>`}
     </ul>
     ${!has && content?.artifacts.length === 0 && html`<${Nothing}>None yet.<//>`}`;

@@ -12,7 +12,8 @@ const SOON = 2, LATER = 10; // seconds between two looks: while something goes o
 export function Experiments({ query }) {
   useTitle("Experiments");
   const filters = {
-    status: query.getAll("status"), kind: query.getAll("kind"), label: query.getAll("label"), name: query.get("name"), id_prefix: query.get("id_prefix"), sweep: query.get("sweep"), in_sweep: query.get("in_sweep"),
+    ...Object.fromEntries(["status", "kind", "label"].map((name) => [name, query.getAll(name)])),
+    ...Object.fromEntries(["name", "id_prefix", "sweep", "in_sweep"].map((name) => [name, query.get(name)])),
   };
   const pause = ({ items }) => (items.some(active) ? SOON : LATER);
   const cursor = query.get("cursor");
@@ -31,7 +32,9 @@ export function Experiments({ query }) {
     </div>
     <${Filters} filters=${filters} go=${go} />
     <${Trouble} error=${error} again=${refresh} />
-    ${records?.length === 0 && (filtered ? html`<${Nothing}>No experiment is like that. <a href=${to("experiments")}>Show all</a><//>` : html`<${Nothing}>There are no experiments yet. <a href=${to("new")}>Submit the first one</a><//>`)}
+    ${records?.length === 0 && html`<${Nothing}>
+      ${filtered ? html`No experiment is like that. <a href=${to("experiments")}>Show all</a>` : html`There are no experiments yet. <a href=${to("new")}>Submit the first one</a>`}
+    <//>`}
     ${records?.length > 0 && html`<div class="wide"><table class="list stacked">
       <thead><tr><th><span class="unseen">compare</span></th><th>id</th><th>name</th><th>problem</th><th>status</th><th>progress</th><th>submitted</th></tr></thead>
       <tbody>${records.map((record) => html`<${Row} key=${record.id} record=${record} chosen=${chosen} toggle=${toggle} />`)}</tbody>
@@ -56,7 +59,9 @@ function Filters({ filters, go }) {
   const toggle = (status) => go({ status: filters.status.includes(status) ? filters.status.filter((each) => each !== status) : [...filters.status, status] });
   return html`<div class="filters">
     <${Search} filters=${filters} go=${go} />
-    <span role="group" aria-label="status">${STATES.map((status) => html`<button class=${`chip ${status}`} aria-pressed=${filters.status.includes(status)} onClick=${() => toggle(status)}>${status}</button>`)}</span>
+    <span role="group" aria-label="status">
+      ${STATES.map((status) => html`<button class="chip" aria-pressed=${filters.status.includes(status)} onClick=${() => toggle(status)}>${status}</button>`)}
+    </span>
     <button class="chip" aria-pressed=${filters.in_sweep === "false"} onClick=${() => go({ in_sweep: filters.in_sweep === "false" ? null : "false" })}>without members of sweeps</button>
     ${["label", "kind"].map((name) => html`<${Narrowed} filters=${filters} name=${name} go=${go} />`)}
     ${filters.sweep && html`<button class="chip" aria-pressed="true" onClick=${() => go({ sweep: null })}>sweep ${filters.sweep.slice(0, 8)} ×</button>`}

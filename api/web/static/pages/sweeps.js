@@ -23,7 +23,9 @@ export function Sweeps({ query }) {
     </div>
     <div class="filters"><${Search} filters=${filters} go=${go} /><${Narrowed} filters=${filters} name="label" go=${go} /></div>
     <${Trouble} error=${error} again=${refresh} />
-    ${records?.length === 0 && (filtered ? html`<${Nothing}>No sweep is like that. <a href=${to("sweeps")}>Show all</a><//>` : html`<${Nothing}>There are no sweeps yet. <a href=${to("new", { kind: "sweep" })}>Submit the first one</a><//>`)}
+    ${records?.length === 0 && html`<${Nothing}>
+      ${filtered ? html`No sweep is like that. <a href=${to("sweeps")}>Show all</a>` : html`There are no sweeps yet. <a href=${to("new", { kind: "sweep" })}>Submit the first one</a>`}
+    <//>`}
     ${records?.length > 0 && html`<div class="wide"><table class="list stacked">
       <thead><tr><th>id</th><th>name</th><th class="figure">members</th><th>states</th><th>progress</th><th>submitted</th></tr></thead>
       <tbody>${records.map((record) => html`<${Row} key=${record.id} record=${record} />`)}</tbody>
