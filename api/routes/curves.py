@@ -91,14 +91,19 @@ def _columns(uses: Service, experiment_id: UUID, query: CurvesQuery) -> schemas.
     ended = Status(row.status).terminal
     # While it runs, points of the newest hyperiteration may still be on their way, and those of earlier attempts may
     # be made anew by this one.
-    made = (each.step for series in found.values() for each in series.points if ended or each.attempt == row.attempt)
-    last = max(made, default=query.after)
+    attempt = None if ended else row.attempt
+    last = max((_newest(series, attempt, query.after) for series in found.values()), default=query.after)
     complete = last if ended else min(last, row.hyperiteration - 1)
     several = row.attempt > 1
     return schemas.Curves(
         series={name: _column(series, several=several) for name, series in found.items()},
         next=max(complete, query.after),
     )
+
+
+def _newest(series: curves.Series, attempt: int | None, otherwise: int) -> int:
+    """The last hyperiteration with a point, of that attempt if one is given."""
+    return next((each.step for each in reversed(series.points) if attempt in (None, each.attempt)), otherwise)
 
 
 def _column(series: curves.Series, *, several: bool) -> schemas.SeriesColumns:

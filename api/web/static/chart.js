@@ -12,9 +12,10 @@ const NOISY = 200; // points from which a line is thin
 const TOGETHER = uPlot.sync("hyperiterations");
 export const COLOURS = 8;
 
+export const DASHES = [undefined, [8, 4], [2, 3], [8, 3, 2, 3]];
+
 /** Colour and dashes of one of many lines: other dashes after each round of the colours. */
-export const looks = (place) => ({ colour: place % COLOURS, dashes: Math.floor(place / COLOURS) % 4 });
-const DASHES = [undefined, [8, 4], [2, 3], [8, 3, 2, 3]];
+export const looks = (place) => ({ colour: place % COLOURS, dashes: Math.floor(place / COLOURS) % DASHES.length });
 
 /** Whether the finite ones among the values need a logarithmic axis, and can have one. */
 export function spansDecades(values) {
@@ -50,8 +51,8 @@ function useScheme() {
  * A panel of lines with its title and what each line is at the pointer, or at its end.
  *
  * A line is {label, owner?, colour, dashes, step, value, attempt?, low?, high?}: `owner` says whose it is where one
- * points at its key, `colour` and `dashes` are numbers, `low` and `high` the edges of a band around it. `thresholds` are drawn across. Where the lines are not over hyperiterations,
- * `along` is the quantity that they are over, {name, logarithmic}.
+ * points at its key, `colour` and `dashes` are numbers, `low` and `high` the edges of a band around it. `thresholds`
+ * are drawn across. Where the lines are not over hyperiterations, `along` is what they are over, {name, logarithmic}.
  */
 export function Chart({ title, lines, fraction = false, logarithmic = false, thresholds = [], along = null }) {
   const place = useRef(null), plot = useRef(null), zoomed = useRef(false);

@@ -1,9 +1,10 @@
 // What pages show is kept up to date while somebody looks at them; nothing is asked for by a page in the background.
-import { useCallback, useEffect, useReducer, useRef, useState } from "preact/hooks";
+import { useEffect, useReducer, useRef, useState } from "preact/hooks";
 import { Curves } from "./curves.js";
 import { events, get, getChanged } from "./service.js";
 
 export const TERMINAL = new Set(["succeeded", "failed", "cancelled"]);
+export const SOON = 2, LATER = 10; // seconds between two looks: while something goes on, and while nothing does or there is much to look at
 const FIRST_PAUSE = 1, LONGEST_PAUSE = 30; // seconds between attempts while the service does not answer
 
 /** The time, told again every so many seconds: for ages and times to go. */
@@ -113,7 +114,7 @@ export function useExperiment(id) {
   const start = { record: null, events: [], curves: null, error: null };
   const [state, tell] = useReducer((before, change) => ({ ...before, ...change }), start);
   const [turn, refresh] = useReducer((count) => count + 1, 0);
-  const follow = useCallback((signal) => {
+  const follow = (signal) => {
     tell({ events: [] });
     const told = [];
     const curves = new Curves(id);
@@ -145,12 +146,10 @@ export function useExperiment(id) {
       return ended || TERMINAL.has(record.status) ? false : FIRST_PAUSE;
     };
     return repeatedly(look, (error) => tell({ error }), signal);
-  }, [id]);
+  };
   useWhileSeen(follow, [id, turn]);
   return { ...state, refresh };
 }
-
-const FOLLOWED = 2; // seconds between two looks at each of several experiments
 
 /**
  * Several experiments as they go: id -> {record, result, curves, error}, without what is not there yet.
@@ -167,7 +166,7 @@ export function useExperiments(ids) {
       await curves.read(record, signal);
       const result = record.status === "succeeded" ? await get(`experiments/${encodeURIComponent(id)}/result`, {}, { signal }) : null;
       tell([id, { record, result, curves: curves.series }]);
-      if (!TERMINAL.has(record.status)) return FOLLOWED;
+      if (!TERMINAL.has(record.status)) return SOON;
       whole.current.add(id);
       return false;
     };

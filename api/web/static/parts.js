@@ -1,5 +1,5 @@
 // Small pieces that several pages have in common.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { age, moment, score, toCome, words } from "./format.js";
 import { html } from "./html.js";
 import { own } from "./json.js";
@@ -16,15 +16,21 @@ export function Age({ at }) {
   return html`<time datetime=${at} title=${moment(at)}>${age(at, useClock(30))}</time>`;
 }
 
-/** A bar, with the count and what comes next below or beside it. */
-export function Progress({ record, counted = true }) {
-  const { hyperiteration, hyperiterations, fraction } = record.progress;
-  const waits = record.status === "running" && hyperiteration === 0;
+/** A bar in the colour of a state, with the count; without a length while something runs whose first hyperiteration is not done. */
+export function Bar({ progress, state, runs, children }) {
+  const { hyperiteration, hyperiterations, fraction } = progress;
+  const waits = runs && hyperiteration === 0;
   return html`<span class="progress">
-    <progress class=${record.status} max="1" value=${waits ? undefined : fraction} aria-label=${`${hyperiteration} of ${hyperiterations} hyperiterations`} />
-    ${counted && html`<span class="count">${hyperiteration}/${hyperiterations}</span>`}
-    ${active(record) && html`<${Coming} record=${record} />`}
+    <progress class=${state} max="1" value=${waits ? undefined : fraction} aria-label=${`${hyperiteration} of ${hyperiterations} hyperiterations`} />
+    <span class="count">${hyperiteration}/${hyperiterations}</span>
+    ${children}
   </span>`;
+}
+
+/** How far an experiment is, and what comes next. */
+export function Progress({ record }) {
+  const { status, progress } = record;
+  return html`<${Bar} progress=${progress} state=${status} runs=${status === "running"}>${active(record) && html`<${Coming} record=${record} />`}<//>`;
 }
 
 /** What comes next for an experiment that has not ended. */
@@ -52,18 +58,16 @@ export function Trouble({ error, again }) {
 /** Where the list of a page is empty, or not there yet. */
 export const Nothing = ({ children }) => html`<p class="nothing">${children}</p>`;
 
-/** Links to the other pages of a list. */
-export function Pages({ newest, older }) {
-  if (!newest && !older) return null;
-  return html`<p class="pages">${newest && html`<a class="button" href=${newest}>Newest</a>`} ${older && html`<a class="button" href=${older}>Older</a>`}</p>`;
-}
-
 /** Names and what they are, two columns. */
 export function Facts({ facts }) {
   return html`<dl class="facts">${facts.filter(Boolean).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
 }
 
-export const Json = ({ value }) => html`<pre class="json"><code>${JSON.stringify(value, null, 2)}</code></pre>`;
+/** A value as JSON, to be copied. */
+export function Json({ value }) {
+  const text = useMemo(() => JSON.stringify(value, null, 2), [value]);
+  return html`<p><${Copy} text=${text} /></p><pre class="json"><code>${text}</code></pre>`;
+}
 
 /** A button that copies a text. */
 export function Copy({ text, children = "copy" }) {
@@ -76,6 +80,9 @@ export function Copy({ text, children = "copy" }) {
   // Browsers have a clipboard where the page is from this machine or comes encrypted.
   return navigator.clipboard && html`<button class="quiet" onClick=${copy}>${done ? "copied" : children}</button>`;
 }
+
+/** What went wrong with what a button does, beside it. */
+export const Wrong = ({ error }) => error && html` <span class="wrong" role="alert"><${Text} text=${error.message} /></span>`;
 
 /** A button that asks once more before it does what cannot be undone; what goes wrong is told beside it. */
 export function Sure({ act, children, question }) {
@@ -97,7 +104,7 @@ export function Sure({ act, children, question }) {
     wait(false);
     ask(false);
   };
-  if (!asked) return html`<button onClick=${() => ask(true)}>${children}</button>${error && html` <span class="wrong" role="alert">${error.message}</span>`}`;
+  if (!asked) return html`<button onClick=${() => ask(true)}>${children}</button><${Wrong} error=${error} />`;
   return html`<span class="sure">${question} <button class="danger" ref=${button} disabled=${busy} onClick=${go}>${children}</button> <button class="quiet" onClick=${() => ask(false)}>no</button></span>`;
 }
 
@@ -124,22 +131,4 @@ const LONGEST = 40; // characters of a value in a table
 /** A value that is shown whole where it is short, and else when it is unfolded. */
 export function Folded({ text }) {
   return text.length <= LONGEST ? text : html`<details class="folded"><summary>${text.slice(0, LONGEST - 1)}…</summary>${text}</details>`;
-}
-
-/** Looks for a name or, where the text is of hexadecimal digits and some of them are numerals, for an id. */
-export function Search({ filters, go }) {
-  const search = (event) => {
-    event.preventDefault();
-    const text = new FormData(event.target).get("text").trim();
-    const isId = /^[0-9a-f-]{6,}$/i.test(text) && /\d/.test(text);
-    go({ name: isId ? null : text, id_prefix: isId ? text : null });
-  };
-  const shown = filters.name ?? filters.id_prefix ?? "";
-  return html`<form role="search" onSubmit=${search}><input type="search" name="text" placeholder="name or id" aria-label="name or id" defaultValue=${shown} key=${shown} /></form>`;
-}
-
-/** What a list is narrowed to by a field, each to be taken away again. */
-export function Narrowed({ filters, name, go }) {
-  const without = (value) => go({ [name]: filters[name].filter((each) => each !== value) });
-  return filters[name].map((value) => html`<button class="chip" aria-pressed="true" title="show others, too" onClick=${() => without(value)}>${value} ×</button>`);
 }

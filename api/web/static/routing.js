@@ -15,15 +15,15 @@ function decoded(part) {
   }
 }
 
-/** The address of a page; values of the query that are empty are left out, lists are repeated. */
-export function to(path, query = {}) {
-  const search = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) {
-    for (const each of [value].flat()) if (each !== undefined && each !== null && each !== "") search.append(name, each);
-  }
-  const text = search.toString();
-  return `#/${path}${text ? `?${text}` : ""}`;
+/** A query as it stands in an address, with its question mark; values that are empty are left out, lists are repeated. */
+export function search(query) {
+  const pairs = Object.entries(query).flatMap(([name, value]) => [value].flat().map((each) => [name, each]));
+  const text = new URLSearchParams(pairs.filter(([, each]) => each !== undefined && each !== null && each !== "")).toString();
+  return text && `?${text}`;
 }
+
+/** The address of a page. */
+export const to = (path, query = {}) => `#/${path}${search(query)}`;
 
 /** Where we are, told again whenever that changes. */
 export function useRoute() {

@@ -1,4 +1,5 @@
 // How the pages speak with the service: JSON over /v1, with the key if it has one.
+import { search } from "./routing.js";
 
 const ROOT = new URL("../v1/", document.baseURI);
 export const ORIGIN = ROOT.pathname; // services under one host name keep their own keys and drafts
@@ -22,14 +23,8 @@ class Refusal extends Error {
 export const readKey = () => localStorage.getItem(KEY) ?? "";
 export const writeKey = (key) => (key ? localStorage.setItem(KEY, key) : localStorage.removeItem(KEY));
 
-/** The address of something in the service: `experiments/ID/curves`, with a query whose lists are repeated. */
-export function address(path, query = {}) {
-  const url = new URL(`./${path}`, ROOT); // experiments:plan would be a scheme
-  for (const [name, value] of Object.entries(query)) {
-    for (const each of [value].flat()) if (each !== undefined && each !== null && each !== "") url.searchParams.append(name, each);
-  }
-  return url;
-}
+/** The address of something in the service, such as `experiments/ID/curves`. */
+export const address = (path, query = {}) => new URL(`./${path}${search(query)}`, ROOT); // without ./ experiments:plan would be a scheme
 
 const unanswered = () => new Refusal(0, { code: "unreachable", detail: "The service does not answer." });
 

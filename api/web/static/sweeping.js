@@ -2,6 +2,7 @@
 import { shortNames } from "./comparing.js";
 import { around, plain, setting, words } from "./format.js";
 import { html } from "./html.js";
+import { Bar } from "./parts.js";
 
 /** How many members are in which state. */
 export function States({ counts }) {
@@ -11,14 +12,9 @@ export function States({ counts }) {
 
 /** A bar over the hyperiterations of all members. */
 export function SweepProgress({ record }) {
-  const { hyperiteration, hyperiterations, fraction } = record.progress;
-  const { counts } = record;
-  const state = record.ended ? ["failed", "cancelled"].find((status) => counts[status]) ?? "succeeded" : "running";
-  const waits = counts.running > 0 && hyperiteration === 0;
-  return html`<span class="progress">
-    <progress class=${state} max="1" value=${waits ? undefined : fraction} aria-label=${`${hyperiteration} of ${hyperiterations} hyperiterations`} />
-    <span class="count">${hyperiteration}/${hyperiterations}</span>
-  </span>`;
+  const { counts, ended, progress } = record;
+  const state = ended ? ["failed", "cancelled"].find((status) => counts[status]) ?? "succeeded" : "running";
+  return html`<${Bar} progress=${progress} state=${state} runs=${counts.running > 0} />`;
 }
 
 /** Parameters by their short names: steps=4, hypergradient=reverse. */

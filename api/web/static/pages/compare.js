@@ -1,6 +1,6 @@
 // Experiments side by side: where their specs differ, what each reached, their curves, one colour an experiment.
 import { useMemo } from "preact/hooks";
-import { Chart, COLOURS, looks } from "../chart.js";
+import { Chart, COLOURS, DASHES, looks } from "../chart.js";
 import { MOST_COMPARED } from "../choosing.js";
 import { brief, differences, namesApart, ownName, reached, shortNames, withoutCommon } from "../comparing.js";
 import { duration, inOrder, score, words } from "../format.js";
@@ -11,7 +11,6 @@ import { Folded, Id, Nothing, Progress, Status, Trouble, useTitle } from "../par
 import { to } from "../routing.js";
 
 const MISSING = "–";
-const DASHES = 4; // kinds of dashes, of which each series of a panel has one
 
 export function Compare({ query }) {
   useTitle("Compare");
@@ -92,7 +91,7 @@ function Table({ shown, names, without }) {
 function Panels({ shown, names }) {
   const drawn = shown.map(({ curves }) => curves);
   const drawings = useMemo(() => {
-    const most = drawn.length > COLOURS ? 1 : DASHES;
+    const most = drawn.length > COLOURS ? 1 : DASHES.length; // each series of a panel has dashes of its own
     const whole = panels(inOrder(new Set(drawn.flatMap((curves) => [...curves.keys()]))));
     const parted = drawn.length > 1 ? whole.flatMap((panel) => (panel.series.length > most ? apart(panel) : [panel])) : whole;
     return parted.map((panel) => ({ panel, lines: linesOf(panel, drawn, names) }));

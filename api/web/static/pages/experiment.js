@@ -2,12 +2,12 @@
 import { useMemo, useState } from "preact/hooks";
 import { Assumptions } from "../assumptions.js";
 import { Chart } from "../chart.js";
-import { age, bytes, capital, duration, inOrder, measure, method, moment, number, plain, setting, words } from "../format.js";
+import { bytes, capital, duration, inOrder, measure, method, moment, number, score, setting, words } from "../format.js";
 import { html } from "../html.js";
 import { isObject } from "../json.js";
 import { useClock, useExperiment, usePolled } from "../live.js";
 import { label, MOST_LINES, panels, thresholds } from "../panels.js";
-import { active, Age, Copy, Facts, Json, Labels, Metrics, Nothing, Progress, Status, Sure, Text, Trouble, useTitle } from "../parts.js";
+import { active, Age, Copy, Facts, Json, Labels, Metrics, Nothing, Progress, Status, Sure, Text, Trouble, useTitle, Wrong } from "../parts.js";
 import { to } from "../routing.js";
 import { address, download, post } from "../service.js";
 
@@ -27,13 +27,13 @@ export function Experiment({ id }) {
       <${Panels} record=${record} curves=${curves} />
     </section>
     <div class="beside">
-      <section><h2>What happened</h2><${History} record=${record} events=${events} /></section>
+      <section><h2>What happened</h2><${History} events=${events} /></section>
       <section><h2>Files</h2><${Files} record=${record} curves=${curves} /></section>
     </div>
     <section>
       <h2>Spec</h2>
       <details><summary>As it was stored, with every default · <code>${record.spec_sha256.slice(0, 12)}</code></summary>
-        <p><${Copy} text=${JSON.stringify(record.spec, null, 2)} /></p><${Json} value=${record.spec} />
+        <${Json} value=${record.spec} />
       </details>
     </section>`;
 }
@@ -144,7 +144,7 @@ function leaves(name, value) {
 }
 
 function reportedAs(name, value) {
-  if (isObject(value)) return `${measure(name, plain(value.mean))}${value.ci95 === undefined || value.ci95 === null ? "" : ` ± ${measure(name, value.ci95, 2)}`}`;
+  if (isObject(value)) return score(name, value);
   if (Array.isArray(value)) return `[${value.map((each) => reportedAs(name, each)).join(", ")}]`;
   return typeof value === "number" && !Number.isInteger(value) ? measure(name, value) : setting(value);
 }
@@ -165,12 +165,11 @@ function made({ timing = {}, memory = {}, environment = {} }) {
 }
 
 /** The events, newest first; warnings are with the curves. */
-function History({ record, events }) {
-  const now = useClock(30);
+function History({ events }) {
   const told = events.filter(({ kind }) => kind !== "warning").reverse();
   if (!told.length) return html`<${Nothing}>Nothing yet.<//>`;
   return html`<ol class="history">${told.map(({ kind, at, data, version }) => html`<li key=${version}>
-    <span class=${`event ${kind}`}>${words(kind)}</span> <span>${about(data)}</span> <time class="faint" datetime=${at} title=${moment(at)}>${age(at, now)}</time>
+    <span class=${`event ${kind}`}>${words(kind)}</span> <span>${about(data)}</span> <span class="faint"><${Age} at=${at} /></span>
   </li>`)}</ol>`;
 }
 
@@ -196,5 +195,5 @@ function Files({ record, curves }) {
 function File({ url, name, accept, children }) {
   const [error, tell] = useState(null);
   const save = () => download(url, name, accept).then(() => tell(null), tell);
-  return html`<button class="link" onClick=${save}>${children}</button>${error && html` <span class="wrong" role="alert">${error.message}</span>`}`;
+  return html`<button class="link" onClick=${save}>${children}</button><${Wrong} error=${error} />`;
 }

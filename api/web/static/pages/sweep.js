@@ -6,7 +6,7 @@ import { shortNames } from "../comparing.js";
 import { inOrder, measure, plain, setting, words } from "../format.js";
 import { html } from "../html.js";
 import { own } from "../json.js";
-import { usePolled } from "../live.js";
+import { LATER, SOON, usePolled } from "../live.js";
 import { panelOf } from "../panels.js";
 import { Age, Copy, Facts, Folded, Id, Json, Labels, Nothing, Status, Sure, Trouble, useTitle } from "../parts.js";
 import { to } from "../routing.js";
@@ -15,7 +15,6 @@ import { post } from "../service.js";
 import { chosenBy, parametersOf, sortable, spread, States, SweepProgress, testMetrics } from "../sweeping.js";
 import { Table } from "../table.js";
 
-const SOON = 2, LATER = 10; // seconds between two looks: while something goes on, and while nothing does or there is much to look at
 const MANY = 200; // members
 const OPEN = 30; // members up to which they are shown unasked
 const CELLS = 8, SEEDS = 10; // whose curves are drawn unasked
@@ -76,7 +75,7 @@ function Parts({ record }) {
     </section>
     <section><h2>Spec</h2>
       <details><summary>The base as it was given, the grid and the seeds · <code>${record.spec_sha256.slice(0, 12)}</code></summary>
-        <p><${Copy} text=${JSON.stringify(record.spec, null, 2)} /></p><${Json} value=${record.spec} />
+        <${Json} value=${record.spec} />
       </details>
     </section>`;
 }
